@@ -1,0 +1,27 @@
+//! A Kubernetes object as the bytes the API server sent, and the small parsed head that the host decides by.
+//!
+//! The room promises: the bytes between what it cuts stay as they came (numbers keep their text, unknown fields
+//! survive); parsing never panics, never recurses with the depth of its input, and copies the kept bytes once. It does
+//! not validate objects against a schema, does no I/O and holds no state.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`names`](Gvk) | [`Gvk`], [`Key`], [`Version`] and which names may stand in a URL |
+//! | [`object`](Object) | [`Object`], [`Head`], what is kept of it ([`Keep`]) |
+//! | [`selector`](LabelSelector) | [`LabelSelector`], [`FieldSelector`] |
+//! | [`path`](FieldPath) | [`FieldPath`], reading single fields out of the bytes |
+//! | [`merge`] | RFC 7386: making and applying merge patches |
+
+pub mod merge;
+mod names;
+mod object;
+mod path;
+mod raw;
+mod selector;
+mod text;
+
+pub use names::{Gvk, Key, NameError, Version, check_path_segment};
+pub use object::{Head, Keep, Labels, Object, ObjectError, Owner};
+pub use path::{FieldPath, PathError};
+pub use selector::{FieldSelector, LabelSelector, SelectorError};
+pub use text::{escape_control, shorten};
