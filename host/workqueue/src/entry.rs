@@ -1,0 +1,80 @@
+//! What the queue knows of one key.
+
+use crate::causes::Causes;
+use crate::view::Parked;
+use std::time::Duration;
+
+/// When a delayed key falls due, and a number that keeps those of one time in the order in which they were asked for.
+pub(crate) type Ticket = (Duration, u64);
+
+/// One key. It stands in exactly one slot, and is dropped when it is idle, not in work and has no failures.
+#[derive(Debug)]
+pub(crate) struct Entry<K, C> {
+    pub(crate) key: K,
+    /// Set from get to done. Independent of the stage, which says what comes after this run.
+    pub(crate) work: Option<Work>,
+    pub(crate) stage: Stage<C>,
+    /// Of the run that waits; of the last one where none waits.
+    pub(crate) priority: i32,
+    /// Somebody who wakes parked keys asked for the run that waits: parking must not swallow it. False where none
+    /// waits.
+    pub(crate) wakes: bool,
+    /// Since when the stage holds: for a queued key since it was first asked for, or fell due.
+    pub(crate) since: Duration,
+    /// Of the run that waits.
+    pub(crate) causes: Causes<C>,
+    pub(crate) tries: Tries,
+}
+
+/// A run that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) since: Duration,
+    /// What the key was given out with: a retry keeps it.
+    pub(crate) priority: i32,
+}
+
+/// What comes next for a key.
+#[derive(Debug)]
+pub(crate) enum Stage<C> {
+    /// Nothing.
+    Idle,
+    /// A run. While the key is in work it stands in no list; `done` appends it. Otherwise it stands in the list of its
+    /// level and in the line.
+    Queued,
+    /// A run once it is due. Stands in the queue's `delayed` under this ticket, also while the key is in work.
+    Delayed(Ticket),
+    /// Nothing until it is woken.
+    Parked(Box<Parked<C>>),
+}
+
+/// How often it failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tries {
+    /// Back-offs since forget: the exponent of the next one.
+    pub(crate) failures: u32,
+    /// Attempts since forget that ended badly, in whatever way.
+    pub(crate) attempts: u32,
+    /// What `attempts` was when the key was woken last: waking gives a new round of attempts.
+    pub(crate) earlier: u32,
+}
+
+impl<K, C> Entry<K, C> {
+    pub(crate) fn new(key: K) -> Self {
+        Self {
+            key,
+            work: None,
+            stage: Stage::Idle,
+            priority: 0,
+            wakes: false,
+            since: Duration::ZERO,
+            causes: Causes::default(),
+            tries: Tries::default(),
+        }
+    }
+
+    /// True where a run waits, now or later.
+    pub(crate) fn pending(&self) -> bool {
+        matches!(self.stage, Stage::Queued | Stage::Delayed(_))
+    }
+}

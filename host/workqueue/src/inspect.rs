@@ -1,0 +1,65 @@
+//! Looking at the queue without stopping it: figures for metrics, entries for people.
+
+use crate::entry::{Entry, Stage};
+use crate::queue::Queue;
+use crate::view::{EntryView, State, Stats};
+use std::hash::Hash;
+use std::time::Duration;
+
+impl<K: Clone + Eq + Hash, C> Queue<K, C> {
+    /// What metrics are made of. Walks through the levels and through what is in work.
+    pub fn stats(&self, now: Duration) -> Stats {
+        let mut stats = Stats {
+            adds: self.adds,
+            retries: self.retries,
+            depth: self
+                .levels
+                .iter()
+                .map(|(priority, level)| (*priority, level.len()))
+                .collect(),
+            delayed: self.delayed.len(),
+            in_work: self.working.len(),
+            parked: self.parked,
+            ..Stats::default()
+        };
+        for entry in self.working.iter(&self.slots) {
+            if matches!(entry.stage, Stage::Queued) {
+                *stats.depth.entry(entry.priority).or_default() += 1;
+            }
+            let age = entry.work.map_or(Duration::ZERO, |work| now.saturating_sub(work.since));
+            stats.unfinished_work = stats.unfinished_work.saturating_add(age);
+            stats.longest_running = stats.longest_running.max(age);
+        }
+        stats
+    }
+
+    /// Every key that the queue knows of, in no order that means anything (but the same order for the same operations).
+    pub fn entries(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
+        self.slots.iter().map(view)
+    }
+
+    /// One key, if the queue knows of it.
+    pub fn entry(&self, key: &K) -> Option<EntryView<'_, K, C>> {
+        self.index.get(key).map(|slot| view(&self.slots[*slot]))
+    }
+}
+
+fn view<K, C>(entry: &Entry<K, C>) -> EntryView<'_, K, C> {
+    EntryView {
+        key: &entry.key,
+        in_work: entry.work.map(|work| work.since),
+        state: match &entry.stage {
+            Stage::Idle => State::Idle,
+            Stage::Queued => State::Queued { since: entry.since },
+            Stage::Delayed((due, _)) => State::Delayed {
+                since: entry.since,
+                due: *due,
+            },
+            Stage::Parked(parked) => State::Parked(parked),
+        },
+        priority: entry.priority,
+        attempts: entry.tries.attempts,
+        failures: entry.tries.failures,
+        causes: &entry.causes,
+    }
+}

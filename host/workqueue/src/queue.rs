@@ -1,0 +1,482 @@
+//! The queue itself: adding, delaying, taking, ending.
+
+use crate::causes::Causes;
+use crate::config::QueueConfig;
+use crate::entry::{Entry, Stage, Ticket, Tries, Work};
+use crate::slab::{List, Slab, Thread};
+use crate::view::{Retry, Taken};
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::hash::Hash;
+use std::time::Duration;
+
+/// A key that has waited this long has a claim to every [`AGED_TURN`]th turn, whatever its priority. Long enough that
+/// a short burst is served strictly by priority.
+pub const AGING: Duration = Duration::from_secs(1);
+
+/// Of this many turns at least one goes to the key that waits longest, once that key has waited for [`AGING`]. So a
+/// low level gets an eighth of the turns however much the high ones ask for, and a high level keeps the rest however
+/// large the backlog below it is. (An age that is added to the priority would let an old backlog of 50,000 keys pass
+/// every fresh change.)
+pub const AGED_TURN: u32 = 8;
+
+/// The work queue of one controller. See the crate's page for what it promises.
+///
+/// `K` is the key; `C` is the cause: why somebody asked for a run. Causes are handed out with the key and never
+/// looked into.
+#[derive(Debug)]
+pub struct Queue<K, C> {
+    pub(crate) config: QueueConfig,
+    pub(crate) slots: Slab<Entry<K, C>>,
+    /// Where each key stands. For look-ups alone: its order is random, so nothing walks through it. Hashed with the
+    /// standard library's keyed hash, since keys are named by the cluster's users.
+    pub(crate) index: HashMap<K, usize>,
+    /// The ready keys of each priority, in order of their entry. No level is empty.
+    pub(crate) levels: BTreeMap<i32, List>,
+    /// All ready keys, in order of their entry into the queue, whatever level they were raised to since.
+    line: List,
+    /// What is in work, in order of its start.
+    pub(crate) working: List,
+    pub(crate) delayed: BTreeMap<Ticket, usize>,
+    /// Counts the tickets.
+    tickets: u64,
+    /// How many turns passed over an aged key.
+    passed_over: u32,
+    pub(crate) parked: usize,
+    pub(crate) shut_down: bool,
+    pub(crate) adds: u64,
+    pub(crate) retries: u64,
+}
+
+/// Somebody wants a run.
+pub(crate) struct Ask<C> {
+    pub(crate) delay: Duration,
+    pub(crate) priority: i32,
+    pub(crate) wakes: bool,
+    pub(crate) cause: C,
+}
+
+impl<K: Clone + Eq + Hash, C> Queue<K, C> {
+    /// An empty queue.
+    pub fn new(config: QueueConfig) -> Self {
+        Self {
+            config,
+            slots: Slab::new(),
+            index: HashMap::new(),
+            levels: BTreeMap::new(),
+            line: List::new(Thread::Age),
+            working: List::new(Thread::Age),
+            delayed: BTreeMap::new(),
+            tickets: 0,
+            passed_over: 0,
+            parked: 0,
+            shut_down: false,
+            adds: 0,
+            retries: 0,
+        }
+    }
+
+    /// How it retries from now on. What is delayed already keeps its time.
+    pub fn set_config(&mut self, config: QueueConfig) {
+        self.config = config;
+    }
+
+    /// Asks for a run at once: for changes of objects, and all else that says "look again".
+    ///
+    /// A key that is queued stays where it is, or goes to the tail of the higher level; a delayed one is queued now;
+    /// one in work runs once more when it is done; a parked one is woken, with a new round of attempts. Ignored after
+    /// [`Queue::shut_down`].
+    pub fn add(&mut self, now: Duration, key: K, priority: i32, cause: C) {
+        self.ask(
+            now,
+            key,
+            Ask {
+                delay: Duration::ZERO,
+                priority,
+                wakes: true,
+                cause,
+            },
+        );
+    }
+
+    /// Like [`Queue::add`], but leaves a parked key parked: for resyncs, and for the events that the controller's own
+    /// writes cause. A parked key that woke on those would never rest: each attempt may write the status that wakes it.
+    ///
+    /// If the key is in work and nothing else asks for it, such an add gives way to a [`Queue::park`] of that run.
+    /// Answers false where it was ignored: the key is parked, or the queue is shut down.
+    pub fn add_unless_parked(&mut self, now: Duration, key: K, priority: i32, cause: C) -> bool {
+        self.ask(
+            now,
+            key,
+            Ask {
+                delay: Duration::ZERO,
+                priority,
+                wakes: false,
+                cause,
+            },
+        )
+    }
+
+    /// Asks for a run after `delay`; a delay of zero means at once. A key that is delayed already keeps the earlier
+    /// time; one that is queued stays queued. Wakes a parked key (it leaves the parked ones at once and runs when due).
+    ///
+    /// Does not change the failure count: after a success that wants to be called again, [`Queue::forget`] first.
+    pub fn add_after(&mut self, now: Duration, key: K, delay: Duration, priority: i32, cause: C) {
+        if self.ask(
+            now,
+            key,
+            Ask {
+                delay,
+                priority,
+                wakes: true,
+                cause,
+            },
+        ) {
+            self.retries += 1;
+        }
+    }
+
+    /// The attempt failed: count it, and run again after the back-off, with the priority it had.
+    ///
+    /// For a key in work, before its [`Queue::done`]. Where [`QueueConfig::max_attempts`] are used up the key is parked
+    /// instead, unless a waking add came in meanwhile: that one gives it a new round.
+    pub fn retry(&mut self, now: Duration, key: K, rng: &mut fastrand::Rng, cause: C) -> Retry {
+        self.fail(now, key, Some(rng), Duration::ZERO, cause)
+    }
+
+    /// Like [`Queue::retry`], with a wait that the failure itself names (a `Retry-After`, a plugin's own choice)
+    /// instead of the back-off. Counts as an attempt; the next back-off does not grow.
+    pub fn retry_after(&mut self, now: Duration, key: K, delay: Duration, cause: C) -> Retry {
+        self.fail(now, key, None, delay, cause)
+    }
+
+    /// Takes the next key: it is in work from here on. `None` where nothing is ready; then wait until
+    /// [`Queue::next_due`] or the next add.
+    pub fn get(&mut self, now: Duration) -> Option<Taken<K, C>> {
+        self.advance(now);
+        let slot = self.pick(now)?;
+        self.unlink_ready(slot);
+        self.working.push_back(&mut self.slots, slot);
+        let entry = &mut self.slots[slot];
+        entry.stage = Stage::Idle;
+        entry.wakes = false;
+        entry.work = Some(Work {
+            since: now,
+            priority: entry.priority,
+        });
+        Some(Taken {
+            key: entry.key.clone(),
+            priority: entry.priority,
+            causes: std::mem::take(&mut entry.causes),
+            attempt: entry.tries.attempts.saturating_add(1),
+            queued_for: now.saturating_sub(entry.since),
+        })
+    }
+
+    /// The key is no longer in work; if somebody asked for it meanwhile it is queued now, at the tail. Answers how long
+    /// the work took (`workqueue_work_duration_seconds`), or `None` where the key was not in work: then nothing
+    /// happens.
+    pub fn done(&mut self, now: Duration, key: &K) -> Option<Duration> {
+        self.advance(now);
+        let slot = *self.index.get(key)?;
+        let work = self.slots[slot].work.take()?;
+        self.working.unlink(&mut self.slots, slot);
+        match self.slots[slot].stage {
+            Stage::Queued => self.link_ready(slot),
+            _ => self.drop_if_idle(slot),
+        }
+        Some(now.saturating_sub(work.since))
+    }
+
+    /// It went well: its failures are forgotten. Nothing else changes; a [`Queue::done`] is still owed.
+    pub fn forget(&mut self, key: &K) {
+        if let Some(slot) = self.index.get(key).copied() {
+            self.slots[slot].tries = Tries::default();
+            self.drop_if_idle(slot);
+        }
+    }
+
+    /// How many rate-limited retries the key has had since it was forgotten.
+    pub fn failures(&self, key: &K) -> u32 {
+        self.index.get(key).map_or(0, |slot| self.slots[*slot].tries.failures)
+    }
+
+    /// Cancels the run that waits, queued or delayed, and answers whether there was one. A run in work goes on; a
+    /// parked key stays parked (see [`Queue::unpark`]); failures stay counted. Danger: the change that asked for the
+    /// run is lost. For keys that are no longer this controller's business.
+    pub fn remove(&mut self, key: &K) -> bool {
+        let Some(slot) = self.index.get(key).copied() else {
+            return false;
+        };
+        let cancelled = self.cancel(slot);
+        self.drop_if_idle(slot);
+        cancelled
+    }
+
+    /// Moves what is due among the ready. Every operation that takes `now` does this first; a driver calls it when
+    /// [`Queue::next_due`] has come, so that [`Queue::is_empty`] tells the truth.
+    pub fn advance(&mut self, now: Duration) {
+        while let Some(first) = self.delayed.first_entry() {
+            let due = first.key().0;
+            if due > now {
+                break;
+            }
+            let slot = first.remove();
+            self.enqueue(slot, due);
+        }
+    }
+
+    /// When the next delayed key becomes ready; `None` where none is delayed.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.delayed.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// How many keys are ready, as of the last operation that took `now`.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// True where no key is ready, as of the last operation that took `now`.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// How many keys are in work.
+    pub fn in_work(&self) -> usize {
+        self.working.len()
+    }
+
+    /// How many keys become ready by themselves. A key in work counts if a later run is asked for.
+    pub fn delayed_len(&self) -> usize {
+        self.delayed.len()
+    }
+
+    /// No more work: later adds are ignored and delayed keys are dropped. What is queued is still handed out, also what
+    /// was asked for while in work; parked keys stay, and a failing key can still be parked. Can't be undone.
+    pub fn shut_down(&mut self) {
+        self.shut_down = true;
+        while let Some(slot) = self.delayed.first_key_value().map(|(_, slot)| *slot) {
+            self.cancel(slot);
+            self.drop_if_idle(slot);
+        }
+    }
+
+    /// True once [`Queue::shut_down`] was called.
+    pub fn is_shut_down(&self) -> bool {
+        self.shut_down
+    }
+
+    /// True once the queue is shut down, nothing is queued and nothing is in work: the time to let it go.
+    pub fn drained(&self) -> bool {
+        self.shut_down && self.line.is_empty() && self.working.is_empty()
+    }
+
+    fn ask(&mut self, now: Duration, key: K, ask: Ask<C>) -> bool {
+        if self.shut_down {
+            return false;
+        }
+        self.advance(now);
+        let slot = self.slot_of(key);
+        if matches!(self.slots[slot].stage, Stage::Parked(_)) {
+            if !ask.wakes {
+                return false;
+            }
+            self.leave_parked(slot);
+        }
+        self.merge(now, slot, ask);
+        true
+    }
+
+    /// Joins what is asked for with the run that waits, if one does. The key is not parked.
+    pub(crate) fn merge(&mut self, now: Duration, slot: usize, ask: Ask<C>) {
+        let due = now.saturating_add(ask.delay);
+        let entry = &mut self.slots[slot];
+        entry.causes.push(ask.cause);
+        let waits = entry.pending();
+        entry.wakes |= ask.wakes;
+        let priority = if waits {
+            entry.priority.max(ask.priority)
+        } else {
+            ask.priority
+        };
+        match entry.stage {
+            Stage::Queued if priority == entry.priority => {}
+            // In work: it stands in no list yet.
+            Stage::Queued if entry.work.is_some() => entry.priority = priority,
+            Stage::Queued => self.raise(slot, priority),
+            Stage::Delayed(ticket) => {
+                entry.priority = priority;
+                if due < ticket.0 {
+                    self.delayed.remove(&ticket);
+                    self.schedule(now, slot, due);
+                }
+            }
+            Stage::Idle | Stage::Parked(_) => {
+                entry.priority = priority;
+                entry.since = now;
+                self.schedule(now, slot, due);
+            }
+        }
+    }
+
+    fn schedule(&mut self, now: Duration, slot: usize, due: Duration) {
+        if due <= now {
+            self.enqueue(slot, now);
+        } else {
+            let ticket = (due, self.tickets);
+            self.tickets += 1;
+            self.delayed.insert(ticket, slot);
+            self.slots[slot].stage = Stage::Delayed(ticket);
+        }
+    }
+
+    fn enqueue(&mut self, slot: usize, since: Duration) {
+        self.adds += 1;
+        let entry = &mut self.slots[slot];
+        entry.stage = Stage::Queued;
+        entry.since = since;
+        if entry.work.is_none() {
+            self.link_ready(slot);
+        }
+    }
+
+    fn link_ready(&mut self, slot: usize) {
+        self.link_level(slot);
+        self.line.push_back(&mut self.slots, slot);
+    }
+
+    fn unlink_ready(&mut self, slot: usize) {
+        self.unlink_level(slot);
+        self.line.unlink(&mut self.slots, slot);
+    }
+
+    /// Keeps its place in the line: to be raised must not cost a key the age it has.
+    fn raise(&mut self, slot: usize, priority: i32) {
+        self.unlink_level(slot);
+        self.slots[slot].priority = priority;
+        self.link_level(slot);
+    }
+
+    fn link_level(&mut self, slot: usize) {
+        let priority = self.slots[slot].priority;
+        self.levels
+            .entry(priority)
+            .or_insert_with(|| List::new(Thread::Level))
+            .push_back(&mut self.slots, slot);
+    }
+
+    fn unlink_level(&mut self, slot: usize) {
+        let priority = self.slots[slot].priority;
+        if let Some(level) = self.levels.get_mut(&priority) {
+            level.unlink(&mut self.slots, slot);
+            if level.is_empty() {
+                self.levels.remove(&priority);
+            }
+        }
+    }
+
+    fn pick(&mut self, now: Duration) -> Option<usize> {
+        let oldest = self.line.head()?;
+        let highest = self.levels.last_key_value().and_then(|(_, level)| level.head())?;
+        if oldest == highest || now.saturating_sub(self.slots[oldest].since) < AGING {
+            return Some(highest);
+        }
+        self.passed_over += 1;
+        if self.passed_over < AGED_TURN {
+            return Some(highest);
+        }
+        self.passed_over = 0;
+        Some(oldest)
+    }
+
+    fn fail(&mut self, now: Duration, key: K, backoff: Option<&mut fastrand::Rng>, delay: Duration, cause: C) -> Retry {
+        self.advance(now);
+        let slot = self.slot_of(key);
+        let entry = &mut self.slots[slot];
+        if matches!(entry.stage, Stage::Parked(_)) {
+            return Retry::Parked;
+        }
+        let mut delay = delay;
+        if let Some(rng) = backoff {
+            delay = self.config.backoff(entry.tries.failures, rng);
+            entry.tries.failures = entry.tries.failures.saturating_add(1);
+        }
+        entry.tries.attempts = entry.tries.attempts.saturating_add(1);
+        let spent = entry.tries.attempts - entry.tries.earlier;
+        if self.config.max_attempts.is_some_and(|most| spent >= most) {
+            if entry.pending() && entry.wakes {
+                entry.tries.earlier = entry.tries.attempts;
+            } else {
+                self.settle(
+                    now,
+                    slot,
+                    &format!("gave up after {spent} failed attempts in a row"),
+                    cause,
+                );
+                return Retry::Parked;
+            }
+        }
+        let entry = &self.slots[slot];
+        if self.shut_down && !entry.pending() {
+            self.drop_if_idle(slot);
+            return Retry::ShutDown;
+        }
+        let priority = entry.work.map_or(entry.priority, |work| work.priority);
+        self.merge(
+            now,
+            slot,
+            Ask {
+                delay,
+                priority,
+                wakes: false,
+                cause,
+            },
+        );
+        self.retries += 1;
+        Retry::After(match self.slots[slot].stage {
+            Stage::Delayed((due, _)) => due.saturating_sub(now),
+            _ => Duration::ZERO,
+        })
+    }
+
+    /// The run that waits is gone; the entry may be idle after this.
+    pub(crate) fn cancel(&mut self, slot: usize) -> bool {
+        let entry = &self.slots[slot];
+        match entry.stage {
+            Stage::Queued if entry.work.is_none() => self.unlink_ready(slot),
+            Stage::Queued => {}
+            Stage::Delayed(ticket) => {
+                self.delayed.remove(&ticket);
+            }
+            Stage::Idle | Stage::Parked(_) => return false,
+        }
+        let entry = &mut self.slots[slot];
+        entry.stage = Stage::Idle;
+        entry.wakes = false;
+        entry.causes = Causes::default();
+        true
+    }
+
+    pub(crate) fn slot_of(&mut self, key: K) -> usize {
+        match self.index.entry(key) {
+            hash_map::Entry::Occupied(at) => *at.get(),
+            hash_map::Entry::Vacant(at) => {
+                let slot = self.slots.insert(Entry::new(at.key().clone()));
+                *at.insert(slot)
+            }
+        }
+    }
+
+    /// Entries live as long as there is something to know of them.
+    pub(crate) fn drop_if_idle(&mut self, slot: usize) {
+        let entry = &self.slots[slot];
+        if entry.work.is_none() && matches!(entry.stage, Stage::Idle) && entry.tries == Tries::default() {
+            self.index.remove(&entry.key);
+            self.slots.remove(slot);
+            if self.index.is_empty() {
+                self.index.shrink_to(self.slots.keep());
+            }
+        }
+    }
+}
