@@ -1,0 +1,50 @@
+//! Keeps copies of Kubernetes objects in step with an API server, and tells subscribers of every change.
+//!
+//! ```text
+//! API server ──list/watch──▶ reflector ──▶ store + indexes ──▶ handlers of subscriptions, each through its view
+//! ```
+//! What decides is synchronous and takes time and randomness as arguments; [`driver`] alone does I/O.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`driver`] | [`SharedInformers`]: subscribe over a `kube::Client` |
+//! | [`subscription`] | [`Subscription`]: reads through a view, freshness |
+//! | [`view`] | [`View`], [`Delta`] |
+//! | [`informer`] | [`Informer`]: one kind; [`Handler`] and what it may rely on |
+//! | [`shared`], [`registry`] | which watches and informers are needed |
+//! | [`reflector`], [`messages`] | [`Reflector`](reflector::Reflector): list, watch, come back |
+//! | [`store`] | [`Store`]: objects, indexes, versions |
+//! | [`read`] | lists and watch lines out of bytes |
+//! | [`status`] | how watches fare |
+//!
+//! Not here yet: streaming lists, resyncs, watches with selectors or of metadata alone on the wire.
+
+pub mod backoff;
+pub mod driver;
+pub mod failure;
+pub mod index;
+pub mod informer;
+pub mod messages;
+mod outage;
+pub mod read;
+pub mod reflector;
+pub mod registry;
+pub mod shared;
+mod slot;
+pub mod status;
+pub mod store;
+pub mod subscription;
+#[cfg(test)]
+mod testing;
+mod transport;
+pub mod view;
+
+pub use driver::{Clock, DriverConfig, SharedInformers, SubscribeError, TokioClock};
+pub use failure::{Failure, Trouble};
+pub use index::IndexError;
+pub use informer::{Handler, IndexSpec, Informer};
+pub use status::{Counters, Phase, WatchStatus};
+pub use store::{Scope, Store};
+pub use subscription::{Holds, Listing, Query, ReadError, Subscription};
+pub use transport::{Patience, Resource, discover};
+pub use view::{Delta, Names, Projection, View};
