@@ -1,0 +1,48 @@
+//! Runs plugins: WebAssembly components of the world `reconciler` (`wit/plugin.wit`), with wasmtime.
+//!
+//! An [`Engine`] compiles bytes to a [`Module`]; a module is asked for its manifest ([`Module::describe`]), about a
+//! configuration ([`Module::check_config`]), and to reconcile a key ([`Module::reconcile`]), whose imports a [`Backend`]
+//! answers.
+//!
+//! Promises:
+//! - Each call has a fresh store and instance; nothing of one call reaches the next.
+//! - [`Limits`] cut: wall time, CPU time, memory, host calls and sizes, each with a [`CallError`] that names the limit
+//!   and what to do. Log lines and events beyond their budget are dropped and counted.
+//! - A guest in an endless loop yields at each tick of the engine's clock; its neighbours go on.
+//! - Nothing is ambient: time and randomness (WASI's too) come from the backend; there are no files, no sockets, no
+//!   environment, no arguments; stdin is at its end; stdout and stderr end in the call's log.
+//! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why.
+//!
+//! It does not: check what a manifest says, decide what a plugin may touch (the backend does), keep warm instances, cache
+//! compiled code, or stop a compilation that takes long. Texts of guests are passed on as they are; escape control
+//! characters before showing them.
+
+mod backend;
+mod bindings;
+mod capture;
+mod engine;
+mod error;
+mod imports;
+mod limits;
+mod load;
+mod meter;
+mod module;
+mod panics;
+mod pure;
+mod state;
+mod wasi;
+
+pub use backend::{Backend, BoxFuture, Reply, reason};
+pub use bindings::exports::pilothouse::plugin::controller::{Failure, Outcome, Request, Retry};
+pub use bindings::pilothouse::plugin::events::Severity;
+pub use bindings::pilothouse::plugin::log::Level;
+pub use bindings::pilothouse::plugin::read::{Freshness, Page, Query};
+pub use bindings::pilothouse::plugin::types::{ApiError, Cause, Gvk, ObjectRef, Timestamp};
+pub use bindings::pilothouse::plugin::write::{Change, Options, Propagation};
+pub use engine::{Engine, EngineConfig};
+pub use error::{CallError, EngineError, LoadError};
+pub use limits::Limits;
+pub use module::{Module, Reconciled};
+
+/// The version of `wit/plugin.wit` that this host speaks. Plugins built for the same major and minor version run here.
+pub const CONTRACT_VERSION: &str = "0.1.0";
