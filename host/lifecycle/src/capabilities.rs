@@ -1,0 +1,337 @@
+//! Capabilities: asked ∩ granted, compiled for the check that every import call of a guest passes.
+//!
+//! Promises: what [`Capabilities::allows`] was asked for by the manifest *and* granted by the operator, each by a single
+//! entry of theirs; a refusal says which of the two was lacking and who mends it how. It does not look at what the API
+//! server's RBAC allows the host.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use pilothouse_object::Gvk;
+
+use crate::grant::{Grant, Grants};
+use crate::permission::{Permission, Verb};
+use crate::problem::shown;
+
+/// What one plugin may do. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    plugin: Box<str>,
+    /// By group, then by kind.
+    rules: HashMap<Box<str>, HashMap<Box<str>, Vec<Rule>>>,
+    /// For the words of a refusal only.
+    asked: Vec<Permission>,
+}
+
+/// One asked permission cut with one grant.
+#[derive(Debug)]
+struct Rule {
+    verbs: Vec<Verb>,
+    /// Empty: the object itself.
+    subresources: Vec<Box<str>>,
+    reach: Reach,
+}
+
+/// Where a capability holds: every pair of one of the namespaces and one of the names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reach {
+    /// Which namespaces.
+    pub namespaces: Extent,
+    /// Which names.
+    pub names: Extent,
+}
+
+/// All, or some.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// Every one there is, and for namespaces also objects that live in none.
+    All,
+    /// These, sorted and without repetition.
+    Only(Arc<[Arc<str>]>),
+}
+
+impl Extent {
+    /// Whether `one` is in it; none is in [`Extent::All`] only.
+    pub fn holds(&self, one: Option<&str>) -> bool {
+        match (self, one) {
+            (Self::All, _) => true,
+            (Self::Only(_), None) => false,
+            (Self::Only(some), Some(one)) => some.binary_search_by(|own| (**own).cmp(one)).is_ok(),
+        }
+    }
+
+    /// From a list in which empty means all.
+    fn of(list: &[String]) -> Self {
+        if list.is_empty() || list.iter().any(|text| text == "*") {
+            return Self::All;
+        }
+        Self::only(list.iter().map(|text| Arc::from(text.as_str())).collect())
+    }
+
+    fn only(mut some: Vec<Arc<str>>) -> Self {
+        some.sort_unstable();
+        some.dedup();
+        Self::Only(some.into())
+    }
+
+    /// What is in both; none where nothing is.
+    fn intersect(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::All, other) => Some(other.clone()),
+            (one, Self::All) => Some(one.clone()),
+            (Self::Only(some), other) => {
+                let both: Vec<Arc<str>> = some.iter().filter(|one| other.holds(Some(one))).cloned().collect();
+                (!both.is_empty()).then(|| Self::only(both))
+            }
+        }
+    }
+}
+
+impl Capabilities {
+    /// What `plugin` (its identity, used in messages) may do when it asked for `asked` and was granted `granted`.
+    pub fn new(plugin: &str, asked: &[Permission], granted: &Grants) -> Self {
+        let mut rules: HashMap<Box<str>, HashMap<Box<str>, Vec<Rule>>> = HashMap::new();
+        for permission in asked {
+            let own = rules.entry(permission.group.as_str().into()).or_default();
+            let own = own.entry(permission.kind.as_str().into()).or_default();
+            match granted {
+                Grants::Asked => own.extend(cut(permission, None)),
+                Grants::Only(grants) => {
+                    let about = grants
+                        .iter()
+                        .filter(|g| g.covers_kind(&permission.group, &permission.kind));
+                    own.extend(about.flat_map(|grant| cut(permission, Some(grant))));
+                }
+            }
+        }
+        Self {
+            inner: Arc::new(Inner {
+                plugin: plugin.into(),
+                rules,
+                asked: asked.to_vec(),
+            }),
+        }
+    }
+
+    /// Whether the plugin may do `verb` on that object of that kind (the version doesn't matter). No namespace: objects
+    /// that live in none, or all namespaces at once. No name: all names at once, or one that the server makes up.
+    /// `list` and `watch` know no subresource.
+    ///
+    /// # Errors
+    /// [`Denied`], fit to be handed to the guest as it is. Nothing must then be sent.
+    pub fn allows(
+        &self,
+        verb: Verb,
+        kind: &Gvk,
+        namespace: Option<&str>,
+        name: Option<&str>,
+        subresource: Option<&str>,
+    ) -> Result<(), Denied> {
+        let allowed = self.rules(kind).iter().any(|rule| {
+            rule.is_about(verb, subresource) && rule.reach.namespaces.holds(namespace) && rule.reach.names.holds(name)
+        });
+        if allowed {
+            Ok(())
+        } else {
+            Err(self.denied(verb, kind, namespace, name, subresource))
+        }
+    }
+
+    /// Where the plugin may do `verb` on that kind: views and watches are made from this. Empty: nowhere. The parts may
+    /// overlap.
+    pub fn reach(&self, verb: Verb, kind: &Gvk, subresource: Option<&str>) -> Vec<Reach> {
+        let mut reach: Vec<Reach> = Vec::new();
+        for rule in self.rules(kind).iter().filter(|rule| rule.is_about(verb, subresource)) {
+            if !reach.contains(&rule.reach) {
+                reach.push(rule.reach.clone());
+            }
+        }
+        reach
+    }
+
+    fn rules(&self, kind: &Gvk) -> &[Rule] {
+        self.inner
+            .rules
+            .get(&*kind.group)
+            .and_then(|kinds| kinds.get(&*kind.kind))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    #[cold]
+    fn denied(
+        &self,
+        verb: Verb,
+        kind: &Gvk,
+        namespace: Option<&str>,
+        name: Option<&str>,
+        subresource: Option<&str>,
+    ) -> Denied {
+        let asked = self
+            .inner
+            .asked
+            .iter()
+            .filter(|permission| permission.is_about(kind))
+            .any(|permission| {
+                cut(permission, None).iter().any(|rule| {
+                    rule.is_about(verb, subresource)
+                        && rule.reach.namespaces.holds(namespace)
+                        && rule.reach.names.holds(name)
+                })
+            });
+        let quoted = |text: &str| Box::<str>::from(shown(text));
+        Denied {
+            plugin: self.inner.plugin.clone(),
+            verb,
+            // A guest names the kind: its text is as foreign as the rest.
+            group: quoted(&kind.group),
+            kind: quoted(&kind.kind),
+            namespace: namespace.map(quoted),
+            name: name.map(quoted),
+            subresource: subresource.map(quoted),
+            lacking: if asked { Lacking::Granted } else { Lacking::Asked },
+        }
+    }
+}
+
+impl Rule {
+    fn is_about(&self, verb: Verb, subresource: Option<&str>) -> bool {
+        self.verbs.contains(&verb)
+            && match subresource {
+                None => self.subresources.is_empty(),
+                Some(wanted) => self.subresources.iter().any(|own| **own == *wanted),
+            }
+    }
+}
+
+/// The rules that `asked` and `grant` (none: everything asked for) have in common; at most one about the objects
+/// themselves and one about subresources.
+fn cut(asked: &Permission, grant: Option<&Grant>) -> Vec<Rule> {
+    let granted = |verb: &Verb| grant.is_none_or(|grant| grant.covers_verb(*verb));
+    let mut reach = Reach {
+        namespaces: Extent::of(&asked.namespaces),
+        names: Extent::of(&asked.names),
+    };
+    if let Some(grant) = grant {
+        let namespaces = reach.namespaces.intersect(&Extent::of(&grant.namespaces));
+        let names = reach.names.intersect(&Extent::of(&grant.names));
+        match (namespaces, names) {
+            (Some(namespaces), Some(names)) => reach = Reach { namespaces, names },
+            _ => return Vec::new(),
+        }
+    }
+    let about_object = |verb: &Verb| {
+        (asked.subresources.is_empty() || !verb.knows_subresources())
+            && grant.is_none_or(|grant| grant.covers_subresource(*verb, None))
+    };
+    let mut rules = Vec::new();
+    let verbs: Vec<Verb> = asked
+        .verbs
+        .iter()
+        .copied()
+        .filter(|verb| granted(verb) && about_object(verb))
+        .collect();
+    if !verbs.is_empty() {
+        rules.push(Rule {
+            verbs,
+            subresources: Vec::new(),
+            reach: reach.clone(),
+        });
+    }
+    let verbs: Vec<Verb> = asked
+        .verbs
+        .iter()
+        .copied()
+        .filter(|v| granted(v) && v.knows_subresources())
+        .collect();
+    // Which subresources a grant covers doesn't depend on the verb, once the verb can be about one at all.
+    let subresources: Vec<Box<str>> = asked
+        .subresources
+        .iter()
+        .filter(|name| grant.is_none_or(|grant| grant.covers_subresource(Verb::Patch, Some(name))))
+        .map(|name| name.as_str().into())
+        .collect();
+    if !verbs.is_empty() && !subresources.is_empty() {
+        rules.push(Rule {
+            verbs,
+            subresources,
+            reach,
+        });
+    }
+    rules
+}
+
+/// A call that the plugin has no capability for. Its text says what was lacking and how it is mended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Denied {
+    /// The plugin.
+    pub plugin: Box<str>,
+    /// What it wanted to do.
+    pub verb: Verb,
+    /// The kind's API group, fit to be shown.
+    pub group: Box<str>,
+    /// The kind, fit to be shown.
+    pub kind: Box<str>,
+    /// Where; none for all namespaces, or for objects that live in none.
+    pub namespace: Option<Box<str>>,
+    /// On which object; none for all, or for one whose name the server makes up.
+    pub name: Option<Box<str>>,
+    /// Of which subresource.
+    pub subresource: Option<Box<str>>,
+    /// What was lacking.
+    pub lacking: Lacking,
+}
+
+/// What a denied call lacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lacking {
+    /// The manifest doesn't ask for it: its author's to mend.
+    Asked,
+    /// The manifest asks for it, and it was not granted: the operator's to mend.
+    Granted,
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plugin {} may not {} {}", self.plugin, self.verb, self.kind)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        if let Some(subresource) = &self.subresource {
+            write!(f, "/{subresource}")?;
+        }
+        if let Some(name) = &self.name {
+            write!(f, " \"{name}\"")?;
+        }
+        match (&self.namespace, &self.name) {
+            (Some(namespace), _) => write!(f, " in namespace \"{namespace}\"")?,
+            (None, None) => f.write_str(" everywhere")?,
+            // An object that lives in no namespace.
+            (None, Some(_)) => {}
+        }
+        let entry = Permission {
+            group: self.group.to_string(),
+            kind: self.kind.to_string(),
+            verbs: vec![self.verb],
+            namespaces: self.namespace.iter().map(ToString::to_string).collect(),
+            names: Vec::new(),
+            subresources: self.subresource.iter().map(ToString::to_string).collect(),
+        };
+        match self.lacking {
+            Lacking::Asked => write!(
+                f,
+                ": its manifest does not ask for it; the plugin's author adds to the manifest's permissions: {entry}"
+            ),
+            Lacking::Granted => write!(
+                f,
+                ": it was not granted; the operator adds under plugins.{}.grants: - {entry}",
+                self.plugin
+            ),
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Loading: from a file to a plugin that may serve.
+//!
+//! Steps: read → hash → compile (with the check of world and version) → `describe` → manifest → asked ∩ granted →
+//! configuration. A plugin that fails any of them is refused with the step and the mend, and touches no other. What
+//! passed is complete: nothing is looked up later.
+//!
+//! Compiling happens here in this process, on a thread that serves nobody; it can't be cancelled. So far a plugin is
+//! loaded once, when the host starts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilothouse_object::{escape_control, shorten};
+use pilothouse_runtime::{Engine, Limits, Module};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::capabilities::Capabilities;
+use crate::config::{Config, ControllerOverrides, LimitOverrides, PluginConfig};
+use crate::config_schema::ConfigSchema;
+use crate::directory::{self, DirectoryError, ModuleFile};
+use crate::grant::missing;
+use crate::manifest::{Manifest, SuggestedLimits};
+use crate::permission::Permission;
+use crate::problem::{Problem, nearest, shown};
+use crate::refusal::{Refusal, Step};
+
+/// A plugin that passed every step. Clones share what is large.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// Its identity: the file's name without `.wasm`.
+    pub name: Arc<str>,
+    /// Where the module lay.
+    pub path: PathBuf,
+    /// Which bytes these are.
+    pub hash: Hash,
+    /// What it says of itself.
+    pub manifest: Arc<Manifest>,
+    /// The code.
+    pub module: Module,
+    /// What it may do.
+    pub capabilities: Capabilities,
+    /// Its configuration as JSON text, which it found good.
+    pub config: Arc<str>,
+    /// The limits of each of its calls: the operator's, else the manifest's suggestion, else the host's default.
+    pub limits: Limits,
+    controllers: Arc<BTreeMap<String, ControllerOverrides>>,
+}
+
+impl Plugin {
+    /// How many keys of that controller may be in work at once: the operator's word, else the manifest's.
+    pub fn concurrency(&self, controller: &str) -> u32 {
+        let set = self
+            .controllers
+            .get(controller)
+            .and_then(|overrides| overrides.concurrency);
+        set.or_else(|| self.manifest.controller(controller).map(|own| own.concurrency))
+            .unwrap_or(1)
+    }
+}
+
+/// The SHA-256 of a module: what tells versions apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hash([u8; 32]);
+
+impl Hash {
+    /// The hash of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What became of a plugin directory.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// For each `.wasm` file that is not disabled, sorted by name: the plugin, or why not.
+    pub plugins: Vec<Result<Plugin, Refusal>>,
+    /// Plugins that the operator's file disables; nothing of them was read.
+    pub disabled: Vec<String>,
+    /// What an operator should know, and what stops nothing.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads every module in `directory`, one after another. Needs a tokio runtime.
+///
+/// # Errors
+/// Only if the directory as a whole can't be looked at. A plugin that fails stands in [`Loaded::plugins`] with its
+/// [`Refusal`], and the others load.
+pub async fn load_all(engine: &Engine, directory: &Path, config: &Config) -> Result<Loaded, DirectoryError> {
+    let scan = directory::scan(directory)?;
+    let mut loaded = Loaded {
+        warnings: scan.warnings,
+        ..Loaded::default()
+    };
+    let names = scan.modules.iter().map(|module| module.name.as_str());
+    let names = names.chain(scan.refused.iter().map(|refusal| refusal.plugin.as_str()));
+    loaded.warnings.extend(config.without_module(names));
+    loaded.plugins.extend(scan.refused.into_iter().map(Err));
+    for file in scan.modules {
+        let own = config.plugin(&file.name);
+        if own.enabled {
+            loaded
+                .plugins
+                .push(load(engine, &file, &own, config.host.max_module_bytes()).await);
+        } else {
+            loaded.disabled.push(file.name);
+        }
+    }
+    loaded.plugins.sort_by(|a, b| name_of(a).cmp(name_of(b)));
+    Ok(loaded)
+}
+
+fn name_of(result: &Result<Plugin, Refusal>) -> &str {
+    match result {
+        Ok(plugin) => &plugin.name,
+        Err(refusal) => &refusal.plugin,
+    }
+}
+
+/// Takes one module through every step. `config` is the operator's side of it, `max_bytes` how long it may be. Needs a
+/// tokio runtime.
+///
+/// # Errors
+/// A [`Refusal`]: nothing of the module is kept then.
+pub async fn load(
+    engine: &Engine,
+    file: &ModuleFile,
+    config: &PluginConfig,
+    max_bytes: u64,
+) -> Result<Plugin, Refusal> {
+    let examined = examine(engine, file, max_bytes)
+        .await
+        .map_err(|failed| failed.refusal)?;
+    settle(engine, file, examined, config).await
+}
+
+/// A module and what it says of itself: the steps that need nothing of the operator.
+pub(crate) struct Examined {
+    pub(crate) hash: Hash,
+    pub(crate) module: Module,
+    pub(crate) manifest: Manifest,
+}
+
+/// How far a module came that failed a step of [`examine`].
+pub(crate) struct Failed {
+    pub(crate) refusal: Refusal,
+    pub(crate) size: Option<u64>,
+    pub(crate) hash: Option<Hash>,
+    pub(crate) module: Option<Module>,
+}
+
+impl Failed {
+    fn new(refusal: Refusal, size: Option<u64>, hash: Option<Hash>, module: Option<Module>) -> Box<Self> {
+        Box::new(Self {
+            refusal,
+            size,
+            hash,
+            module,
+        })
+    }
+}
+
+pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) -> Result<Examined, Box<Failed>> {
+    let (size, hash, module) = read_and_compile(engine, file, max_bytes).await?;
+    match describe(&file.name, &module).await {
+        Ok(manifest) => Ok(Examined { hash, module, manifest }),
+        Err(refusal) => Err(Failed::new(refusal, Some(size), Some(hash), Some(module))),
+    }
+}
+
+/// Reading and compiling block, so they have a thread of their own; a compiler that panics ends that thread's task only.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "compiling must not hold a thread that serves; loading is a driver"
+)]
+async fn read_and_compile(engine: &Engine, file: &ModuleFile, max: u64) -> Result<(u64, Hash, Module), Box<Failed>> {
+    let (engine, own) = (engine.clone(), file.clone());
+    let work = move || {
+        let bytes = own
+            .read(max)
+            .map_err(|refusal| Failed::new(refusal, None, None, None))?;
+        let (size, hash) = (bytes.len() as u64, Hash::of(&bytes));
+        match engine.compile(&bytes) {
+            Ok(module) => Ok((size, hash, module)),
+            Err(error) => {
+                let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");
+                Err(Failed::new(refusal, Some(size), Some(hash), None))
+            }
+        }
+    };
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|_| {
+        let refusal = Refusal::new(
+            &file.name,
+            Step::Compile,
+            "the compiler failed on this module",
+            "build it again with current tools; if that doesn't help, report it with the module: it is a bug of this host",
+        );
+        Err(Failed::new(refusal, None, None, None))
+    })
+}
+
+async fn describe(plugin: &str, module: &Module) -> Result<Manifest, Refusal> {
+    // Asked once: the runtime gives it a fresh instance without time or randomness, so it can't change its mind.
+    let json = module.describe().await.map_err(|error| {
+        Refusal::new(
+            plugin,
+            Step::Describe,
+            told(&error.to_string()),
+            "`describe` only returns the manifest: it reads, writes and computes nothing",
+        )
+    })?;
+    Manifest::parse(&json).map_err(|error| {
+        Refusal::new(
+            plugin,
+            Step::Manifest,
+            told(&listed(&error.problems)),
+            "the plugin's author mends its manifest (wit/manifest.schema.json says what it may hold)",
+        )
+    })
+}
+
+/// The steps that depend on the operator's file.
+pub(crate) async fn settle(
+    engine: &Engine,
+    file: &ModuleFile,
+    examined: Examined,
+    config: &PluginConfig,
+) -> Result<Plugin, Refusal> {
+    let Examined { hash, module, manifest } = examined;
+    let granted = config.grants.clone().unwrap_or_default();
+    let lacking = missing(&manifest.permissions, &granted);
+    if !lacking.is_empty() {
+        return Err(not_granted(&file.name, &lacking));
+    }
+    check_controllers(&file.name, &manifest, config)?;
+    let limits = effective_limits(&manifest.limits, &config.limits);
+    let most = engine.config().max_memory;
+    if limits.memory > most {
+        return Err(Refusal::new(
+            &file.name,
+            Step::Config,
+            format!(
+                "its memory limit is {} MiB, and this host's engine gives at most {}",
+                limits.memory >> 20,
+                most >> 20
+            ),
+            format!("lower plugins.{}.limits.memoryMiB", file.name),
+        ));
+    }
+    check_config(&file.name, &module, &manifest, &config.config).await?;
+    Ok(Plugin {
+        capabilities: Capabilities::new(&file.name, &manifest.permissions, &granted),
+        name: file.name.as_str().into(),
+        path: file.path.clone(),
+        hash,
+        manifest: Arc::new(manifest),
+        module,
+        config: config.config.to_string().into(),
+        limits,
+        controllers: Arc::new(config.controllers.clone()),
+    })
+}
+
+fn not_granted(plugin: &str, lacking: &[Permission]) -> Refusal {
+    let what: Vec<String> = lacking
+        .iter()
+        .map(|permission| {
+            let verbs: Vec<&str> = permission.verbs.iter().map(|verb| verb.as_str()).collect();
+            let group = if permission.group.is_empty() {
+                String::new()
+            } else {
+                format!(".{}", permission.group)
+            };
+            format!("{} {}{group}", verbs.join("/"), permission.kind)
+        })
+        .collect();
+    Refusal::new(
+        plugin,
+        Step::Grants,
+        format!("it asks for what it was not granted: {}", what.join(", ")),
+        format!(
+            "if it may do this, add these grants to the operator's file (--config):\n{}",
+            grants_to_paste(plugin, lacking)
+        ),
+    )
+}
+
+/// The lines of the operator's file that grant these permissions to this plugin.
+pub fn grants_to_paste(plugin: &str, permissions: &[Permission]) -> String {
+    let mut lines = format!("plugins:\n  {}:\n    grants:", shown(plugin));
+    for permission in permissions {
+        lines.push_str(&format!("\n    - {permission}"));
+    }
+    lines
+}
+
+/// A setting for a controller that isn't there would be in force nowhere.
+fn check_controllers(plugin: &str, manifest: &Manifest, config: &PluginConfig) -> Result<(), Refusal> {
+    let names = || manifest.controllers.iter().map(|controller| controller.name.as_str());
+    match config
+        .controllers
+        .keys()
+        .find(|name| manifest.controller(name).is_none())
+    {
+        None => Ok(()),
+        Some(unknown) => {
+            let mend = match nearest(unknown, names()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has: {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            let why = format!("plugins.{plugin}.controllers.{unknown}: the plugin has no controller of this name");
+            Err(Refusal::new(plugin, Step::Config, why, mend))
+        }
+    }
+}
+
+/// The limits of a call: the operator's, else what the manifest suggests, else the host's default.
+pub fn effective_limits(suggested: &SuggestedLimits, set: &LimitOverrides) -> Limits {
+    let default = Limits::default();
+    let time = |set: Option<u32>, suggested: Option<u32>, default: Duration| {
+        set.or(suggested).map_or(default, |ms| Duration::from_millis(ms.into()))
+    };
+    Limits {
+        wall: time(set.wall_ms, suggested.wall_ms, default.wall),
+        cpu: time(set.cpu_ms, suggested.cpu_ms, default.cpu),
+        memory: set
+            .memory_mib
+            .or(suggested.memory_mib)
+            .map_or(default.memory, |mib| u64::from(mib) << 20),
+        host_calls: set.host_calls.or(suggested.host_calls).unwrap_or(default.host_calls),
+        ..default
+    }
+}
+
+async fn check_config(plugin: &str, module: &Module, manifest: &Manifest, config: &Value) -> Result<(), Refusal> {
+    let at = format!("plugins.{plugin}.config");
+    let refuse = |why: String| {
+        Err(Refusal::new(
+            plugin,
+            Step::Config,
+            told(&why),
+            format!("correct {at} in the operator's file (--config)"),
+        ))
+    };
+    if let Some(schema) = &manifest.config_schema {
+        let schema = ConfigSchema::compile(schema)
+            .map_err(|problem| Refusal::new(plugin, Step::Manifest, problem.to_string(), ""))?;
+        let problems = schema.check(config, &at);
+        if !problems.is_empty() {
+            return refuse(listed(&problems));
+        }
+    }
+    match module.check_config(&config.to_string()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(causes)) => {
+            let problems: Vec<Problem> = causes
+                .iter()
+                .take(20)
+                .map(|cause| {
+                    let field = cause.field.trim_start_matches('.');
+                    let at = if field.is_empty() {
+                        at.clone()
+                    } else {
+                        format!("{at}.{}", shown(field))
+                    };
+                    let what = if cause.message.is_empty() {
+                        &cause.reason
+                    } else {
+                        &cause.message
+                    };
+                    Problem::new(at, escape_control(&shorten(what, 1000)), "")
+                })
+                .collect();
+            if problems.is_empty() {
+                return refuse(format!("{at}: the plugin refuses it and doesn't say why"));
+            }
+            refuse(listed(&problems))
+        }
+        Err(error) => Err(Refusal::new(
+            plugin,
+            Step::Config,
+            format!("its `check-config` failed: {}", told(&error.to_string())),
+            "the plugin's author mends it: whatever the configuration, `check-config` must answer",
+        )),
+    }
+}
+
+fn listed(problems: &[Problem]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n  ")
+}
+
+/// A text with parts from a guest, bounded and with its control characters escaped but for line breaks of ours.
+fn told(text: &str) -> String {
+    let text = shorten(text, 8000);
+    text.split('\n')
+        .map(|line| escape_control(line).into_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
+}

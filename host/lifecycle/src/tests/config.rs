@@ -1,0 +1,258 @@
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES, PluginConfig};
+use crate::grant::{GrantedVerb, Grants};
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("pilothouse.yaml")).map_err(|error| error.to_string())
+}
+
+/// The error that `rest` makes behind a good first line. Lines count from 2, then.
+#[track_caller]
+fn error_of(rest: &str) -> String {
+    parse(&format!("apiVersion: pilothouse.dev/v1\n{rest}")).unwrap_err()
+}
+
+#[test]
+fn a_whole_file_is_read_as_it_was_written() {
+    let config = parse(
+        "
+apiVersion: pilothouse.dev/v1
+host:
+  poolSize: 8
+  metricsAddress: 0.0.0.0:9999
+  gracePeriodSeconds: 5
+  maxModuleMiB: 16
+plugins:
+  greeting:
+    enabled: true
+    config: {greeting: hello, times: 3, nested: {on: [1, 2.5, yes, 'no', null]}}
+    grants:
+      - {group: '', kind: ConfigMap, verbs: [watch, create], namespaces: [team-a], names: ['*']}
+      - {group: demo.pilothouse.dev, kind: '*', verbs: ['*'], subresources: [status]}
+    limits: {wallMs: 1000, cpuMs: 100, memoryMiB: 512, hostCalls: 10}
+    controllers: {greeting: {concurrency: 4}}
+  other:
+    enabled: false
+    grants: asked
+",
+    )
+    .unwrap();
+    assert_eq!(config.host.pool_size, 8);
+    assert_eq!(config.host.metrics_address.unwrap().port(), 9999);
+    assert_eq!(config.host.grace_period().as_secs(), 5);
+    assert_eq!(config.host.max_module_bytes(), 16 << 20);
+    let greeting = config.plugin("greeting");
+    assert_eq!(greeting.config["nested"]["on"], json!([1, 2.5, "yes", "no", null]));
+    let Some(Grants::Only(grants)) = &greeting.grants else {
+        panic!("{greeting:?}")
+    };
+    assert_eq!(grants[0].verbs, [GrantedVerb::Watch, GrantedVerb::Create]);
+    assert_eq!(grants[1].kind, "*");
+    assert_eq!(greeting.limits.memory_mib, Some(512));
+    assert_eq!(greeting.controllers["greeting"].concurrency, Some(4));
+    assert!(!config.plugin("other").enabled);
+    assert_eq!(config.plugin("other").grants, Some(Grants::Asked));
+    assert_eq!(config.most_memory(), 512 << 20);
+}
+
+#[test]
+fn what_is_not_said_or_left_empty_has_its_default() {
+    let least = parse("apiVersion: pilothouse.dev/v1").unwrap();
+    assert_eq!(least, Config::default());
+    assert_eq!(least.host.pool_size, 64);
+    assert_eq!(least.host.metrics_address.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(
+        parse("apiVersion: pilothouse.dev/v1\nhost:\nplugins:\n").unwrap(),
+        least
+    );
+    let empty = parse(
+        "apiVersion: pilothouse.dev/v1\nplugins:\n  a:\n  b:\n    config:\n    grants:\n    limits:\n    controllers:\n",
+    )
+    .unwrap();
+    assert_eq!(empty.plugins["a"], PluginConfig::default());
+    assert_eq!(empty.plugins["b"], PluginConfig::default());
+    assert_eq!(empty.plugin("a").config, json!({}));
+    let off = parse("apiVersion: pilothouse.dev/v1\nhost: {metricsAddress: null}").unwrap();
+    assert_eq!(off.host.metrics_address, None);
+}
+
+#[test]
+fn a_plugin_that_the_file_does_not_name_is_granted_nothing_unless_dev_says_so() {
+    let config = parse("apiVersion: pilothouse.dev/v1\nplugins: {none: {grants: []}}").unwrap();
+    assert_eq!(config.plugin("unnamed").grants, Some(Grants::Only(Vec::new())));
+    let dev = config.granting_what_is_asked();
+    assert_eq!(dev.plugin("unnamed").grants, Some(Grants::Asked));
+    assert_eq!(dev.plugin("none").grants, Some(Grants::Only(Vec::new())));
+}
+
+#[test]
+fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
+    assert_eq!(
+        error_of("host:\n  poolsize: 3\n"),
+        "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
+         gracePeriodSeconds, maxModuleMiB; did you mean `poolSize`?"
+    );
+    let error = error_of("plugins:\n  greeting:\n    limit: {}\n");
+    assert!(
+        error.starts_with("pilothouse.yaml:4:5: plugins.greeting.limit: unknown field `limit`"),
+        "{error}"
+    );
+    assert!(error.ends_with("did you mean `limits`?"), "{error}");
+}
+
+#[test]
+fn a_wrong_value_is_named_without_being_quoted() {
+    assert_eq!(
+        error_of("host:\n  poolSize: 0\n"),
+        "pilothouse.yaml:3:13: host.poolSize: must be from 1 to 1000, but is 0"
+    );
+    let error = error_of("host:\n  poolSize: hunter2\n");
+    assert_eq!(
+        error,
+        "pilothouse.yaml:3:13: host.poolSize: is no whole number, or too large a one"
+    );
+    let error = error_of("plugins:\n  greeting:\n    enabled: hunter2\n");
+    assert!(
+        error.starts_with("pilothouse.yaml:4:14: plugins.greeting.enabled: ") && !error.contains("hunter2"),
+        "{error}"
+    );
+    let error = error_of("plugins:\n  greeting: hunter2\n");
+    assert!(
+        error.starts_with("pilothouse.yaml:3:13: plugins.greeting: ") && !error.contains("hunter2"),
+        "{error}"
+    );
+    let error = error_of("plugins:\n  greeting:\n    grants: hunter2\n");
+    assert!(
+        error.contains("a list of grants, or the word `asked`") && !error.contains("hunter2"),
+        "{error}"
+    );
+    let error = error_of("host: {metricsAddress: hunter2}\n");
+    assert!(
+        error.contains("host.metricsAddress: ") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_wrong_grant_is_named_with_its_place_in_the_list() {
+    let error = error_of("plugins:\n  greeting:\n    grants:\n    - {group: '', kind: ConfigMap, verbs: [wach]}\n");
+    assert!(
+        error.starts_with("pilothouse.yaml:5:44: plugins.greeting.grants[0].verbs[0]: unknown variant `wach`"),
+        "{error}"
+    );
+    assert!(error.ends_with("did you mean `watch`?"), "{error}");
+    let error = error_of("plugins:\n  greeting:\n    grants:\n    - {kind: ConfigMap, verbs: [watch]}\n");
+    assert!(
+        error.contains("plugins.greeting.grants[0]: missing field `group`"),
+        "{error}"
+    );
+    let error = error_of("plugins:\n  greeting:\n    grants:\n      group: ''\n");
+    assert!(error.contains("each beginning with `-`"), "{error}");
+    let error = error_of("plugins:\n  greeting:\n    grants: [{group: '', kind: ConfigMap, verbs: []}]\n");
+    assert!(error.contains("`verbs` is empty"), "{error}");
+}
+
+#[test]
+fn a_file_of_another_api_version_is_not_half_understood() {
+    let error = parse("apiVersion: pilothouse.dev/v2\nhost: {}\n").unwrap_err();
+    assert!(
+        error.starts_with("pilothouse.yaml:1:13: apiVersion: ") && error.contains("reads pilothouse.dev/v1"),
+        "{error}"
+    );
+    let error = parse("host: {}\n").unwrap_err();
+    assert!(error.contains("missing field `apiVersion`"), "{error}");
+    assert!(parse("").is_err());
+}
+
+#[test]
+fn what_yaml_would_hide_is_refused_with_the_mend() {
+    let error = error_of("plugins:\n  greeting: {}\n  greeting: {}\n");
+    assert_eq!(
+        error,
+        "pilothouse.yaml:4:3: plugins: `greeting` stands here twice; keep one of the two"
+    );
+    let error = error_of("host:\n  poolSize: 1\n  poolSize: 2\n");
+    assert!(error.contains("`poolSize` stands here twice"), "{error}");
+    let error = error_of("plugins:\n  a: &x {}\n  b: *x\n");
+    assert!(
+        error.contains("anchors and aliases (& and *) are not allowed"),
+        "{error}"
+    );
+    let error = error_of("plugins:\n  a:\n    config:\n      <<: {b: 1}\n");
+    assert!(error.contains("merge keys (<<) are not allowed"), "{error}");
+    let error = error_of("---\napiVersion: pilothouse.dev/v1\n");
+    assert!(error.contains("a second document (---) is not allowed"), "{error}");
+    let error = error_of("plugins:\n  a:\n    config: !secret x\n");
+    assert!(error.contains("!secret"), "{error}");
+}
+
+#[test]
+fn what_is_no_yaml_is_named_with_its_place() {
+    let error = error_of("plugins:\n  a:\n    config: {b: 1\n");
+    assert!(error.starts_with("pilothouse.yaml:4:13: "), "{error}");
+    assert!(!error.contains('?'), "{error}");
+}
+
+#[test]
+fn reading_is_bounded() {
+    let bomb = "plugins:\n  a: {config: [&a [x,x], *a]}\n";
+    assert!(error_of(bomb).contains("anchors"), "{bomb}");
+    let deep = format!("plugins: {{a: {{config: {}{}}}}}\n", "[".repeat(500), "]".repeat(500));
+    let error = error_of(&deep);
+    assert!(error.len() < 500, "{error}");
+    let many = format!("plugins: {{a: {{config: [{}]}}}}\n", "1,".repeat(200_000));
+    assert!(
+        error_of(&many).contains("more than 100000 values"),
+        "{}",
+        error_of(&many)
+    );
+    let long = "#".repeat(MAX_CONFIG_BYTES);
+    let error = error_of(&long);
+    assert!(error.contains("longer than 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn a_plugin_name_that_no_file_can_have_is_refused() {
+    let error = error_of("plugins:\n  greeting.wasm: {}\n");
+    assert!(error.contains("plugins: `greeting.wasm` is no name"), "{error}");
+}
+
+#[test]
+fn a_plugin_without_a_module_is_a_warning_with_the_one_that_was_meant() {
+    let config = parse("apiVersion: pilothouse.dev/v1\nplugins: {greting: {}, elsewhere: {}, present: {}}").unwrap();
+    let warnings: Vec<String> = config
+        .without_module(["greeting", "present"])
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "plugins.elsewhere: there is no elsewhere.wasm in the plugin directory; a plugin is named like its file, \
+             without .wasm",
+            "plugins.greting: there is no greting.wasm in the plugin directory; did you mean `greeting`?",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_or_too_long_or_no_text_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pilothouse.yaml");
+    assert!(matches!(Config::read(&file), Err(ConfigError::Unreadable { .. })));
+    assert!(
+        Config::read(&file)
+            .unwrap_err()
+            .to_string()
+            .contains("pilothouse.yaml: can't be read")
+    );
+    std::fs::write(&file, "#".repeat(MAX_CONFIG_BYTES + 1)).unwrap();
+    assert!(matches!(Config::read(&file), Err(ConfigError::TooLong { .. })));
+    std::fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
+    assert!(Config::read(&file).unwrap_err().to_string().contains("no UTF-8"));
+    std::fs::write(&file, "apiVersion: pilothouse.dev/v1\n").unwrap();
+    assert_eq!(Config::read(&file).unwrap(), Config::default());
+}
