@@ -1,0 +1,259 @@
+//! The backend of one call: what a plugin's imports reach. Reads are in [`crate::reads`], writes in [`crate::writes`].
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use pilothouse_informer::Subscription;
+use pilothouse_lifecycle::{Plugin, Verb};
+use pilothouse_object::{Gvk, Key, Object};
+use pilothouse_runtime::{
+    ApiError, Backend, Change, Freshness, Level, ObjectRef, Options, Page, Propagation, Query, Reply, Severity,
+    Timestamp, reason,
+};
+use tokio::sync::Notify;
+
+use crate::{Cause, ControllerId, Happening, Observer, api::Api, events::Emitted, kinds::Kinds, ledger::Ledger};
+use crate::{metrics::Metrics, provenance::Provenance};
+
+/// What all calls of a host share.
+pub(crate) struct Shared {
+    pub(crate) api: Api,
+    pub(crate) kinds: Kinds,
+    pub(crate) metrics: Metrics,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) provenance: Mutex<Provenance>,
+    /// To the task that sends Events; what doesn't fit is dropped and counted.
+    pub(crate) events: tokio::sync::mpsc::Sender<Emitted>,
+    pub(crate) random: Mutex<fastrand::Rng>,
+    pub(crate) wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// What all calls of one plugin share.
+pub(crate) struct PluginState {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) name: Arc<str>,
+    /// The plugin's windows on the caches, by kind: one for each watch and reach.
+    pub(crate) views: HashMap<Gvk, Vec<Arc<Subscription>>>,
+}
+
+/// One call of `reconcile`, and what goes on after it until its writes are settled.
+#[derive(Clone)]
+pub(crate) struct Call(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plugin: Arc<PluginState>,
+    pub(crate) id: ControllerId,
+    pub(crate) key: Key,
+    pub(crate) attempt: u32,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) ledger: Mutex<Ledger>,
+    /// Lists that were answered in part, for their next pages: one snapshot each.
+    pub(crate) snapshots: Mutex<Vec<Arc<[Object]>>>,
+    in_flight: AtomicUsize,
+    settled: Notify,
+}
+
+impl std::ops::Deref for Call {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is whole between statements; a panic elsewhere doesn't spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Call {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        plugin: Arc<PluginState>,
+        id: ControllerId,
+        key: Key,
+        attempt: u32,
+        cause: Option<Cause>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            shared,
+            plugin,
+            id,
+            key,
+            attempt,
+            cause,
+            ledger: Mutex::default(),
+            snapshots: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            settled: Notify::new(),
+        }))
+    }
+
+    /// A write is on its way until the guard goes.
+    pub(crate) fn sending(&self) -> Sending {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        Sending(self.clone())
+    }
+
+    /// Ends when nothing that this call sent is under way any more. Bounded by the requests' own time-outs.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let settled = self.settled.notified();
+            if self.in_flight.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+}
+
+/// See [`Call::sending`].
+pub(crate) struct Sending(Call);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.settled.notify_waiters();
+        }
+    }
+}
+
+impl Inner {
+    /// Whether the plugin may do this; a refusal is counted and reads as an error the guest can show.
+    pub(crate) fn check(
+        &self,
+        verb: Verb,
+        kind: &Gvk,
+        namespace: Option<&str>,
+        name: Option<&str>,
+        subresource: Option<&str>,
+    ) -> Result<(), ApiError> {
+        self.plugin
+            .plugin
+            .capabilities
+            .allows(verb, kind, namespace, name, subresource)
+            .map_err(|denied| {
+                self.shared.metrics.denied(&self.plugin.name);
+                ApiError {
+                    code: 403,
+                    ..ApiError::of_host(reason::DENIED, denied.to_string())
+                }
+            })
+    }
+
+    /// What the plugin's caches know of an object; only for what the host itself needs, never handed to the guest.
+    pub(crate) fn cached(&self, kind: &Gvk, key: &Key) -> Option<Object> {
+        self.plugin
+            .views
+            .get(kind)?
+            .iter()
+            .find_map(|view| view.get(key).ok().flatten())
+    }
+}
+
+pub(crate) fn gvk_of(kind: &pilothouse_runtime::Gvk) -> Gvk {
+    Gvk::new(&kind.group, &kind.version, &kind.kind)
+}
+
+impl Backend for Call {
+    fn get(&self, target: ObjectRef, how: Freshness) -> Reply<'_, Option<String>> {
+        Box::pin(self.read_one(target, how))
+    }
+
+    fn select(&self, query: Query, how: Freshness) -> Reply<'_, Page> {
+        Box::pin(self.read_many(query, how))
+    }
+
+    fn digest(&self, target: ObjectRef) -> Reply<'_, Option<String>> {
+        Box::pin(self.read_digest(target))
+    }
+
+    fn create(&self, target: ObjectRef, object: String, options: Options) -> Reply<'_, String> {
+        Box::pin(self.write_create(target, object, options))
+    }
+
+    fn patch(&self, target: ObjectRef, change: Change, options: Options) -> Reply<'_, String> {
+        Box::pin(self.write_patch(target, change, options))
+    }
+
+    fn replace(&self, target: ObjectRef, object: String, options: Options) -> Reply<'_, String> {
+        Box::pin(self.write_replace(target, object, options))
+    }
+
+    fn remove(&self, target: ObjectRef, propagation: Propagation, options: Options) -> Reply<'_, Option<String>> {
+        Box::pin(self.write_remove(target, propagation, options))
+    }
+
+    fn emit_event(&self, regarding: ObjectRef, severity: Severity, reason: String, action: String, note: String) {
+        let kind = gvk_of(&regarding.kind);
+        let key = crate::body::key_of(&regarding);
+        let uid = self
+            .cached(&kind, &key)
+            .map(|object| object.head().uid.to_string())
+            .unwrap_or_default();
+        // An Event is about what the plugin can see or may write to; anything else would be a way to write elsewhere.
+        let within = !uid.is_empty() || (kind == self.primary_kind() && key == self.key);
+        if !within {
+            self.shared.metrics.event(&self.plugin.name, "refused");
+            return;
+        }
+        let event = Emitted {
+            plugin: self.plugin.name.clone(),
+            regarding,
+            uid,
+            severity,
+            reason,
+            action,
+            note,
+            at: (self.shared.wall)(),
+        };
+        if self.shared.events.try_send(event).is_err() {
+            self.shared.metrics.event(&self.plugin.name, "dropped");
+        }
+    }
+
+    fn log(&self, level: Level, message: String, fields: Vec<(String, String)>) {
+        self.shared.observer.happened(&Happening::Logged {
+            id: self.id.clone(),
+            key: self.key.clone(),
+            level,
+            message,
+            fields,
+        });
+    }
+
+    fn config(&self) -> String {
+        self.plugin.plugin.config.to_string()
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.shared.wall)()
+    }
+
+    fn random(&self, count: u32) -> Vec<u8> {
+        let mut bytes = vec![0; count as usize];
+        lock(&self.shared.random).fill(&mut bytes);
+        bytes
+    }
+
+    fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    fn trace_parent(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Inner {
+    /// The kind that the running controller reconciles.
+    pub(crate) fn primary_kind(&self) -> Gvk {
+        let controller = self.plugin.plugin.manifest.controller(&self.id.controller);
+        controller.map_or_else(|| Gvk::new("", "", ""), |controller| controller.kind.clone())
+    }
+}

@@ -1,0 +1,293 @@
+//! Which key of which controller runs next, and what becomes of it afterwards. Pure: queues and gate in one.
+//!
+//! Promises: no two jobs hold one key of one controller; a key that was added is handed out after the last add, or stands
+//! among the parked keys; controllers with work get turns one after the other; nothing is handed out for a controller
+//! before [`Dispatcher::start`]. It neither calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there
+//! is none, and again at [`Dispatcher::next_due`] or after an add.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use pilothouse_gate::Gate;
+use pilothouse_object::Key;
+use pilothouse_workqueue::{Queue, QueueConfig, Retry, State, Taken};
+
+use crate::{Cause, What};
+
+/// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
+pub const LOW_PRIORITY: i32 = -100;
+
+/// Names a controller of a plugin; shown as `plugin/controller`, which is also its label in metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ControllerId {
+    /// The plugin: its file name without `.wasm`.
+    pub plugin: Arc<str>,
+    /// The controller's name in the plugin's manifest.
+    pub controller: Arc<str>,
+}
+
+impl ControllerId {
+    /// A controller of a plugin.
+    pub fn new(plugin: &str, controller: &str) -> Self {
+        Self {
+            plugin: plugin.into(),
+            controller: controller.into(),
+        }
+    }
+}
+
+impl fmt::Display for ControllerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.plugin, self.controller)
+    }
+}
+
+/// A key to be reconciled now. It holds a permit until [`Dispatcher::finished`].
+#[derive(Debug)]
+pub struct Job {
+    /// Whose.
+    pub id: ControllerId,
+    /// The key with its causes, attempt and time in the queue.
+    pub taken: Taken<Key, Cause>,
+    /// It holds no permit any more.
+    released: AtomicBool,
+}
+
+/// What a run ended with, as far as the queue is concerned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// It went well; nothing more until something changes.
+    Done,
+    /// It went well and wants to run again after this time, even if nothing changes.
+    RequeueAfter(Duration),
+    /// It failed: again after the controller's back-off.
+    Retry {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It failed and named the time itself.
+    RetryAfter {
+        /// When.
+        after: Duration,
+        /// Why, for people.
+        reason: String,
+    },
+    /// It failed for good: parked until something changes.
+    Park {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It was never begun (the host is stopping): the key goes back as it was.
+    Unstarted,
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How long the key was in work.
+    pub worked_for: Duration,
+    /// When it runs again by itself.
+    pub again_after: Option<Duration>,
+    /// It stands among the parked keys now.
+    pub parked: bool,
+}
+
+struct Entry {
+    queue: Queue<Key, Cause>,
+    started: bool,
+}
+
+/// Queues of all controllers and the gate before them.
+pub struct Dispatcher {
+    entries: BTreeMap<ControllerId, Entry>,
+    gate: Gate<ControllerId>,
+}
+
+impl Dispatcher {
+    /// A dispatcher whose controllers share `pool` permits.
+    pub fn new(pool: usize) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            gate: Gate::new(pool),
+        }
+    }
+
+    /// Adds a controller that may have `concurrency` keys in work. Keys can be added at once; none is handed out before
+    /// [`Dispatcher::start`].
+    pub fn register(&mut self, id: ControllerId, concurrency: usize, config: QueueConfig) {
+        self.gate.register(id.clone(), concurrency);
+        self.entries.insert(
+            id,
+            Entry {
+                queue: Queue::new(config),
+                started: false,
+            },
+        );
+    }
+
+    /// Lets a controller run: every informer it needs has delivered its first list.
+    pub fn start(&mut self, id: &ControllerId) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.started = true;
+        }
+    }
+
+    /// Asks for a key to be reconciled. `wakes` says whether this also gets a parked key going again: resyncs and the
+    /// plugin's own writes don't.
+    pub fn add(&mut self, now: Duration, id: &ControllerId, key: Key, priority: i32, cause: Cause, wakes: bool) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        if wakes {
+            entry.queue.add(now, key, priority, cause);
+        } else {
+            entry.queue.add_unless_parked(now, key, priority, cause);
+        }
+    }
+
+    /// Asks for a key after a delay, without waking it where it is parked; an earlier time or an immediate add wins.
+    pub fn add_after(&mut self, now: Duration, id: &ControllerId, key: Key, delay: Duration, cause: Cause) {
+        if let Some(entry) = self.entries.get_mut(id)
+            && !entry.queue.is_parked(&key)
+        {
+            entry.queue.add_after(now, key, delay, LOW_PRIORITY, cause);
+        }
+    }
+
+    /// The next job, or none where no started controller has a ready key and a permit.
+    pub fn next(&mut self, now: Duration) -> Option<Job> {
+        for entry in self.entries.values_mut() {
+            entry.queue.advance(now);
+        }
+        let entries = &mut self.entries;
+        let id = self
+            .gate
+            .next_turn(|id| entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty()))?;
+        let taken = self.entries.get_mut(&id).and_then(|entry| entry.queue.get(now));
+        match taken {
+            Some(taken) => Some(Job {
+                id,
+                taken,
+                released: AtomicBool::new(false),
+            }),
+            None => {
+                // Can't be: the queue said that it has a ready key. The permit must not leak all the same.
+                self.gate.release(&id);
+                None
+            }
+        }
+    }
+
+    /// The plugin's part of a job is over: its permit goes to the next. The key stays in work until
+    /// [`Dispatcher::finished`]. Twice is as good as once.
+    pub fn release(&mut self, job: &Job) {
+        if !job.released.swap(true, Ordering::AcqRel) {
+            self.gate.release(&job.id);
+        }
+    }
+
+    /// Ends a job with what its run ended with; its permit too, where it still holds one.
+    pub fn finished(&mut self, now: Duration, rng: &mut fastrand::Rng, job: &Job, verdict: &Verdict) -> Finished {
+        self.release(job);
+        let none = Finished {
+            worked_for: Duration::ZERO,
+            again_after: None,
+            parked: false,
+        };
+        let Some(Entry { queue, .. }) = self.entries.get_mut(&job.id) else {
+            return none;
+        };
+        let key = &job.taken.key;
+        let because = job.taken.causes.first();
+        let failed = |reason: &str| {
+            let what = What::Retry {
+                failures: job.taken.attempt,
+                reason: reason.into(),
+            };
+            Cause::new(what, because)
+        };
+        let mut end = none;
+        match verdict {
+            Verdict::Done => queue.forget(key),
+            Verdict::RequeueAfter(after) => {
+                queue.forget(key);
+                let cause = Cause::new(What::Requeue { after: *after }, because);
+                queue.add_after(now, key.clone(), *after, job.taken.priority, cause);
+                end.again_after = Some(*after);
+            }
+            Verdict::Retry { reason } => match queue.retry(now, key.clone(), rng, failed(reason)) {
+                Retry::After(after) => end.again_after = Some(after),
+                Retry::Parked => end.parked = true,
+                Retry::ShutDown => {}
+            },
+            Verdict::RetryAfter { after, reason } => {
+                match queue.retry_after(now, key.clone(), *after, failed(reason)) {
+                    Retry::After(after) => end.again_after = Some(after),
+                    Retry::Parked => end.parked = true,
+                    Retry::ShutDown => {}
+                }
+            }
+            Verdict::Park { reason } => {
+                end.parked = queue.park(now, key, reason.clone(), failed(reason));
+            }
+            Verdict::Unstarted => {
+                if let Some(cause) = because {
+                    queue.add(now, key.clone(), job.taken.priority, cause.clone());
+                }
+            }
+        }
+        end.worked_for = queue.done(now, key).unwrap_or_default();
+        end
+    }
+
+    /// When [`Dispatcher::next`] should be asked again though nothing was added: the first delayed key's time.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.entries
+            .values()
+            .filter(|entry| entry.started)
+            .filter_map(|entry| entry.queue.next_due())
+            .min()
+    }
+
+    /// No new work from now on; what is in work may finish.
+    pub fn shut_down(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.queue.shut_down();
+            entry.started = false;
+        }
+    }
+
+    /// How many keys are in work.
+    pub fn in_work(&self) -> usize {
+        self.entries.values().map(|entry| entry.queue.in_work()).sum()
+    }
+
+    /// True where nothing is ready, in work, or waiting to be tried again after a failure. Keys that asked to run again
+    /// later, and parked ones, don't count.
+    pub fn is_idle(&self) -> bool {
+        self.entries.values().all(|entry| {
+            let queue = &entry.queue;
+            let retries = || {
+                queue
+                    .entries()
+                    .any(|entry| entry.attempts > 0 && matches!(entry.state, State::Delayed { .. }))
+            };
+            queue.is_empty() && queue.in_work() == 0 && (queue.delayed_len() == 0 || !retries())
+        })
+    }
+
+    /// The controllers with their queues, for metrics and status.
+    pub fn queues(&self) -> impl Iterator<Item = (&ControllerId, &Queue<Key, Cause>)> {
+        self.entries.iter().map(|(id, entry)| (id, &entry.queue))
+    }
+
+    /// How many keys of a controller hold a permit.
+    pub fn running(&self, id: &ControllerId) -> usize {
+        self.gate.running(id)
+    }
+}

@@ -1,0 +1,349 @@
+//! Kubernetes Events of plugins: merged and limited by a pure step, sent by a task of their own.
+//!
+//! Best effort, as everywhere: an Event that the API server refuses or that comes too fast is counted and dropped, and
+//! never delays or fails a reconcile.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use http::Method;
+use pilothouse_informer::Resource;
+use pilothouse_object::{Gvk, escape_control, shorten};
+use pilothouse_runtime::{ObjectRef, Severity, Timestamp};
+use serde_json::{Value, json};
+
+use crate::api::{Api, uri};
+
+/// The same text on the same object within this time raises a count instead of making another Event (client-go's own
+/// correlator uses 10 minutes).
+const MERGE: Duration = Duration::from_secs(600);
+/// Remembered Events at most; the oldest are forgotten first.
+const REMEMBERED: usize = 4_096;
+/// Events about one object: a burst of 25, then one every 5 minutes (client-go's spam filter).
+const BURST: f64 = 25.0;
+/// See [`BURST`].
+const PER_SECOND: f64 = 1.0 / 300.0;
+
+/// One call of `events.emit`.
+#[derive(Clone, Debug)]
+pub(crate) struct Emitted {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) regarding: ObjectRef,
+    /// The object's uid, where the cache knows it: `kubectl describe` finds Events by it.
+    pub(crate) uid: String,
+    pub(crate) severity: Severity,
+    pub(crate) reason: String,
+    pub(crate) action: String,
+    pub(crate) note: String,
+    pub(crate) at: Timestamp,
+}
+
+/// What to do about an emitted Event.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Create this one in this namespace.
+    Create { namespace: String, body: Value },
+    /// Raise the count of one that was created before.
+    Count {
+        namespace: String,
+        name: String,
+        patch: Value,
+    },
+    /// Too many about this object.
+    Drop,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Series {
+    plugin: Arc<str>,
+    object: (String, String, Option<String>, String, String),
+    warning: bool,
+    reason: String,
+    note: String,
+}
+
+struct Seen {
+    name: String,
+    count: u32,
+    last: Duration,
+}
+
+struct Bucket {
+    tokens: f64,
+    last: Duration,
+}
+
+/// Decides what becomes of each Event.
+#[derive(Default)]
+pub(crate) struct Correlator {
+    seen: HashMap<Series, Seen>,
+    order: VecDeque<Series>,
+    buckets: HashMap<(Arc<str>, String, Option<String>, String), Bucket>,
+}
+
+impl Correlator {
+    pub(crate) fn step(&mut self, now: Duration, rng: &mut fastrand::Rng, event: &Emitted) -> Action {
+        let object = &event.regarding;
+        if !self.take_token(now, event) {
+            return Action::Drop;
+        }
+        let namespace = object.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let series = Series {
+            plugin: event.plugin.clone(),
+            object: (
+                object.kind.group.clone(),
+                object.kind.kind.clone(),
+                object.namespace.clone(),
+                object.name.clone(),
+                event.uid.clone(),
+            ),
+            warning: matches!(event.severity, Severity::Warning),
+            reason: event.reason.clone(),
+            note: event.note.clone(),
+        };
+        let time = rfc3339(event.at);
+        if let Some(seen) = self.seen.get_mut(&series)
+            && now.saturating_sub(seen.last) < MERGE
+        {
+            seen.count = seen.count.saturating_add(1);
+            seen.last = now;
+            let patch = json!({"count": seen.count, "lastTimestamp": time});
+            return Action::Count {
+                namespace,
+                name: seen.name.clone(),
+                patch,
+            };
+        }
+        // Names of Events are the object's name and something unique, cut to what a name may be long.
+        let name = format!(
+            "{}.{:016x}",
+            shorten(&object.name, 200).trim_end_matches('…'),
+            rng.u64(..)
+        );
+        self.remember(
+            series,
+            Seen {
+                name: name.clone(),
+                count: 1,
+                last: now,
+            },
+        );
+        Action::Create {
+            body: body(event, &namespace, &name, &time),
+            namespace,
+        }
+    }
+
+    fn remember(&mut self, series: Series, seen: Seen) {
+        if self.seen.insert(series.clone(), seen).is_none() {
+            self.order.push_back(series);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.seen.remove(&oldest);
+            }
+        }
+    }
+
+    /// An Event that could not be counted up (it expired on the server) is made anew next time.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.seen.retain(|_, seen| seen.name != name);
+        let seen = &self.seen;
+        self.order.retain(|series| seen.contains_key(series));
+    }
+
+    fn take_token(&mut self, now: Duration, event: &Emitted) -> bool {
+        let object = &event.regarding;
+        if self.buckets.len() >= REMEMBERED {
+            // A full bucket says nothing that a new one wouldn't.
+            self.buckets
+                .retain(|_, b| b.tokens + now.saturating_sub(b.last).as_secs_f64() * PER_SECOND < BURST);
+        }
+        if self.buckets.len() >= REMEMBERED {
+            return false;
+        }
+        let key = (
+            event.plugin.clone(),
+            object.kind.kind.clone(),
+            object.namespace.clone(),
+            object.name.clone(),
+        );
+        let bucket = self.buckets.entry(key).or_insert(Bucket {
+            tokens: BURST,
+            last: now,
+        });
+        bucket.tokens = (bucket.tokens + now.saturating_sub(bucket.last).as_secs_f64() * PER_SECOND).min(BURST);
+        bucket.last = now;
+        if bucket.tokens < 1.0 {
+            return false;
+        }
+        bucket.tokens -= 1.0;
+        true
+    }
+}
+
+fn body(event: &Emitted, namespace: &str, name: &str, time: &str) -> Value {
+    let object = &event.regarding;
+    let api_version = if object.kind.group.is_empty() {
+        object.kind.version.clone()
+    } else {
+        format!("{}/{}", object.kind.group, object.kind.version)
+    };
+    let component = format!("pilothouse/{}", event.plugin);
+    let mut involved = json!({"apiVersion": api_version, "kind": object.kind.kind, "name": object.name});
+    if let Some(namespace) = &object.namespace {
+        involved["namespace"] = json!(namespace);
+    }
+    if !event.uid.is_empty() {
+        involved["uid"] = json!(event.uid);
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": involved,
+        "type": if matches!(event.severity, Severity::Warning) { "Warning" } else { "Normal" },
+        "reason": escape_control(&event.reason),
+        "action": escape_control(&event.action),
+        "message": escape_control(&event.note),
+        "source": {"component": component},
+        "reportingComponent": component,
+        "reportingInstance": component,
+        "firstTimestamp": time, "lastTimestamp": time, "count": 1,
+    })
+}
+
+/// Carries an action out: what became of the Event, for the metric.
+pub(crate) async fn send(api: &Api, correlator: &mut Correlator, action: Action) -> &'static str {
+    let kind = Gvk::new("", "v1", "Event");
+    let resource = Resource {
+        plural: "events".into(),
+        namespaced: true,
+    };
+    let (method, namespace, name, content_type, body) = match &action {
+        Action::Drop => return "limited",
+        Action::Create { namespace, body } => (Method::POST, namespace, None, "application/json", body),
+        Action::Count { namespace, name, patch } => (
+            Method::PATCH,
+            namespace,
+            Some(name.as_str()),
+            "application/merge-patch+json",
+            patch,
+        ),
+    };
+    let uri = match uri(&kind, &resource, Some(namespace), name, None, &[]) {
+        Ok(uri) => uri,
+        Err(_) => return "refused",
+    };
+    match api
+        .send(method, uri, Some(content_type), body.to_string().into_bytes())
+        .await
+    {
+        Ok(_) => "sent",
+        Err(error) => {
+            if let Some(name) = name {
+                // It expired on the server, most likely: the next one is made anew.
+                correlator.forget(name);
+            }
+            tracing::debug!(reason = %error.reason, message = %escape_control(&error.message), "an Event was not stored");
+            "refused"
+        }
+    }
+}
+
+/// A time as it stands in objects: UTC, whole seconds.
+pub(crate) fn rfc3339(at: Timestamp) -> String {
+    jiff::Timestamp::from_second(at.seconds.into())
+        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+        .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(note: &str) -> Emitted {
+        Emitted {
+            plugin: "p".into(),
+            regarding: ObjectRef {
+                kind: pilothouse_runtime::Gvk {
+                    group: "ex.io".into(),
+                    version: "v1".into(),
+                    kind: "Widget".into(),
+                },
+                namespace: Some("a".into()),
+                name: "w".into(),
+            },
+            uid: "u".into(),
+            severity: Severity::Normal,
+            reason: "Said".into(),
+            action: "Say".into(),
+            note: note.into(),
+            at: Timestamp {
+                seconds: 1_800_000_000,
+                nanoseconds: 5,
+            },
+        }
+    }
+
+    #[test]
+    fn the_same_event_raises_a_count() {
+        let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
+        let Action::Create { namespace, body } = correlator.step(Duration::ZERO, &mut rng, &event("hello")) else {
+            panic!("the first is created")
+        };
+        assert_eq!(namespace, "a");
+        assert_eq!(body["involvedObject"]["apiVersion"], "ex.io/v1");
+        assert_eq!(body["lastTimestamp"], "2027-01-15T08:00:00Z");
+        let Action::Count { name, patch, .. } = correlator.step(Duration::from_secs(9), &mut rng, &event("hello"))
+        else {
+            panic!("the second is counted")
+        };
+        assert_eq!(
+            (Value::from(name), &patch["count"]),
+            (body["metadata"]["name"].clone(), &json!(2))
+        );
+        assert!(matches!(
+            correlator.step(Duration::from_secs(9), &mut rng, &event("other")),
+            Action::Create { .. }
+        ));
+        assert!(matches!(
+            correlator.step(Duration::from_secs(700), &mut rng, &event("hello")),
+            Action::Create { .. }
+        ));
+    }
+
+    #[test]
+    fn events_about_one_object_come_to_an_end() {
+        let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
+        let mut step = |at: u64, i: u64| correlator.step(Duration::from_secs(at), &mut rng, &event(&i.to_string()));
+        for i in 0..25 {
+            assert_ne!(step(0, i), Action::Drop);
+        }
+        assert_eq!(step(0, 25), Action::Drop);
+        assert_ne!(step(301, 26), Action::Drop);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
+        for i in 0..10_000 {
+            let mut event = event("x");
+            event.regarding.name = i.to_string();
+            correlator.step(Duration::from_millis(i), &mut rng, &event);
+        }
+        assert!(correlator.seen.len() <= REMEMBERED && correlator.order.len() <= REMEMBERED);
+        assert!(correlator.buckets.len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn text_of_a_guest_is_escaped_in_the_event() {
+        let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
+        let Action::Create { body, .. } = correlator.step(Duration::ZERO, &mut rng, &event("\u{1b}[2Jx")) else {
+            panic!("created")
+        };
+        assert_eq!(body["message"], "\\u{1b}[2Jx");
+    }
+}

@@ -1,0 +1,57 @@
+//! The wiring: informers on one side, plugins on the other, and between them the way of a key from an event to its
+//! outcome.
+//!
+//! ```text
+//! informer ─▶ feed ─▶ router ─▶ dispatcher (queue + gate) ─▶ run ─▶ plugin
+//!                                    ▲                        │ │
+//!                                    └──── verdict ◀── outcome┘ └─▶ call (backend): reads, writes, Events, log
+//! ```
+//! Promises: a key that was asked for is reconciled after the last change to it, or stands among the parked keys; no two
+//! runs hold one key of one controller; every import call of a plugin is checked against what it asked for and was
+//! granted; a write that was sent is finished by the host, and its key stays in work until then; a key does not run again
+//! before the caches hold what its last run wrote (at most 5 s); every queue entry carries its cause.
+//!
+//! It does not load plugins, decide what they may do, or know how to show what happens: that is `lifecycle`, and whoever
+//! passes an [`Observer`].
+//!
+//! | module | what is in it | I/O |
+//! |---|---|---|
+//! | `router` | changes to keys: mappings, predicates | no |
+//! | `dispatcher` | queues and gate: which key runs next | no |
+//! | `outcome` | what a call ended with to what becomes of its key | no |
+//! | `cause` | why a key stands in a queue | no |
+//! | `ledger`, `provenance` | what calls wrote, and who wrote which version | no |
+//! | `body` | bodies of writes, checked and completed | no |
+//! | `events` | Kubernetes Events: merged, limited | sends |
+//! | `call`, `reads`, `writes` | the imports of one call | through `api` |
+//! | `api`, `kinds` | single requests to the API server | yes |
+//! | `run`, `feed`, `host` | the driver on tokio | yes |
+//! | `metrics`, `happening` | what is counted and told | no |
+
+mod api;
+mod body;
+mod call;
+mod cause;
+mod dispatcher;
+mod events;
+mod feed;
+mod happening;
+mod host;
+mod kinds;
+mod ledger;
+mod metrics;
+mod outcome;
+mod provenance;
+mod reads;
+mod router;
+mod run;
+mod writes;
+
+pub use api::ApiConfig;
+pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, What};
+pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
+pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written};
+pub use host::{Host, HostOptions, Stopped};
+pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
+pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
+pub use router::{Primaries, Route, change_of};

@@ -1,0 +1,369 @@
+//! Metrics under controller-runtime's and client-go's names, so that dashboards people have keep working.
+//!
+//! `controller` and `name` are `plugin/controller`. What has no counterpart there begins with `pilothouse_`. The text is
+//! OpenMetrics, which Prometheus reads.
+
+use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{ControllerId, Dispatcher, ResultLabel};
+
+/// The content type of [`Host::metrics`](crate::Host::metrics).
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByController {
+    controller: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    controller: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByQueue {
+    name: String,
+    controller: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPriority {
+    name: String,
+    controller: String,
+    priority: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByEnd {
+    controller: String,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPlugin {
+    plugin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPluginResult {
+    plugin: String,
+    result: &'static str,
+}
+
+/// Bounds of `controller_runtime_reconcile_time_seconds`, as controller-runtime has them.
+const RECONCILE_SECONDS: [f64; 40] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5,
+    1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0,
+];
+
+/// Bounds of the workqueue's histograms, as controller-runtime has them.
+const QUEUE_SECONDS: [f64; 13] = [
+    1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 60.0, 600.0, 1000.0,
+];
+
+fn reconcile_seconds() -> Histogram {
+    Histogram::new(RECONCILE_SECONDS)
+}
+
+fn queue_seconds() -> Histogram {
+    Histogram::new(QUEUE_SECONDS)
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Everything that is counted.
+pub(crate) struct Metrics {
+    registry: Registry,
+    total: Family<ByResult, Counter>,
+    errors: Family<ByController, Counter>,
+    terminal: Family<ByController, Counter>,
+    panics: Family<ByController, Counter>,
+    timeouts: Family<ByController, Counter>,
+    seconds: Histograms<ByController>,
+    max_concurrent: Family<ByController, Gauge>,
+    active: Family<ByController, Gauge>,
+    depth: Family<ByPriority, Gauge>,
+    adds: Family<ByQueue, Counter>,
+    retries: Family<ByQueue, Counter>,
+    queue_seconds: Histograms<ByQueue>,
+    work_seconds: Histograms<ByQueue>,
+    unfinished: Family<ByQueue, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    longest: Family<ByQueue, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    parked: Family<ByController, Gauge>,
+    cut: Family<ByEnd, Counter>,
+    cpu: Family<ByController, Counter<f64, std::sync::atomic::AtomicU64>>,
+    denied: Family<ByPlugin, Counter>,
+    stale: Family<ByController, Counter>,
+    events: Family<ByPluginResult, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            total: Family::default(),
+            errors: Family::default(),
+            terminal: Family::default(),
+            panics: Family::default(),
+            timeouts: Family::default(),
+            seconds: Family::new_with_constructor(reconcile_seconds),
+            max_concurrent: Family::default(),
+            active: Family::default(),
+            depth: Family::default(),
+            adds: Family::default(),
+            retries: Family::default(),
+            queue_seconds: Family::new_with_constructor(queue_seconds),
+            work_seconds: Family::new_with_constructor(queue_seconds),
+            unfinished: Family::default(),
+            longest: Family::default(),
+            parked: Family::default(),
+            cut: Family::default(),
+            cpu: Family::default(),
+            denied: Family::default(),
+            stale: Family::default(),
+            events: Family::default(),
+        };
+        let m = &mut metrics;
+        let r = &mut m.registry;
+        // The library appends `_total` to counters.
+        r.register("controller_runtime_reconcile", "Reconciles by result", m.total.clone());
+        r.register(
+            "controller_runtime_reconcile_errors",
+            "Reconciles that failed",
+            m.errors.clone(),
+        );
+        r.register(
+            "controller_runtime_terminal_reconcile_errors",
+            "Reconciles that failed for good",
+            m.terminal.clone(),
+        );
+        r.register(
+            "controller_runtime_reconcile_panics",
+            "Reconciles that panicked or trapped",
+            m.panics.clone(),
+        );
+        r.register(
+            "controller_runtime_reconcile_timeouts",
+            "Reconciles that ran out of wall time",
+            m.timeouts.clone(),
+        );
+        r.register(
+            "controller_runtime_reconcile_time_seconds",
+            "Time of a reconcile",
+            m.seconds.clone(),
+        );
+        r.register(
+            "controller_runtime_max_concurrent_reconciles",
+            "Permits",
+            m.max_concurrent.clone(),
+        );
+        r.register(
+            "controller_runtime_active_workers",
+            "Reconciles that are running",
+            m.active.clone(),
+        );
+        r.register("workqueue_depth", "Keys that are ready, by priority", m.depth.clone());
+        r.register("workqueue_adds", "First adds", m.adds.clone());
+        r.register("workqueue_retries", "Rate-limited adds", m.retries.clone());
+        r.register(
+            "workqueue_queue_duration_seconds",
+            "Time from add to get",
+            m.queue_seconds.clone(),
+        );
+        r.register(
+            "workqueue_work_duration_seconds",
+            "Time from get to done",
+            m.work_seconds.clone(),
+        );
+        r.register(
+            "workqueue_unfinished_work_seconds",
+            "Sum over keys in work",
+            m.unfinished.clone(),
+        );
+        r.register(
+            "workqueue_longest_running_processor_seconds",
+            "The oldest key in work",
+            m.longest.clone(),
+        );
+        r.register(
+            "pilothouse_parked_keys",
+            "Keys parked after a terminal failure",
+            m.parked.clone(),
+        );
+        r.register(
+            "pilothouse_calls_cut",
+            "Calls ended by the host, by what ended them",
+            m.cut.clone(),
+        );
+        r.register(
+            "pilothouse_call_cpu_seconds",
+            "CPU time of plugins' calls",
+            m.cpu.clone(),
+        );
+        r.register(
+            "pilothouse_denied",
+            "Import calls refused for want of a permission",
+            m.denied.clone(),
+        );
+        r.register(
+            "pilothouse_stale_cache_runs",
+            "Runs begun before the cache held the key's last write",
+            m.stale.clone(),
+        );
+        r.register(
+            "pilothouse_events",
+            "Events of plugins by what became of them",
+            m.events.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn registered(&self, id: &ControllerId, concurrency: usize) {
+        self.max_concurrent.get_or_create(&by(id)).set(concurrency as i64);
+        // The series exist from the start: a rate over a counter that appears with its first error misses that error.
+        for result in [ResultLabel::Success, ResultLabel::RequeueAfter, ResultLabel::Error] {
+            let _ = self.total.get_or_create(&ByResult {
+                controller: id.to_string(),
+                result: result.as_str(),
+            });
+        }
+        for family in [&self.errors, &self.terminal, &self.panics, &self.timeouts, &self.stale] {
+            let _ = family.get_or_create(&by(id));
+        }
+        let _ = self.denied.get_or_create(&ByPlugin {
+            plugin: id.plugin.to_string(),
+        });
+    }
+
+    pub(crate) fn queued_for(&self, id: &ControllerId, time: Duration) {
+        self.queue_seconds.get_or_create(&queue(id)).observe(time.as_secs_f64());
+    }
+
+    pub(crate) fn reconciled(&self, run: &Run<'_>) {
+        let by = by(run.id);
+        self.total
+            .get_or_create(&ByResult {
+                controller: run.id.to_string(),
+                result: run.result.as_str(),
+            })
+            .inc();
+        if run.result == ResultLabel::Error {
+            self.errors.get_or_create(&by).inc();
+        }
+        if run.terminal {
+            self.terminal.get_or_create(&by).inc();
+        }
+        match run.cut {
+            Some("Trap" | "Panic") => _ = self.panics.get_or_create(&by).inc(),
+            Some("WallTime") => _ = self.timeouts.get_or_create(&by).inc(),
+            _ => {}
+        }
+        if let Some(end) = run.cut {
+            self.cut
+                .get_or_create(&ByEnd {
+                    controller: run.id.to_string(),
+                    end,
+                })
+                .inc();
+        }
+        self.seconds.get_or_create(&by).observe(run.wall.as_secs_f64());
+        self.work_seconds
+            .get_or_create(&queue(run.id))
+            .observe(run.worked_for.as_secs_f64());
+        self.cpu.get_or_create(&by).inc_by(run.cpu.as_secs_f64());
+    }
+
+    pub(crate) fn denied(&self, plugin: &str) {
+        self.denied
+            .get_or_create(&ByPlugin {
+                plugin: plugin.to_owned(),
+            })
+            .inc();
+    }
+
+    pub(crate) fn stale(&self, id: &ControllerId) {
+        self.stale.get_or_create(&by(id)).inc();
+    }
+
+    pub(crate) fn event(&self, plugin: &str, result: &'static str) {
+        self.events
+            .get_or_create(&ByPluginResult {
+                plugin: plugin.to_owned(),
+                result,
+            })
+            .inc();
+    }
+
+    /// All metrics as text; gauges are taken from the queues at this moment.
+    pub(crate) fn render(&self, now: Duration, dispatcher: &Dispatcher) -> String {
+        self.depth.clear();
+        for (id, queue_) in dispatcher.queues() {
+            let stats = queue_.stats(now);
+            let labels = queue(id);
+            let mut depth = stats.depth.clone();
+            depth.entry(0).or_insert(0);
+            for (priority, keys) in depth {
+                let labels = ByPriority {
+                    name: labels.name.clone(),
+                    controller: labels.controller.clone(),
+                    priority: priority.to_string(),
+                };
+                self.depth.get_or_create(&labels).set(keys as i64);
+            }
+            self.adds
+                .get_or_create(&labels)
+                .inner()
+                .store(stats.adds, Ordering::Relaxed);
+            self.retries
+                .get_or_create(&labels)
+                .inner()
+                .store(stats.retries, Ordering::Relaxed);
+            self.unfinished
+                .get_or_create(&labels)
+                .set(stats.unfinished_work.as_secs_f64());
+            self.longest
+                .get_or_create(&labels)
+                .set(stats.longest_running.as_secs_f64());
+            self.active.get_or_create(&by(id)).set(dispatcher.running(id) as i64);
+            self.parked.get_or_create(&by(id)).set(stats.parked as i64);
+        }
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            // Writing to a String can't fail; an encoder's own refusal would show as a scrape without its end.
+            let _ = writeln!(text, "# the metrics could not be written");
+        }
+        text
+    }
+}
+
+/// One run, as it is counted.
+pub(crate) struct Run<'a> {
+    pub(crate) id: &'a ControllerId,
+    pub(crate) result: ResultLabel,
+    pub(crate) terminal: bool,
+    /// [`pilothouse_runtime::CallError::kind`] where the host ended the call.
+    pub(crate) cut: Option<&'static str>,
+    pub(crate) wall: Duration,
+    pub(crate) cpu: Duration,
+    pub(crate) worked_for: Duration,
+}
+
+fn by(id: &ControllerId) -> ByController {
+    ByController {
+        controller: id.to_string(),
+    }
+}
+
+fn queue(id: &ControllerId) -> ByQueue {
+    ByQueue {
+        name: id.to_string(),
+        controller: id.to_string(),
+    }
+}

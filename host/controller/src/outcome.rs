@@ -1,0 +1,132 @@
+//! From what a call of `reconcile` ended with to what becomes of its key. Pure.
+
+use std::time::Duration;
+
+use pilothouse_runtime::{CallError, Failure, Outcome, Retry};
+
+use crate::Verdict;
+
+/// A plugin may ask for no earlier retry than this: "after 0 ms" would be a loop without a pause.
+pub const MIN_RETRY: Duration = Duration::from_millis(10);
+
+/// The `result` label of `controller_runtime_reconcile_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResultLabel {
+    /// `success`
+    Success,
+    /// `requeue_after`
+    RequeueAfter,
+    /// `error`
+    Error,
+}
+
+impl ResultLabel {
+    /// As it stands in the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::RequeueAfter => "requeue_after",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a call ended with: the plugin's own answer, or how it was cut short.
+pub type CallResult = Result<Result<Outcome, Failure>, CallError>;
+
+/// What becomes of the key, and how the run is counted.
+pub fn judge(result: &CallResult) -> (Verdict, ResultLabel) {
+    match result {
+        Ok(Ok(outcome)) => match outcome.requeue_after_ms {
+            Some(ms) => {
+                let after = Duration::from_millis(ms.into()).max(MIN_RETRY);
+                (Verdict::RequeueAfter(after), ResultLabel::RequeueAfter)
+            }
+            None => (Verdict::Done, ResultLabel::Success),
+        },
+        Ok(Err(failure)) => {
+            let reason = format!("{}: {}", failure.reason, failure.message);
+            let verdict = match failure.retry {
+                Retry::Backoff => Verdict::Retry { reason },
+                Retry::AfterMs(ms) => Verdict::RetryAfter {
+                    after: Duration::from_millis(ms.into()).max(MIN_RETRY),
+                    reason,
+                },
+                Retry::Never => Verdict::Park { reason },
+            };
+            (verdict, ResultLabel::Error)
+        }
+        Err(error) => (
+            Verdict::Retry {
+                reason: error.to_string(),
+            },
+            ResultLabel::Error,
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(retry: Retry) -> CallResult {
+        Ok(Err(Failure {
+            retry,
+            reason: "Why".into(),
+            message: "because".into(),
+        }))
+    }
+
+    #[test]
+    fn each_end_of_a_call_has_its_verdict() {
+        let reason = "Why: because".to_owned();
+        let ok = |ms| {
+            Ok(Ok(Outcome {
+                requeue_after_ms: ms,
+                note: None,
+            }))
+        };
+        for (result, verdict, label) in [
+            (ok(None), Verdict::Done, "success"),
+            (
+                ok(Some(5_000)),
+                Verdict::RequeueAfter(Duration::from_secs(5)),
+                "requeue_after",
+            ),
+            (
+                failure(Retry::Backoff),
+                Verdict::Retry { reason: reason.clone() },
+                "error",
+            ),
+            (
+                failure(Retry::AfterMs(70)),
+                Verdict::RetryAfter {
+                    after: Duration::from_millis(70),
+                    reason: reason.clone(),
+                },
+                "error",
+            ),
+            (failure(Retry::Never), Verdict::Park { reason }, "error"),
+        ] {
+            let (got, got_label) = judge(&result);
+            assert_eq!((got, got_label.as_str()), (verdict, label));
+        }
+    }
+
+    #[test]
+    fn a_trap_is_an_error_that_backs_off() {
+        let result = Err(CallError::Trap { message: "boom".into() });
+        let (verdict, label) = judge(&result);
+        assert_eq!(label, ResultLabel::Error);
+        assert!(matches!(verdict, Verdict::Retry { reason } if reason.contains("boom")));
+    }
+
+    #[test]
+    fn asking_for_a_run_at_once_is_not_a_loop_without_a_pause() {
+        let result = Ok(Ok(Outcome {
+            requeue_after_ms: Some(0),
+            note: None,
+        }));
+        assert_eq!(judge(&result).0, Verdict::RequeueAfter(MIN_RETRY));
+    }
+}

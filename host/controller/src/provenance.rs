@@ -1,0 +1,125 @@
+//! Who wrote which version, so that a change that comes back as an event is traced to the run that made it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use pilothouse_object::{Gvk, Key, Version};
+
+use crate::Cause;
+
+/// Writes remembered; the oldest are forgotten first. An event follows its write within milliseconds.
+const REMEMBERED: usize = 4_096;
+
+/// A plugin, and the cause of its run in which it wrote.
+type Writer = (Arc<str>, Option<Cause>);
+
+/// The latest writes of this host's plugins, and those under way: an event often comes before its write's answer.
+#[derive(Default)]
+pub(crate) struct Provenance {
+    writes: HashMap<(Gvk, Key, Version), Writer>,
+    order: VecDeque<(Gvk, Key, Version)>,
+    under_way: HashMap<(Gvk, Key), Vec<Writer>>,
+}
+
+/// Who wrote a version.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Written<'a> {
+    pub(crate) plugin: &'a Arc<str>,
+    pub(crate) cause: Option<&'a Cause>,
+    /// The server's answer named this very version. Otherwise the plugin has a write to the object under way, and the
+    /// version is most likely its own, but may be somebody else's.
+    pub(crate) sure: bool,
+}
+
+impl Provenance {
+    /// A plugin's write made this version.
+    pub(crate) fn wrote(&mut self, kind: &Gvk, key: &Key, version: &Version, plugin: &Arc<str>, cause: Option<Cause>) {
+        let place = (kind.clone(), key.clone(), version.clone());
+        if self.writes.insert(place.clone(), (plugin.clone(), cause)).is_none() {
+            self.order.push_back(place);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.writes.remove(&oldest);
+            }
+        }
+    }
+
+    /// A plugin's write is on its way.
+    pub(crate) fn sends(&mut self, kind: &Gvk, key: &Key, plugin: &Arc<str>, cause: Option<Cause>) {
+        self.under_way
+            .entry((kind.clone(), key.clone()))
+            .or_default()
+            .push((plugin.clone(), cause));
+    }
+
+    /// A plugin's write has ended, whatever came of it. If it made a version, [`Provenance::wrote`] was told before.
+    pub(crate) fn sent(&mut self, kind: &Gvk, key: &Key, plugin: &Arc<str>) {
+        let place = (kind.clone(), key.clone());
+        if let Some(writers) = self.under_way.get_mut(&place) {
+            if let Some(i) = writers.iter().position(|(writer, _)| writer == plugin) {
+                writers.remove(i);
+            }
+            if writers.is_empty() {
+                self.under_way.remove(&place);
+            }
+        }
+    }
+
+    /// Who wrote this version; none where it was nobody of ours.
+    pub(crate) fn writer(&self, kind: &Gvk, key: &Key, version: &Version) -> Option<Written<'_>> {
+        if let Some((plugin, cause)) = self.writes.get(&(kind.clone(), key.clone(), version.clone())) {
+            return Some(Written {
+                plugin,
+                cause: cause.as_ref(),
+                sure: true,
+            });
+        }
+        let (plugin, cause) = self.under_way.get(&(kind.clone(), key.clone()))?.last()?;
+        Some(Written {
+            plugin,
+            cause: cause.as_ref(),
+            sure: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_writes_are_known_and_the_oldest_forgotten() {
+        let (kind, plugin) = (Gvk::new("", "v1", "ConfigMap"), Arc::from("p"));
+        let mut provenance = Provenance::default();
+        for i in 0..REMEMBERED + 10 {
+            provenance.wrote(
+                &kind,
+                &Key::new(None, "a"),
+                &Version::new(&i.to_string()),
+                &plugin,
+                None,
+            );
+        }
+        let writer = |i: usize| provenance.writer(&kind, &Key::new(None, "a"), &Version::new(&i.to_string()));
+        assert!(writer(9).is_none());
+        assert_eq!(&**writer(10).unwrap().plugin, "p");
+        assert_eq!(provenance.order.len(), provenance.writes.len());
+    }
+
+    #[test]
+    fn an_event_that_comes_before_its_writes_answer_is_most_likely_that_writes() {
+        let (kind, key, plugin) = (Gvk::new("", "v1", "ConfigMap"), Key::new(None, "a"), Arc::from("p"));
+        let version = Version::new("7");
+        let mut provenance = Provenance::default();
+        provenance.sends(&kind, &key, &plugin, None);
+        assert!(!provenance.writer(&kind, &key, &version).unwrap().sure);
+        provenance.wrote(&kind, &key, &version, &plugin, None);
+        provenance.sent(&kind, &key, &plugin);
+        assert!(provenance.writer(&kind, &key, &version).unwrap().sure);
+        assert_eq!(provenance.writer(&kind, &key, &Version::new("8")), None);
+        assert!(provenance.under_way.is_empty());
+    }
+}

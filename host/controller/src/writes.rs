@@ -1,0 +1,431 @@
+//! What a call writes. A write that was sent belongs to the host: it finishes or times out in a task of its own, even
+//! when the call that sent it is ended.
+
+use http::Method;
+use pilothouse_lifecycle::Verb;
+use pilothouse_object::{FieldPath, Gvk, Keep, Key, Object, Version, escape_control, shorten};
+use pilothouse_runtime::{ApiError, Change, ObjectRef, Options, Propagation, reason};
+
+use crate::{
+    WriteEnd, WriteVerb, Written,
+    api::{bad_request, uri},
+    body::{self, key_of},
+    call::{Call, gvk_of, lock},
+    reads::parse_answer,
+};
+
+/// A field manager's name may have so many characters.
+const MAX_MANAGER: usize = 128;
+
+/// A request that was checked, ready to be sent.
+struct Prepared {
+    verb: WriteVerb,
+    kind: Gvk,
+    key: Key,
+    subresource: Option<String>,
+    dry_run: bool,
+    paths: Vec<String>,
+    method: Method,
+    uri: String,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Call {
+    pub(crate) async fn write_create(
+        &self,
+        target: ObjectRef,
+        object: String,
+        options: Options,
+    ) -> Result<String, ApiError> {
+        let (kind, key) = (gvk_of(&target.kind), key_of(&target));
+        if options.uid.is_some() || options.resource_version.is_some() || options.force {
+            return Err(bad_request(
+                "a creation has no preconditions and no force: leave uid, resource-version and force out",
+            ));
+        }
+        let named = (!target.name.is_empty()).then_some(&*target.name);
+        self.check(
+            Verb::Create,
+            &kind,
+            target.namespace.as_deref(),
+            named,
+            options.subresource.as_deref(),
+        )?;
+        let body = body::object(&target, &object, &options)?;
+        let resource = self.shared.kinds.resolve(&kind).await?;
+        // A subresource is created on its object (an eviction, say), an object on its collection.
+        let name = options.subresource.as_ref().and(named);
+        if resource.namespaced && target.namespace.is_none() {
+            return Err(bad_request(format!(
+                "{} lives in namespaces: name the object's",
+                kind.kind
+            )));
+        }
+        let manager = self.manager(&options)?;
+        let query = query(&options, Some(&manager));
+        let uri = uri(
+            &kind,
+            &resource,
+            target.namespace.as_deref(),
+            name,
+            options.subresource.as_deref(),
+            &query,
+        )?;
+        let object = self
+            .write(Prepared {
+                verb: WriteVerb::Create,
+                kind,
+                key,
+                subresource: options.subresource,
+                dry_run: options.dry_run,
+                paths: Vec::new(),
+                method: Method::POST,
+                uri,
+                content_type: "application/json",
+                body,
+            })
+            .await?;
+        Ok(object.map(|object| object.json().to_owned()).unwrap_or_default())
+    }
+
+    pub(crate) async fn write_patch(
+        &self,
+        target: ObjectRef,
+        change: Change,
+        options: Options,
+    ) -> Result<String, ApiError> {
+        let (kind, key) = (gvk_of(&target.kind), key_of(&target));
+        if options.force && !matches!(change, Change::Apply(_)) {
+            return Err(bad_request("force is for apply alone"));
+        }
+        self.check_named(Verb::Patch, &kind, &target, &options)?;
+        let patch = body::patch(&target, &change, &options)?;
+        let resource = self.shared.kinds.resolve(&kind).await?;
+        let manager = self.manager(&options)?;
+        let mut query = query(&options, Some(&manager));
+        if options.force {
+            query.push(("force", "true"));
+        }
+        let name = Some(&*target.name);
+        let uri = uri(
+            &kind,
+            &resource,
+            target.namespace.as_deref(),
+            name,
+            options.subresource.as_deref(),
+            &query,
+        )?;
+        let object = self
+            .write(Prepared {
+                verb: WriteVerb::Patch,
+                kind,
+                key,
+                subresource: options.subresource,
+                dry_run: options.dry_run,
+                paths: patch.paths,
+                method: Method::PATCH,
+                uri,
+                content_type: patch.content_type,
+                body: patch.body,
+            })
+            .await?;
+        Ok(object.map(|object| object.json().to_owned()).unwrap_or_default())
+    }
+
+    pub(crate) async fn write_replace(
+        &self,
+        target: ObjectRef,
+        object: String,
+        options: Options,
+    ) -> Result<String, ApiError> {
+        let (kind, key) = (gvk_of(&target.kind), key_of(&target));
+        if options.force {
+            return Err(bad_request("force is for apply alone"));
+        }
+        self.check_named(Verb::Replace, &kind, &target, &options)?;
+        let live = options
+            .resource_version
+            .as_deref()
+            .is_some_and(|v| lock(&self.ledger).has_seen_live(&kind, &key, v));
+        if !live {
+            return Err(ApiError::of_host(
+                reason::DENIED,
+                "replace needs the resource-version of a `live` read of this call, since cached objects may be cut: \
+                 read the object live first, or send a patch",
+            ));
+        }
+        let body = body::object(&target, &object, &options)?;
+        let resource = self.shared.kinds.resolve(&kind).await?;
+        let manager = self.manager(&options)?;
+        let query = query(&options, Some(&manager));
+        let name = Some(&*target.name);
+        let uri = uri(
+            &kind,
+            &resource,
+            target.namespace.as_deref(),
+            name,
+            options.subresource.as_deref(),
+            &query,
+        )?;
+        let object = self
+            .write(Prepared {
+                verb: WriteVerb::Replace,
+                kind,
+                key,
+                subresource: options.subresource,
+                dry_run: options.dry_run,
+                paths: Vec::new(),
+                method: Method::PUT,
+                uri,
+                content_type: "application/json",
+                body,
+            })
+            .await?;
+        Ok(object.map(|object| object.json().to_owned()).unwrap_or_default())
+    }
+
+    pub(crate) async fn write_remove(
+        &self,
+        target: ObjectRef,
+        propagation: Propagation,
+        options: Options,
+    ) -> Result<Option<String>, ApiError> {
+        let (kind, key) = (gvk_of(&target.kind), key_of(&target));
+        if options.force || options.subresource.is_some() || options.manager_suffix.is_some() {
+            return Err(bad_request("a removal has no force, subresource or field manager"));
+        }
+        self.check_named(Verb::Delete, &kind, &target, &options)?;
+        let resource = self.shared.kinds.resolve(&kind).await?;
+        let propagation = match propagation {
+            Propagation::Background => "Background",
+            Propagation::Foreground => "Foreground",
+            Propagation::Orphan => "Orphan",
+        };
+        let query = query(&options, None);
+        let uri = uri(
+            &kind,
+            &resource,
+            target.namespace.as_deref(),
+            Some(&target.name),
+            None,
+            &query,
+        )?;
+        let object = self
+            .write(Prepared {
+                verb: WriteVerb::Remove,
+                kind,
+                key,
+                subresource: None,
+                dry_run: options.dry_run,
+                paths: Vec::new(),
+                method: Method::DELETE,
+                uri,
+                content_type: "application/json",
+                body: body::delete(propagation, &options),
+            })
+            .await?;
+        Ok(object.map(|object| object.json().to_owned()))
+    }
+
+    fn check_named(&self, verb: Verb, kind: &Gvk, target: &ObjectRef, options: &Options) -> Result<(), ApiError> {
+        if target.name.is_empty() {
+            return Err(bad_request("the target has no name"));
+        }
+        let namespace = target.namespace.as_deref();
+        self.check(
+            verb,
+            kind,
+            namespace,
+            Some(&target.name),
+            options.subresource.as_deref(),
+        )
+    }
+
+    /// `pilothouse/PLUGIN`, or with the guest's suffix behind it.
+    fn manager(&self, options: &Options) -> Result<String, ApiError> {
+        let mut manager = format!("pilothouse/{}", self.plugin.name);
+        if let Some(suffix) = &options.manager_suffix {
+            manager.push('/');
+            manager.push_str(suffix);
+        }
+        if manager.chars().count() > MAX_MANAGER || manager.chars().any(char::is_control) {
+            return Err(bad_request(format!(
+                "the field manager's suffix is too long (at most {MAX_MANAGER} in all) or not printable"
+            )));
+        }
+        Ok(manager)
+    }
+
+    /// Sends a write in a task of its own and waits for it. The guest may go; the task stays.
+    async fn write(&self, prepared: Prepared) -> Result<Option<Object>, ApiError> {
+        let sending = self.sending();
+        let call = self.clone();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a sent write belongs to the host, not to the call"
+        )]
+        let task = tokio::spawn(async move {
+            let answer = call.send(prepared).await;
+            drop(sending);
+            answer
+        });
+        task.await.unwrap_or_else(|error| {
+            Err(ApiError {
+                maybe_applied: true,
+                ..ApiError::of_host(
+                    reason::UNAVAILABLE,
+                    format!("the write was broken off in the host: {error}"),
+                )
+            })
+        })
+    }
+
+    async fn send(&self, write: Prepared) -> Result<Option<Object>, ApiError> {
+        let Prepared {
+            verb,
+            kind,
+            key,
+            subresource,
+            dry_run,
+            paths,
+            method,
+            uri,
+            content_type,
+            body,
+        } = write;
+        // Whom the store knows under this name before: a removal is of that one.
+        let before = self.cached(&kind, &key);
+        lock(&self.shared.provenance).sends(&kind, &key, &self.plugin.name, self.cause.clone());
+        let sent = self.shared.api.send(method, uri, Some(content_type), body).await;
+        let answer = match sent {
+            // Success, but unreadable: it happened, and nobody knows what came of it.
+            Ok(answer) => self.take(verb, &kind, &answer).map_err(|error| ApiError {
+                maybe_applied: true,
+                ..error
+            }),
+            Err(error) => {
+                self.shared.kinds.failed(&kind, &error);
+                Err(error)
+            }
+        };
+        let mut ledger = lock(&self.ledger);
+        let end = match &answer {
+            Ok(_) if dry_run => WriteEnd::DryRun,
+            Ok(Taken::Object(object)) => {
+                let head = object.head();
+                ledger.saw_live(head);
+                if head.gvk == kind {
+                    let keep = if kind.is_secret() { Keep::Secret } else { Keep::Cut };
+                    // It was read a moment ago with everything kept; with less it reads as well.
+                    if let Ok(cut) = Object::parse(object.json().as_bytes(), Some(&kind), keep) {
+                        ledger.put(cut);
+                    }
+                    let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
+                    lock(provenance).wrote(&kind, &head.key, &head.version, &self.plugin.name, cause);
+                }
+                WriteEnd::Done(Some(head.version.clone()))
+            }
+            Ok(Taken::Gone { uid }) => {
+                let uid = uid
+                    .clone()
+                    .or_else(|| before.map(|o| o.head().uid.to_string()))
+                    .unwrap_or_default();
+                ledger.removed(kind.clone(), key.clone(), uid);
+                WriteEnd::Done(None)
+            }
+            Err(error) if error.maybe_applied => {
+                ledger.uncertain.push((kind.clone(), key.clone()));
+                WriteEnd::Unknown(shown(error))
+            }
+            Err(error) => WriteEnd::Refused(shown(error)),
+        };
+        lock(&self.shared.provenance).sent(&kind, &key, &self.plugin.name);
+        let key = match &answer {
+            // With generateName the server made up the name.
+            Ok(Taken::Object(object)) => object.key().clone(),
+            _ => key,
+        };
+        ledger.note(Written {
+            verb,
+            kind,
+            key,
+            subresource: subresource.map(Into::into),
+            paths,
+            end,
+        });
+        answer.map(|taken| match taken {
+            Taken::Object(object) => Some(object),
+            Taken::Gone { .. } => None,
+        })
+    }
+
+    /// Reads a success. A removal answers the object where something still holds it, else a Status or the last state.
+    fn take(&self, verb: WriteVerb, kind: &Gvk, answer: &[u8]) -> Result<Taken, ApiError> {
+        if verb != WriteVerb::Remove {
+            return parse_answer(answer, kind).map(Taken::Object);
+        }
+        let text = String::from_utf8_lossy(answer);
+        let field = |path: &str| {
+            FieldPath::parse(path)
+                .ok()
+                .and_then(|path| path.strings(&text).into_iter().next())
+        };
+        if field("kind").as_deref() == Some("Status") {
+            return Ok(Taken::Gone {
+                uid: field("details.uid"),
+            });
+        }
+        let object = parse_answer(answer, kind)?;
+        let held = object
+            .metadata_text("finalizers")
+            .is_some_and(|finalizers| finalizers != "[]")
+            || field("metadata.deletionGracePeriodSeconds").is_some_and(|seconds| seconds != "0");
+        let uid = Some(object.head().uid.to_string());
+        Ok(if held && object.head().deletion.is_some() {
+            Taken::Object(object)
+        } else {
+            Taken::Gone { uid }
+        })
+    }
+
+    /// Reads the target of a write whose outcome nobody knows, so that the next run's cache is not older than it.
+    ///
+    /// # Errors
+    /// The API server still doesn't answer: the key must not run yet.
+    pub(crate) async fn ascertain(&self, kind: &Gvk, key: &Key) -> Result<Option<Version>, ApiError> {
+        let resource = self.shared.kinds.resolve(kind).await?;
+        let uri = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[])?;
+        match self.shared.api.send(Method::GET, uri, None, Vec::new()).await {
+            Ok(answer) => parse_answer(&answer, kind).map(|object| Some(object.head().version.clone())),
+            Err(error) if error.reason == reason::UNAVAILABLE || error.code >= 500 || error.code == 429 => Err(error),
+            // Refused (not there, or no right to read it): as much as can be known.
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// What a write answered.
+enum Taken {
+    Object(Object),
+    Gone { uid: Option<String> },
+}
+
+fn shown(error: &ApiError) -> String {
+    format!(
+        "{}: {}",
+        escape_control(&error.reason),
+        escape_control(&shorten(&error.message, 300))
+    )
+}
+
+fn query<'a>(options: &Options, manager: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+    let mut query = Vec::new();
+    if let Some(manager) = manager {
+        query.push(("fieldManager", manager));
+    }
+    if options.dry_run {
+        query.push(("dryRun", "All"));
+    }
+    query
+}
