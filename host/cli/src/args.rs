@@ -1,0 +1,337 @@
+//! The command line. Its help is what a newcomer works from: each command says what it does and shows it.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs Kubernetes controllers that are plugins: WebAssembly components in a sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "pilothouse", version, about, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Form of logs (stderr) and of `dev`'s stream (stdout); json is one object a line.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+
+    /// Least grave log lines shown: off, error, warn, info, debug or trace.
+    ///
+    /// Also for single parts of the host, as in `info,pilothouse_informer=debug`.
+    #[arg(verbatim_doc_comment, long, global = true, default_value = "info", value_name = "LEVEL", value_parser = log_level)]
+    pub(crate) log_level: String,
+}
+
+const AFTER_HELP: &str = "\
+Where to begin:
+  Look at a plugin:                     pilothouse inspect greeting.wasm
+  Run it without any cluster:           pilothouse dev --plugins DIR --apply crd.yaml --apply objects.yaml
+  Run it against your cluster:          pilothouse run --plugins DIR --config pilothouse.yaml
+
+A plugin directory holds files NAME.wasm; a plugin's identity is its file name.
+
+Exit codes:
+    0  it ended as asked
+    1  something went wrong while running; `inspect`: the module would not load
+    2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply
+    3  no plugin could be loaded
+  130  a second Ctrl-C or SIGTERM forced the end";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Run),
+    Dev(Dev),
+    Inspect(Inspect),
+}
+
+/// Run the plugins of a directory against a cluster.
+///
+/// The cluster is found as kubectl finds it: --kubeconfig, the files that KUBECONFIG names, ~/.kube/config, and inside
+/// a pod its service account. If the API server isn't there yet, pilothouse waits for it.
+///
+/// A plugin may do nothing that the configuration file does not grant it; `pilothouse inspect MODULE` writes the grants
+/// that it needs, ready to paste. A plugin that can't be loaded is reported, and the others run.
+///
+/// SIGTERM or Ctrl-C stops gracefully: running reconciles may end within the grace period. A second one forces.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = RUN_HELP)]
+pub(crate) struct Run {
+    /// Directory with the plugins, files NAME.wasm.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: PathBuf,
+
+    /// Configuration file: grants, configuration and limits of the plugins, settings of the host.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The kubeconfig, instead of KUBECONFIG, ~/.kube/config or a pod's service account.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig, instead of its current one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+
+    /// Where /metrics, /healthz and /readyz are served, without authentication: ADDRESS:PORT, or `off`. Wins over
+    /// host.metricsAddress of the configuration file. [default: 127.0.0.1:9090]
+    #[arg(verbatim_doc_comment, long, value_name = "ADDRESS")]
+    pub(crate) metrics_address: Option<MetricsAddress>,
+
+    /// Seconds that running reconciles may take to end after the first signal, 0 to 3600. Wins over
+    /// host.gracePeriodSeconds of the configuration file. [default: 30]
+    #[arg(verbatim_doc_comment, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
+    pub(crate) grace_period: Option<u32>,
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  pilothouse run --plugins plugins/ --config pilothouse.yaml
+  pilothouse run --plugins plugins/ --config pilothouse.yaml --context staging --metrics-address off
+  curl http://127.0.0.1:9090/readyz      # what it still waits for, if anything
+
+A configuration file:
+  apiVersion: pilothouse.dev/v1
+  plugins:
+    greeting:                            # for plugins/greeting.wasm
+      grants:
+      - {group: demo.pilothouse.dev, kind: Greeting, verbs: [watch, patch]}
+      - {group: demo.pilothouse.dev, kind: Greeting, verbs: [patch], subresources: [status]}
+      - {group: \"\", kind: ConfigMap, verbs: [watch, create, patch, delete]}";
+
+/// Run the plugins of a directory against a cluster in memory: no Kubernetes needed.
+///
+/// Starts a local API server on the loopback interface, writes a kubeconfig for it and says how kubectl reaches it,
+/// then streams what happens: each reconcile with its result, why it ran, and what it wrote. Nothing survives its end.
+///
+/// Every plugin is granted what it asks for, unless the configuration file has `grants` for it.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = DEV_HELP)]
+pub(crate) struct Dev {
+    /// Directory with the plugins, files NAME.wasm.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: PathBuf,
+
+    /// Configuration file: grants, configuration and limits of the plugins.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// YAML or JSON files, or directories of them, to apply at the start; may be given again. CustomResourceDefinitions
+    /// and Namespaces of all of them go first.
+    #[arg(verbatim_doc_comment, long, value_name = "FILE_OR_DIR")]
+    pub(crate) apply: Vec<PathBuf>,
+
+    /// Where the kubeconfig is written; what is there is replaced.
+    #[arg(long, value_name = "FILE", default_value = ".pilothouse/kubeconfig")]
+    pub(crate) kubeconfig_out: PathBuf,
+
+    /// Port of the local API server on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+
+    /// End once everything given was applied and nothing is left to do. The exit code is 0 if all went well, and 1 if a
+    /// plugin was refused, an object is parked, or it did not settle in time.
+    #[arg(verbatim_doc_comment, long)]
+    pub(crate) until_idle: bool,
+
+    /// How long --until-idle waits at most, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "until_idle", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) timeout: u32,
+
+    /// Where /metrics, /healthz and /readyz are served: ADDRESS:PORT, or `off`.
+    #[arg(long, value_name = "ADDRESS", default_value = "off")]
+    pub(crate) metrics_address: MetricsAddress,
+
+    /// Whether to use colours; `auto` does on terminals, and never where NO_COLOR is set.
+    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub(crate) color: Colour,
+}
+
+const DEV_HELP: &str = "\
+Examples:
+  pilothouse dev --plugins target/plugins --apply crd.yaml --apply examples/
+  export KUBECONFIG=$PWD/.pilothouse/kubeconfig     # in another terminal
+  kubectl get greetings -w
+
+  pilothouse dev --plugins target/plugins --apply manifests/ --until-idle      # for scripts
+  pilothouse dev --plugins target/plugins --log-format json | jq .             # for machines
+
+Reading the stream:
+  \u{2713} went well    \u{23f2} went well and runs again later    \u{2717} failed
+  why: what put the object into the queue, and after each \u{2190} what led to that
+  wrote: what the plugin changed; log: what it said; note: what it waits for";
+
+/// Show what a module is, what it watches and asks for, and whether this host would load it.
+///
+/// Nothing is run but the module's own description, without access to anything. The exit code is 1 if this host would
+/// not load it, with the reason.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = INSPECT_HELP)]
+pub(crate) struct Inspect {
+    /// The module, a file NAME.wasm.
+    #[arg(value_name = "MODULE")]
+    pub(crate) module: PathBuf,
+
+    /// Configuration file to hold the module against. Without one, the grants that it needs are written.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
+    pub(crate) output: Output,
+}
+
+const INSPECT_HELP: &str = "\
+Examples:
+  pilothouse inspect plugins/greeting.wasm
+  pilothouse inspect plugins/greeting.wasm --config pilothouse.yaml
+  pilothouse inspect plugins/greeting.wasm -o json | jq .manifest.controllers";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Where metrics and health are served, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetricsAddress {
+    Off,
+    At(SocketAddr),
+}
+
+impl MetricsAddress {
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Off => None,
+            Self::At(address) => Some(address),
+        }
+    }
+}
+
+impl FromStr for MetricsAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" | "0" => return Ok(Self::Off),
+            _ => {}
+        }
+        let spelled = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        match spelled.parse() {
+            Ok(address) => Ok(Self::At(address)),
+            Err(_) if text.starts_with(':') => Err(format!(
+                "name the address as well: 127.0.0.1{text} for this machine alone, 0.0.0.0{text} for everybody who \
+                 reaches it"
+            )),
+            Err(_) => Err("an address with its port is needed, as in 127.0.0.1:9090, or `off`".to_owned()),
+        }
+    }
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::builder().parse(text) {
+        // A bare word that is no level would be taken for the name of a part of the host, whatever it is.
+        Ok(_) if text.split(',').any(is_level) => Ok(text.to_owned()),
+        _ => Err(
+            "one of off, error, warn, info, debug and trace is needed, as in `info` or \
+                  `info,pilothouse_informer=debug`"
+                .to_owned(),
+        ),
+    }
+}
+
+fn is_level(directive: &str) -> bool {
+    let level = directive.rsplit('=').next().unwrap_or_default();
+    ["off", "error", "warn", "info", "debug", "trace"]
+        .iter()
+        .any(|known| level.eq_ignore_ascii_case(known))
+}
+
+impl Run {
+    /// The grace period: the flag's, or the configuration file's.
+    pub(crate) fn grace(&self, configured: Duration) -> Duration {
+        self.grace_period
+            .map_or(configured, |seconds| Duration::from_secs(seconds.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_in_itself() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_shows_examples_for_every_command() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:\n  pilothouse "), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_metrics_address_can_be_an_address_or_off() {
+        let read = |text: &str| text.parse::<MetricsAddress>();
+        assert_eq!(read("off"), Ok(MetricsAddress::Off));
+        assert_eq!(read("0"), Ok(MetricsAddress::Off));
+        assert_eq!(read("localhost:1"), Ok(MetricsAddress::At(([127, 0, 0, 1], 1).into())));
+        assert_eq!(
+            read("0.0.0.0:8080"),
+            Ok(MetricsAddress::At(([0, 0, 0, 0], 8080).into()))
+        );
+        assert!(
+            read(":9090")
+                .unwrap_err()
+                .contains("127.0.0.1:9090 for this machine alone")
+        );
+        assert!(read("example").unwrap_err().contains("as in 127.0.0.1:9090"));
+    }
+
+    #[test]
+    fn a_log_level_is_checked_on_the_command_line() {
+        let with = |level: &str| Cli::try_parse_from(["pilothouse", "--log-level", level, "inspect", "x.wasm"]);
+        assert_eq!(with("debug").unwrap().log_level, "debug");
+        assert!(with("info,pilothouse_informer=trace").is_ok());
+        let error = with("verbose").unwrap_err().to_string();
+        assert!(
+            error.contains("one of off, error, warn, info, debug and trace"),
+            "{error}"
+        );
+        assert!(with("info,a=b=c").is_err());
+    }
+
+    #[test]
+    fn the_grace_period_of_the_command_line_wins() {
+        let parse = |more: &[&str]| {
+            let args = ["pilothouse", "run", "--plugins", "p"].iter().chain(more);
+            match Cli::try_parse_from(args).unwrap().command {
+                Command::Run(run) => run.grace(Duration::from_secs(30)),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(parse(&[]), Duration::from_secs(30));
+        assert_eq!(parse(&["--grace-period", "0"]), Duration::ZERO);
+    }
+}

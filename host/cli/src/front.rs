@@ -1,0 +1,128 @@
+//! The host as those outside see it (health, readiness, stopping), from before it is there until after it stopped.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use pilothouse_controller::{Host, METRICS_CONTENT_TYPE};
+use pilothouse_object::escape_control;
+
+use crate::{
+    exit::{FORCED, Stop},
+    serve::Health,
+    signals::Signals,
+};
+
+/// How often readiness is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long it may take until what is waited for is worth a line.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// So many different lines of what is waited for are logged.
+const LINES: usize = 100;
+
+/// A place for the host.
+#[derive(Default)]
+pub(crate) struct Front {
+    host: OnceLock<Host>,
+    /// What is waited for until the host is there.
+    before: Mutex<String>,
+}
+
+impl Front {
+    /// Says what is waited for until the host is there.
+    pub(crate) fn wait_for(&self, what: impl Into<String>) {
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = what.into();
+    }
+
+    /// Puts the host in; called once.
+    pub(crate) fn put(&self, host: Host) -> &Host {
+        self.host.get_or_init(|| host)
+    }
+
+    /// Whether the host is there and has nothing left to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.host.get().is_some_and(Host::is_idle)
+    }
+
+    /// Returns once everything that was waited for is there. What takes long is logged, each line once.
+    pub(crate) async fn ready(&self) {
+        let mut waited = Duration::ZERO;
+        let mut said = BTreeSet::new();
+        loop {
+            let waiting = self.waiting_for();
+            if waiting.is_empty() {
+                return;
+            }
+            if waited >= PATIENCE {
+                for line in waiting {
+                    if said.len() < LINES && !said.contains(&line) {
+                        tracing::warn!("waiting for {}", escape_control(&line));
+                        said.insert(line);
+                    }
+                }
+            }
+            pause(LOOK).await;
+            waited += LOOK;
+        }
+    }
+
+    /// Stops the host: running reconciles have `grace` to end; a signal forces.
+    ///
+    /// # Errors
+    /// Reconciles were cut, since the grace period was over or a signal forced it.
+    pub(crate) async fn stop(&self, grace: Duration, signals: &mut Signals) -> Result<(), Stop> {
+        let Some(host) = self.host.get() else { return Ok(()) };
+        let stopped = tokio::select! {
+            biased;
+            stopped = host.stop(grace) => stopped,
+            signal = signals.next() => {
+                let message = format!("forced to end by a second signal ({signal}): running reconciles were cut");
+                return Err(Stop { code: FORCED, message });
+            }
+        };
+        if stopped.abandoned.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<_> = stopped
+            .abandoned
+            .iter()
+            .take(10)
+            .map(|key| escape_control(key))
+            .collect();
+        let more = match stopped.abandoned.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(Stop::failed(format!(
+            "{} reconciles did not end within the grace period of {} s and were cut: {}{more}",
+            stopped.abandoned.len(),
+            grace.as_secs(),
+            shown.join(", ")
+        )))
+    }
+}
+
+impl Health for Front {
+    fn metrics(&self) -> (String, &'static str) {
+        // Without a host there is nothing to count yet; an empty body would be no valid exposition.
+        let text = self.host.get().map_or_else(|| "# EOF\n".to_owned(), Host::metrics);
+        (text, METRICS_CONTENT_TYPE)
+    }
+
+    fn waiting_for(&self) -> Vec<String> {
+        match self.host.get() {
+            Some(host) => host.waiting_for(),
+            None => vec![self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()],
+        }
+    }
+}
+
+/// Waits; for the loops of this program that look at something again and again.
+pub(crate) async fn pause(duration: Duration) {
+    #[expect(clippy::disallowed_methods, reason = "this is a driver")]
+    tokio::time::sleep(duration).await;
+}

@@ -1,0 +1,375 @@
+//! `pilothouse inspect`: what a module is, and whether this host would load it.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use pilothouse_lifecycle::{API_VERSION, Controller, Inspection, LimitOverrides, Manifest, Permission, Scope};
+use pilothouse_object::escape_control;
+
+use crate::{
+    args::{self, Output},
+    exit::{FAILED, OK, Stop},
+    plugins, present,
+};
+
+/// Writes the answer to stdout; the exit code says whether this host would load the module.
+///
+/// # Errors
+/// Wrong usage or configuration.
+pub(crate) async fn inspect(args: &args::Inspect) -> Result<u8, Stop> {
+    let path = &args.module;
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Stop::usage(format!(
+                "{}: there is no such file: correct the path of the module",
+                path.display()
+            )));
+        }
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(Stop::usage(format!(
+                "{}: is a directory: name one of the modules in it",
+                path.display()
+            )));
+        }
+        // What else may be wrong with it is part of the answer.
+        _ => {}
+    }
+    let config = match &args.config {
+        None => None,
+        Some(file) => Some(plugins::config(Some(file))?),
+    };
+    let engine = plugins::engine(&config.clone().unwrap_or_default())?;
+    let seen = pilothouse_lifecycle::inspect(&engine, path, config.as_ref()).await;
+    let text = match args.output {
+        Output::Text => text(path, &seen),
+        Output::Json => {
+            let json = serde_json::to_string_pretty(&seen)
+                .map_err(|error| Stop::failed(format!("the answer can't be written as JSON: {error}")))?;
+            present::harmless(&json) + "\n"
+        }
+    };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has seen enough, as in `| head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => return Err(Stop::failed(format!("stdout can't be written: {error}"))),
+        Ok(()) => {}
+    }
+    Ok(if seen.would_load { OK } else { FAILED })
+}
+
+/// The answer for people.
+fn text(path: &Path, seen: &Inspection) -> String {
+    let mut out = String::new();
+    let mut line = |label: &str, text: &str| {
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{}", format!("{label:<13}{text}").trim_end());
+    };
+    line("module", &shown(&path.display().to_string()));
+    if let Some(manifest) = &seen.manifest {
+        line(
+            "plugin",
+            &format!(
+                "{} (by its file's name), says of itself: {} {}",
+                shown(&seen.plugin),
+                shown(&manifest.name),
+                shown(&manifest.version)
+            ),
+        );
+        if !manifest.description.is_empty() {
+            line("", &shown(&manifest.description));
+        }
+    } else {
+        line("plugin", &format!("{} (by its file's name)", shown(&seen.plugin)));
+    }
+    if let Some(size) = seen.size {
+        line("size", &bytes(size));
+    }
+    if let Some(hash) = &seen.hash {
+        line("sha256", hash);
+    }
+    if let Some(manifest) = &seen.manifest {
+        manifest_lines(manifest, &mut line);
+    }
+    if let Some(limits) = &seen.limits {
+        line("limits", &limits_line(limits));
+    }
+    list("imports", seen.imports.iter().map(|name| shown(name)), &mut line);
+    list("exports", seen.exports.iter().map(|name| shown(name)), &mut line);
+    match &seen.refusal {
+        None if seen.judged_with_config => line("would load", "yes"),
+        None => line(
+            "would load",
+            "yes, if it is granted what it asks for (nothing was judged against a --config file)",
+        ),
+        Some(refusal) => {
+            let why = format!("no ({}): {}", refusal.step, refusal.why);
+            for (i, text) in why.lines().chain(refusal.mend.lines()).enumerate() {
+                line(if i == 0 { "would load" } else { "" }, text);
+            }
+        }
+    }
+    if !seen.judged_with_config && !seen.grants_to_paste.is_empty() {
+        let _ = write!(
+            out,
+            "\nTo grant everything it asks for, a configuration file (--config):\n\napiVersion: {API_VERSION}\n{}\n",
+            seen.grants_to_paste
+        );
+    }
+    out
+}
+
+fn manifest_lines(manifest: &Manifest, line: &mut impl FnMut(&str, &str)) {
+    for controller in &manifest.controllers {
+        let cluster = if controller.scope == Scope::Cluster {
+            " (cluster-scoped)"
+        } else {
+            ""
+        };
+        line(
+            "controller",
+            &format!(
+                "{}: reconciles {}{cluster}",
+                shown(&controller.name),
+                shown(&controller.kind.to_string())
+            ),
+        );
+        controller_lines(controller, line);
+    }
+    for index in &manifest.indexes {
+        let paths: Vec<String> = index.paths.iter().map(|path| shown(&path.to_string())).collect();
+        line(
+            "index",
+            &format!(
+                "{} over {}: {}",
+                shown(&index.name),
+                shown(&index.kind.to_string()),
+                paths.join(", ")
+            ),
+        );
+    }
+    list("asks for", manifest.permissions.iter().map(permission), line);
+    let schema = if manifest.config_schema.is_some() {
+        "held against its schema, and "
+    } else {
+        ""
+    };
+    line("config", &format!("{schema}checked by the plugin itself"));
+}
+
+fn controller_lines(controller: &Controller, line: &mut impl FnMut(&str, &str)) {
+    if !controller.selector.is_everything() {
+        line(
+            "",
+            &format!("  only those with labels {}", shown(&controller.selector.to_string())),
+        );
+    }
+    if !controller.namespaces.is_empty() {
+        line("", &format!("  only in {}", controller.namespaces.join(", ")));
+    }
+    let mut changes: Vec<String> = controller
+        .predicates
+        .iter()
+        .map(|predicate| format!("{predicate:?}").to_lowercase())
+        .collect();
+    changes.extend(controller.changes.iter().map(|path| shown(&path.to_string())));
+    if !changes.is_empty() {
+        line(
+            "",
+            &format!("  updates pass if one of these changed: {}", changes.join(", ")),
+        );
+    }
+    for watch in &controller.watches {
+        let metadata = if watch.metadata_only { ", metadata only" } else { "" };
+        let only = if watch.selector.is_everything() {
+            String::new()
+        } else {
+            format!(" with labels {}", shown(&watch.selector.to_string()))
+        };
+        line(
+            "",
+            &format!(
+                "  watches {}{only}{metadata}, mapped by {}",
+                shown(&watch.kind.to_string()),
+                shown(&watch.map.to_string())
+            ),
+        );
+    }
+    let resync = controller
+        .resync()
+        .map(|every| format!(", all again every {}", present::duration(every)));
+    let attempts = controller
+        .max_attempts
+        .map(|most| format!(", parked after {most} failures"));
+    line(
+        "",
+        &format!(
+            "  {} at once, back-off {} to {}{}{}",
+            controller.concurrency,
+            present::duration(controller.backoff.base()),
+            present::duration(controller.backoff.max()),
+            resync.unwrap_or_default(),
+            attempts.unwrap_or_default()
+        ),
+    );
+}
+
+/// As a person reads it: `watch, create ConfigMap in a, b`.
+fn permission(permission: &Permission) -> String {
+    let verbs: Vec<&str> = permission.verbs.iter().map(|verb| verb.as_str()).collect();
+    let mut text = format!("{} {}", verbs.join(", "), shown(&permission.kind));
+    if !permission.group.is_empty() {
+        let _ = write!(text, ".{}", shown(&permission.group));
+    }
+    if !permission.subresources.is_empty() {
+        let _ = write!(text, "/{}", permission.subresources.join(",/"));
+    }
+    if !permission.names.is_empty() {
+        let _ = write!(text, " named {}", shown(&permission.names.join(", ")));
+    }
+    if !permission.namespaces.is_empty() {
+        let _ = write!(text, " in {}", permission.namespaces.join(", "));
+    }
+    text
+}
+
+fn limits_line(limits: &LimitOverrides) -> String {
+    let time = |millis: u32| present::duration(std::time::Duration::from_millis(millis.into()));
+    let parts = [
+        limits.wall_ms.map(|ms| format!("{} of wall time", time(ms))),
+        limits.cpu_ms.map(|ms| format!("{} of CPU time", time(ms))),
+        limits.memory_mib.map(|mib| format!("{mib} MiB of memory")),
+        limits.host_calls.map(|calls| format!("{calls} host calls")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{} for each call", parts.join(", "))
+}
+
+fn list(label: &str, items: impl Iterator<Item = String>, line: &mut impl FnMut(&str, &str)) {
+    for (i, item) in items.enumerate() {
+        line(if i == 0 { label } else { "" }, &item);
+    }
+}
+
+fn bytes(size: u64) -> String {
+    match size {
+        0..=9_999 => format!("{size} bytes"),
+        _ if size < 10 << 20 => format!("{} KiB", size >> 10),
+        _ => format!("{} MiB", size >> 20),
+    }
+}
+
+fn shown(text: &str) -> String {
+    escape_control(text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen() -> Inspection {
+        let manifest = json!({
+            "name": "greeting", "version": "0.1.0", "description": "Greets.\u{1b}[31m",
+            "controllers": [{
+                "name": "greeting", "kind": {"group": "demo.io", "version": "v1", "kind": "Greeting"},
+                "predicates": ["generation"], "changes": ["spec.size"], "maxAttempts": 9,
+                "watches": [{"kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "map": {"owner": "controller"}}],
+            }],
+            "permissions": [
+                {"group": "demo.io", "kind": "Greeting", "verbs": ["watch", "patch"]},
+                {"group": "demo.io", "kind": "Greeting", "verbs": ["patch"], "subresources": ["status"]},
+                {"group": "", "kind": "ConfigMap", "verbs": ["watch"], "namespaces": ["a"]},
+            ],
+        });
+        let manifest = Manifest::parse(&manifest.to_string()).unwrap();
+        let limits = LimitOverrides {
+            wall_ms: Some(30_000),
+            cpu_ms: Some(2_000),
+            memory_mib: Some(64),
+            host_calls: Some(1_000),
+        };
+        Inspection {
+            plugin: "greeting".into(),
+            size: Some(123_456),
+            hash: Some("abc".into()),
+            imports: vec![
+                "pilothouse:plugin/call@0.1.0".into(),
+                "pilothouse:plugin/log@0.1.0".into(),
+            ],
+            exports: vec!["pilothouse:plugin/controller@0.1.0".into()],
+            grants_to_paste: pilothouse_lifecycle::grants_to_paste("greeting", &manifest.permissions[..1]),
+            manifest: Some(manifest),
+            limits: Some(limits),
+            judged_with_config: false,
+            would_load: true,
+            refusal: None,
+        }
+    }
+
+    #[test]
+    fn everything_about_a_module_is_shown_with_the_grants_to_paste() {
+        assert_eq!(
+            text(Path::new("p/greeting.wasm"), &seen()),
+            "\
+module       p/greeting.wasm
+plugin       greeting (by its file's name), says of itself: greeting 0.1.0
+             Greets.\\u{1b}[31m
+size         120 KiB
+sha256       abc
+controller   greeting: reconciles demo.io/v1 Greeting
+               updates pass if one of these changed: generation, spec.size
+               watches v1 ConfigMap, mapped by owner (controller)
+               1 at once, back-off 5ms to 5m, parked after 9 failures
+asks for     watch, patch Greeting.demo.io
+             patch Greeting.demo.io/status
+             watch ConfigMap in a
+config       checked by the plugin itself
+limits       30s of wall time, 2s of CPU time, 64 MiB of memory, 1000 host calls for each call
+imports      pilothouse:plugin/call@0.1.0
+             pilothouse:plugin/log@0.1.0
+exports      pilothouse:plugin/controller@0.1.0
+would load   yes, if it is granted what it asks for (nothing was judged against a --config file)
+
+To grant everything it asks for, a configuration file (--config):
+
+apiVersion: pilothouse.dev/v1
+plugins:
+  greeting:
+    grants:
+    - {group: \"demo.io\", kind: Greeting, verbs: [watch, patch]}
+"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_shown_with_its_step_and_mend() {
+        let refusal = pilothouse_lifecycle::Refusal {
+            plugin: "greeting".into(),
+            step: pilothouse_lifecycle::Step::Grants,
+            why: "it asks for what it was not granted: watch ConfigMap".into(),
+            mend: "add:\nplugins:".into(),
+        };
+        let seen = Inspection {
+            judged_with_config: true,
+            would_load: false,
+            refusal: Some(refusal),
+            ..seen()
+        };
+        let text = text(Path::new("greeting.wasm"), &seen);
+        assert!(
+            text.ends_with(
+                "\
+would load   no (grants): it asks for what it was not granted: watch ConfigMap
+             add:
+             plugins:
+"
+            ),
+            "{text}"
+        );
+    }
+}

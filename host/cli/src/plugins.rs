@@ -1,0 +1,111 @@
+//! From the plugin directory to plugins that run: what `run` and `dev` have in common.
+
+use std::{path::Path, sync::Arc};
+
+use pilothouse_lifecycle::{Config, Plugin, load_all, scan};
+use pilothouse_runtime::{Engine, EngineConfig, EngineError};
+
+use crate::exit::Stop;
+
+/// What came of a plugin directory.
+pub(crate) struct Plugins {
+    /// Those that run.
+    pub(crate) loaded: Vec<Arc<Plugin>>,
+    /// How many were refused; each has been reported.
+    pub(crate) refused: usize,
+    /// How many the configuration disables.
+    pub(crate) disabled: usize,
+}
+
+/// Reads the configuration file; without one, the defaults.
+///
+/// # Errors
+/// Wrong configuration: file, field, and mend.
+pub(crate) fn config(file: Option<&Path>) -> Result<Config, Stop> {
+    match file {
+        None => Ok(Config::default()),
+        Some(file) => Config::read(file).map_err(|error| Stop::usage(error.to_string())),
+    }
+}
+
+/// Looks at the plugin directory before anything is started.
+///
+/// # Errors
+/// Wrong usage: it isn't there, or is no directory.
+pub(crate) fn check(directory: &Path) -> Result<(), Stop> {
+    scan(directory)
+        .map(drop)
+        .map_err(|error| Stop::usage(error.to_string()))
+}
+
+/// An engine of the size that the configuration asks for.
+///
+/// # Errors
+/// What the engine or the operating system refuses.
+pub(crate) fn engine(config: &Config) -> Result<Engine, Stop> {
+    let engine = EngineConfig {
+        slots: config.host.pool_size.max(1),
+        max_memory: config.most_memory(),
+        max_module: config.host.max_module_bytes(),
+        ..EngineConfig::default()
+    };
+    Engine::new(engine).map_err(|error| match &error {
+        // From the configuration file: the only values that are passed on.
+        EngineError::Config { .. } => Stop::usage(error.to_string()),
+        _ => Stop::failed(error.to_string()),
+    })
+}
+
+/// Loads every plugin of the directory, and reports each that is refused and what the operator should know.
+///
+/// # Errors
+/// The directory can't be read, or there is no engine.
+pub(crate) async fn load(directory: &Path, config: &Config) -> Result<Plugins, Stop> {
+    let engine = engine(config)?;
+    let all = load_all(&engine, directory, config)
+        .await
+        .map_err(|error| Stop::usage(error.to_string()))?;
+    for warning in &all.warnings {
+        tracing::warn!("{}", lines(&warning.to_string()));
+    }
+    let mut plugins = Plugins {
+        loaded: Vec::new(),
+        refused: 0,
+        disabled: all.disabled.len(),
+    };
+    for plugin in all.plugins {
+        match plugin {
+            Ok(plugin) => plugins.loaded.push(Arc::new(plugin)),
+            Err(refusal) => {
+                plugins.refused += 1;
+                tracing::error!("{}", lines(&refusal.to_string()));
+            }
+        }
+    }
+    Ok(plugins)
+}
+
+impl Plugins {
+    /// Why nothing runs, where nothing does.
+    pub(crate) fn none_loaded(&self, directory: &Path) -> Option<Stop> {
+        if !self.loaded.is_empty() {
+            return None;
+        }
+        let directory = directory.display();
+        Some(Stop::no_plugin(match (self.refused, self.disabled) {
+            (0, 0) => {
+                format!("{directory}: holds no plugin: put NAME.wasm into it, or name another directory with --plugins")
+            }
+            (0, _) => {
+                format!("{directory}: the configuration disables every plugin in it: set plugins.NAME.enabled to true")
+            }
+            (1, _) => format!("{directory}: its only plugin was refused, for the reason above"),
+            (refused, _) => format!("{directory}: all {refused} plugins were refused, for the reasons above"),
+        }))
+    }
+}
+
+/// A message whose parts from outside are escaped already; its own line breaks stay and are indented.
+fn lines(text: &str) -> String {
+    text.replace('\n', "\n    ")
+}
