@@ -33,7 +33,7 @@ pub struct ApiConfig {
     /// How long one request may take from being sent to the end of its answer. Default 30 s, the API server's own for
     /// most requests is 60 s.
     pub timeout: Duration,
-    /// The longest answer in bytes. Default 64 MiB: a page of 500 large objects.
+    /// The longest answer in bytes. Default 16 MiB; a guest takes no more than 4 MiB in one piece anyway.
     pub max_answer: usize,
 }
 
@@ -42,7 +42,7 @@ impl Default for ApiConfig {
         Self {
             in_flight: 16,
             timeout: Duration::from_secs(30),
-            max_answer: 64 << 20,
+            max_answer: 16 << 20,
         }
     }
 }
@@ -91,8 +91,19 @@ impl Api {
         let request = request
             .body(Body::from(body))
             .map_err(|error| ApiError::of_host(reason::DENIED, format!("the request can't be made: {error}")))?;
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the driver of single requests: each is bounded in time"
+        )]
+        let permit = tokio::time::timeout(self.config.timeout, self.permits.acquire()).await;
         // The semaphore is never closed.
-        let _permit = self.permits.acquire().await;
+        let Ok(_permit) = permit else {
+            let message = format!(
+                "{} requests were under way for {:?} and none ended: the API server is too slow",
+                self.config.in_flight, self.config.timeout
+            );
+            return Err(unavailable(message, false));
+        };
         let exchange = async {
             let response = self
                 .client
@@ -121,7 +132,7 @@ impl Api {
             if head.status.is_success() {
                 Ok(body)
             } else {
-                Err(refused(head.status, &head.headers, &body))
+                Err(refused(head.status, &head.headers, &body, is_write))
             }
         };
         #[allow(
@@ -150,10 +161,11 @@ pub(crate) fn uri(
         check_path_segment(segment).map_err(|error| bad(error.to_string()))?;
     }
     let mut uri = if gvk.group.is_empty() {
-        format!("/api/{}", gvk.version)
+        "/api/".to_owned()
     } else {
-        format!("/apis/{}/{}", gvk.group, gvk.version)
+        format!("/apis/{}/", utf8_percent_encode(&gvk.group, KEEP))
     };
+    uri.extend(utf8_percent_encode(&gvk.version, KEEP));
     if let Some(namespace) = namespace {
         if !resource.namespaced {
             return Err(bad(format!("{} is cluster-scoped: leave the namespace out", gvk.kind)));
@@ -244,7 +256,7 @@ struct StatusCause {
 const MAX_CAUSES: usize = 32;
 
 /// An answer that is no success. What isn't a Status (a proxy's page, say) keeps its text as the message.
-fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> ApiError {
+fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8], is_write: bool) -> ApiError {
     let status: Status = serde_json::from_slice(body).unwrap_or_default();
     let details = status.details.unwrap_or_default();
     let header_seconds = headers
@@ -279,8 +291,8 @@ fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8]) -> ApiError
             })
             .collect(),
         retry_after_ms,
-        // 5xx: the server may have done it before it failed; 504 above all.
-        maybe_applied: code == StatusCode::GATEWAY_TIMEOUT || code == StatusCode::BAD_GATEWAY,
+        // 5xx: the server, or what stands before it, may have failed after it was done.
+        maybe_applied: is_write && code.is_server_error(),
     }
 }
 
@@ -384,12 +396,28 @@ mod tests {
     fn a_status_becomes_an_error_the_guest_can_read() {
         let body = br#"{"kind":"Status","status":"Failure","message":"no","reason":"Invalid","code":422,
             "details":{"retryAfterSeconds":2,"causes":[{"reason":"FieldValueRequired","message":"Required value","field":"spec.size"}]}}"#;
-        let error = refused(StatusCode::UNPROCESSABLE_ENTITY, &http::HeaderMap::new(), body);
+        let error = refused(StatusCode::UNPROCESSABLE_ENTITY, &http::HeaderMap::new(), body, true);
         assert_eq!(
             (&*error.reason, error.code, error.retry_after_ms),
             ("Invalid", 422, Some(2_000))
         );
         assert_eq!((&*error.causes[0].field, error.maybe_applied), ("spec.size", false));
+    }
+
+    #[test]
+    fn a_write_that_failed_in_the_server_may_have_happened_and_a_read_has_not() {
+        for code in [500, 502, 503, 504] {
+            let code = StatusCode::from_u16(code).unwrap();
+            assert!(
+                refused(code, &http::HeaderMap::new(), b"", true).maybe_applied,
+                "{code}"
+            );
+            assert!(
+                !refused(code, &http::HeaderMap::new(), b"", false).maybe_applied,
+                "{code}"
+            );
+        }
+        assert!(!refused(StatusCode::CONFLICT, &http::HeaderMap::new(), b"", true).maybe_applied);
     }
 
     #[test]
@@ -400,6 +428,7 @@ mod tests {
             StatusCode::TOO_MANY_REQUESTS,
             &headers,
             b"Too many requests, please try again later.\n",
+            true,
         );
         assert_eq!((&*error.reason, error.retry_after_ms), ("TooManyRequests", Some(1_000)));
         assert_eq!(error.message, "Too many requests, please try again later.");

@@ -34,8 +34,11 @@ pub(crate) fn object(target: &ObjectRef, json: &str, options: &Options) -> Resul
     } else {
         format!("{}/{}", target.kind.group, target.kind.version)
     };
-    agree(&mut top, "apiVersion", &api_version)?;
-    agree(&mut top, "kind", &target.kind.kind)?;
+    // Other subresources have types of their own: a Scale, an Eviction.
+    if matches!(options.subresource.as_deref(), None | Some("status")) {
+        agree(&mut top, "apiVersion", &api_version)?;
+        agree(&mut top, "kind", &target.kind.kind)?;
+    }
     let mut metadata = match top.get("metadata") {
         Some(text) => members("metadata", text.get())?,
         None => Members::new(),
@@ -120,10 +123,19 @@ pub(crate) fn patch(target: &ObjectRef, change: &Change, options: &Options) -> R
                     .ok()
                     .and_then(|operation| operation.get("path")?.as_str().map(str::to_owned))
                     .unwrap_or_default();
-                if path.starts_with("/metadata/managedFields") {
+                let from = serde_json::from_str::<Value>(operation.get())
+                    .ok()
+                    .and_then(|operation| operation.get("from")?.as_str().map(str::to_owned))
+                    .unwrap_or_default();
+                // "" and "/metadata" would replace it with everything else.
+                let touches = |path: &str| {
+                    path == "/metadata" || path == "/metadata/" || path.starts_with("/metadata/managedFields")
+                };
+                if touches(&path) || path.is_empty() || touches(&from) {
                     return Err(ApiError::of_host(
                         reason::DENIED,
-                        "metadata.managedFields is the API server's to write: leave it out of the patch",
+                        "metadata.managedFields is the API server's to write: leave it out of the patch, and name members of \
+                         metadata and of the object one by one",
                     ));
                 }
                 if paths.len() < MAX_PATHS {
@@ -305,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_subresource_of_a_type_of_its_own_keeps_that_type() {
+        let eviction = r#"{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"w"}}"#;
+        let options = Options {
+            subresource: Some("eviction".into()),
+            ..plain()
+        };
+        let body = object(&target(), eviction, &options).unwrap();
+        assert!(text(&body).contains(r#""kind":"Eviction""#) && text(&body).contains(r#""namespace":"a""#));
+        let status = Options {
+            subresource: Some("status".into()),
+            ..plain()
+        };
+        assert!(object(&target(), eviction, &status).is_err());
+    }
+
+    #[test]
     fn managed_fields_are_refused_in_every_body() {
         let with = r#"{"metadata":{"managedFields":[]}}"#;
         assert_eq!(object(&target(), with, &plain()).unwrap_err().reason, reason::DENIED);
@@ -313,6 +341,9 @@ mod tests {
             Change::Strategic(with.into()),
             Change::Apply(with.into()),
             Change::JsonPatch(r#"[{"op":"remove","path":"/metadata/managedFields"}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"replace","path":"/metadata","value":{}}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"replace","path":"","value":{}}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"move","from":"/metadata/managedFields","path":"/data/x"}]"#.into()),
         ] {
             assert_eq!(
                 patch(&target(), &change, &plain()).unwrap_err().reason,

@@ -3,12 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use pilothouse_informer::Subscription;
+use pilothouse_informer::{Reader, Subscription};
 use pilothouse_lifecycle::{Plugin, Verb};
 use pilothouse_object::{Gvk, Key, Object};
 use pilothouse_runtime::{
@@ -17,6 +17,7 @@ use pilothouse_runtime::{
 };
 use tokio::sync::Notify;
 
+use crate::lock::lock;
 use crate::{Cause, ControllerId, Happening, Observer, api::Api, events::Emitted, kinds::Kinds, ledger::Ledger};
 use crate::{metrics::Metrics, provenance::Provenance};
 
@@ -29,7 +30,9 @@ pub(crate) struct Shared {
     pub(crate) provenance: Mutex<Provenance>,
     /// To the task that sends Events; what doesn't fit is dropped and counted.
     pub(crate) events: tokio::sync::mpsc::Sender<Emitted>,
+    /// Jitter of retries. What plugins get is not from here: they could tell what comes next.
     pub(crate) random: Mutex<fastrand::Rng>,
+    pub(crate) bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
     pub(crate) wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -38,7 +41,12 @@ pub(crate) struct PluginState {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) name: Arc<str>,
     /// The plugin's windows on the caches, by kind: one for each watch and reach.
-    pub(crate) views: HashMap<Gvk, Vec<Arc<Subscription>>>,
+    /// Those that show objects whole come first.
+    pub(crate) views: HashMap<Gvk, Vec<Reader>>,
+    /// Windows that could not be opened, and why.
+    pub(crate) broken: Vec<String>,
+    /// Keeps the windows open.
+    pub(crate) _subscriptions: Vec<Subscription>,
 }
 
 /// One call of `reconcile`, and what goes on after it until its writes are settled.
@@ -64,11 +72,6 @@ impl std::ops::Deref for Call {
     fn deref(&self) -> &Inner {
         &self.0
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is whole between statements; a panic elsewhere doesn't spoil it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Call {
@@ -192,12 +195,14 @@ impl Backend for Call {
     fn emit_event(&self, regarding: ObjectRef, severity: Severity, reason: String, action: String, note: String) {
         let kind = gvk_of(&regarding.kind);
         let key = crate::body::key_of(&regarding);
-        let uid = self
-            .cached(&kind, &key)
-            .map(|object| object.head().uid.to_string())
-            .unwrap_or_default();
+        let cached = self.cached(&kind, &key);
+        let (own, known) = {
+            let ledger = lock(&self.ledger);
+            (ledger.has_own(&kind, &key), ledger.over(&kind, &key, cached))
+        };
+        let uid = known.map(|object| object.head().uid.to_string()).unwrap_or_default();
         // An Event is about what the plugin can see or may write to; anything else would be a way to write elsewhere.
-        let within = !uid.is_empty() || (kind == self.primary_kind() && key == self.key);
+        let within = !uid.is_empty() || (kind == self.primary_kind() && key == self.key) || own;
         if !within {
             self.shared.metrics.event(&self.plugin.name, "refused");
             return;
@@ -236,9 +241,7 @@ impl Backend for Call {
     }
 
     fn random(&self, count: u32) -> Vec<u8> {
-        let mut bytes = vec![0; count as usize];
-        lock(&self.shared.random).fill(&mut bytes);
-        bytes
+        (self.shared.bytes)(count as usize)
     }
 
     fn attempt(&self) -> u32 {

@@ -59,6 +59,8 @@ pub enum Change {
     Created,
     /// It was changed.
     Updated,
+    /// Its deletion was asked for, and a finalizer still holds it.
+    Deleting,
     /// It was deleted, or left the plugin's view.
     Deleted,
 }
@@ -70,6 +72,7 @@ impl Change {
             Self::Found => "found",
             Self::Created => "created",
             Self::Updated => "updated",
+            Self::Deleting => "being deleted",
             Self::Deleted => "deleted",
         }
     }

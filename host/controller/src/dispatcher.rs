@@ -16,13 +16,16 @@ use std::{
 };
 
 use pilothouse_gate::Gate;
-use pilothouse_object::Key;
+use pilothouse_object::{Key, shorten};
 use pilothouse_workqueue::{Queue, QueueConfig, Retry, State, Taken};
 
 use crate::{Cause, What};
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
 pub const LOW_PRIORITY: i32 = -100;
+
+/// Bytes of a reason in a cause.
+const MAX_REASON: usize = 256;
 
 /// Names a controller of a plugin; shown as `plugin/controller`, which is also its label in metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -150,15 +153,6 @@ impl Dispatcher {
         }
     }
 
-    /// Asks for a key after a delay, without waking it where it is parked; an earlier time or an immediate add wins.
-    pub fn add_after(&mut self, now: Duration, id: &ControllerId, key: Key, delay: Duration, cause: Cause) {
-        if let Some(entry) = self.entries.get_mut(id)
-            && !entry.queue.is_parked(&key)
-        {
-            entry.queue.add_after(now, key, delay, LOW_PRIORITY, cause);
-        }
-    }
-
     /// The next job, or none where no started controller has a ready key and a permit.
     pub fn next(&mut self, now: Duration) -> Option<Job> {
         for entry in self.entries.values_mut() {
@@ -207,7 +201,8 @@ impl Dispatcher {
         let failed = |reason: &str| {
             let what = What::Retry {
                 failures: job.taken.attempt,
-                reason: reason.into(),
+                // It lives on in the chain of every retry that follows.
+                reason: shorten(reason, MAX_REASON).into(),
             };
             Cause::new(what, because)
         };

@@ -243,8 +243,9 @@ pub(crate) async fn send(api: &Api, correlator: &mut Correlator, action: Action)
     {
         Ok(_) => "sent",
         Err(error) => {
-            if let Some(name) = name {
-                // It expired on the server, most likely: the next one is made anew.
+            // Not created, or expired on the server meanwhile: the next one is made anew.
+            let made = name.or_else(|| body["metadata"]["name"].as_str());
+            if let Some(name) = made {
                 correlator.forget(name);
             }
             tracing::debug!(reason = %error.reason, message = %escape_control(&error.message), "an Event was not stored");

@@ -1,18 +1,19 @@
 //! From the informers into the queues: one feed for each window of a controller on a kind.
 
 use std::sync::{
-    Arc, OnceLock, Weak,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
 };
 
-use pilothouse_informer::{Delta, Handler, Query, Subscription};
+use pilothouse_informer::{Delta, Handler, Query, Reader};
 use pilothouse_object::{Gvk, Key};
 
 use crate::{
     Cause, Change, ControllerId, Happening, What,
-    call::lock,
+    core::Core,
     dispatcher::LOW_PRIORITY,
-    host::Core,
+    lock::lock,
+    provenance::Doubtful,
     router::{Primaries, Route, change_of},
 };
 
@@ -22,9 +23,8 @@ pub(crate) struct Feed {
     pub(crate) id: ControllerId,
     pub(crate) kind: Gvk,
     pub(crate) route: Route,
-    /// The controller's windows on its own kind; filled before any other window opens. Weak: a subscription holds its
-    /// handler, and must end when the plugin's hold on it does.
-    pub(crate) primaries: Arc<OnceLock<Vec<Weak<Subscription>>>>,
+    /// The controller's windows on its own kind; filled before any other window opens.
+    pub(crate) primaries: Arc<OnceLock<Vec<Reader>>>,
     /// Windows of this controller that have not delivered their first picture.
     pub(crate) unsynced: Arc<AtomicUsize>,
 }
@@ -36,7 +36,7 @@ impl Handler for Feed {
         // Routed before the queue is locked: mapping reads stores.
         let routed: Vec<_> = deltas
             .iter()
-            .map(|delta| (delta, self.route.keys(delta, &primaries)))
+            .map(|delta| (delta, primaries.seen(self.route.keys(delta, &primaries))))
             .filter(|(_, k)| !k.is_empty())
             .collect();
         if routed.is_empty() {
@@ -53,10 +53,8 @@ impl Handler for Feed {
             };
             let change = change_of(delta);
             let priority = if delta.initial { LOW_PRIORITY } else { 0 };
-            // A plugin's own writes don't get its parked keys going again; deletions always do, and so does what may be
-            // somebody else's.
-            let own = sure && writer.as_ref().is_some_and(|writer| *writer == self.id.plugin);
-            let wakes = !own || change == Change::Deleted;
+            // A plugin's own writes don't get its parked keys going again; deletions always do.
+            let own = writer.as_ref().is_some_and(|writer| *writer == self.id.plugin) && change != Change::Deleted;
             let what = What::Changed {
                 kind: self.kind.clone(),
                 key: delta.key.clone(),
@@ -67,6 +65,18 @@ impl Handler for Feed {
             };
             let cause = Cause::new(what, because.as_ref());
             for key in keys {
+                let mut wakes = !own;
+                if own && !sure {
+                    // Its answer will tell; until then a parked key stays parked.
+                    wakes = !lock(&self.core.shared.provenance).doubt(Doubtful {
+                        id: self.id.clone(),
+                        key: key.clone(),
+                        kind: self.kind.clone(),
+                        object: delta.key.clone(),
+                        version: delta.version.clone(),
+                        cause: cause.clone(),
+                    });
+                }
                 dispatcher.add(now, &self.id, key, priority, cause.clone(), wakes);
             }
         }
@@ -89,12 +99,21 @@ impl Handler for Feed {
 /// The primary objects through a controller's windows.
 ///
 /// A window that is not synced yet shows nothing: its objects come as initial additions anyway, and no key runs before.
-struct Windows<'a>(&'a [Weak<Subscription>]);
+struct Windows<'a>(&'a [Reader]);
 
 impl Windows<'_> {
+    /// Only the keys that the controller can see: what an object says of others is foreign text, and a key outside the
+    /// view would be a run about an object that the plugin was not granted.
+    fn seen(&self, mut keys: Vec<Key>) -> Vec<Key> {
+        if !self.0.is_empty() {
+            keys.retain(|key| self.0.iter().any(|window| window.view().sees_key(key)));
+        }
+        keys
+    }
+
     fn query(&self, query: &Query) -> Vec<Key> {
-        let windows = self.0.iter().filter_map(Weak::upgrade);
-        windows
+        self.0
+            .iter()
             .filter_map(|window| window.query(query).ok())
             .flat_map(|listing| listing.items)
             .map(|object| object.key().clone())

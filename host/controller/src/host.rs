@@ -4,36 +4,33 @@
 //! rooms below. Started with loaded plugins, it runs until [`Host::stop`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use pilothouse_informer::{
-    DriverConfig, IndexSpec, Names, Projection, SharedInformers, Subscription, TokioClock, View,
-};
-use pilothouse_lifecycle::{Extent, Plugin, Reach, Verb};
-use pilothouse_object::{Gvk, Key, LabelSelector};
+use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
+use pilothouse_lifecycle::Plugin;
+use pilothouse_object::{Key, LabelSelector};
 use pilothouse_runtime::Timestamp;
-use pilothouse_workqueue::QueueConfig;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 
+use crate::lock::lock;
 use crate::{
-    ApiConfig, Cause, ControllerId, Dispatcher, Observer, Route, What,
+    ApiConfig, Cause, ControllerId, Dispatcher, LOW_PRIORITY, Observer, What,
     api::Api,
-    call::{PluginState, Shared, lock},
+    call::{PluginState, Shared},
+    core::{Controller, Core},
     events::{self, Emitted},
-    feed::Feed,
     kinds::Kinds,
     metrics::Metrics,
     provenance::Provenance,
     run::run,
+    windows,
 };
 
 /// Events that wait to be sent; more are dropped and counted.
@@ -45,11 +42,14 @@ pub struct HostOptions {
     pub pool: usize,
     /// Bounds of requests to the API server.
     pub api: ApiConfig,
-    /// Seed of back-off jitter, watch time-outs, Event names and what plugins get from `call.random`. A host that serves
-    /// real clusters takes it from the operating system.
+    /// Seed of back-off jitter, watch time-outs and Event names. A host that serves real clusters takes it from the
+    /// operating system.
     pub seed: u64,
     /// Hears what happens.
     pub observer: Arc<dyn Observer>,
+    /// What plugins get from `call.random`: so many bytes, fewer where there are none. Default: the operating system's,
+    /// so that no plugin can tell what another one gets; seeded ones are for tests.
+    pub bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
     /// The wall clock that plugins see. Default: the system's.
     pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -62,7 +62,19 @@ impl HostOptions {
             api: ApiConfig::default(),
             seed,
             observer,
+            bytes: Arc::new(system_bytes),
             wall: Arc::new(system_time),
+        }
+    }
+}
+
+fn system_bytes(count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => bytes,
+        Err(error) => {
+            tracing::error!(%error, "the operating system gives no random bytes; the plugin that asked gets none");
+            Vec::new()
         }
     }
 }
@@ -78,42 +90,11 @@ fn system_time() -> Timestamp {
     }
 }
 
-/// Targets of writes, by the controller and key whose run sent them.
-type Uncertain = HashMap<(ControllerId, Key), Vec<(Gvk, Key)>>;
-
-/// What the host's tasks share.
-pub(crate) struct Core {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) dispatcher: Mutex<Dispatcher>,
-    /// The dispatcher has something new to look at.
-    pub(crate) wake: Notify,
-    /// Targets of writes whose outcome nobody knows, by the key whose run sent them.
-    pub(crate) uncertain: Mutex<Uncertain>,
-    origin: tokio::time::Instant,
-}
-
-impl Core {
-    /// Monotonic time since the host began.
-    #[allow(clippy::disallowed_methods, reason = "the driver's clock")]
-    pub(crate) fn now(&self) -> Duration {
-        tokio::time::Instant::now().saturating_duration_since(self.origin)
-    }
-}
-
-/// A controller of a loaded plugin.
-pub(crate) struct Controller {
-    pub(crate) id: ControllerId,
-    pub(crate) kind: Gvk,
-    pub(crate) plugin: Arc<PluginState>,
-    resync: Option<Duration>,
-}
-
 /// A running host.
 pub struct Host {
     core: Arc<Core>,
     controllers: Arc<BTreeMap<ControllerId, Arc<Controller>>>,
     plugins: Vec<Arc<PluginState>>,
-    stopping: Arc<AtomicBool>,
     jobs: Arc<Mutex<JoinSet<()>>>,
     tasks: JoinSet<()>,
     informers: SharedInformers,
@@ -147,6 +128,7 @@ impl Host {
             provenance: Mutex::new(Provenance::default()),
             events,
             random: Mutex::new(rng.fork()),
+            bytes: options.bytes,
             wall: options.wall,
         });
         let core = Arc::new(Core {
@@ -154,49 +136,29 @@ impl Host {
             dispatcher: Mutex::new(Dispatcher::new(options.pool)),
             wake: Notify::new(),
             uncertain: Mutex::default(),
+            stopping: watch::Sender::new(false),
             origin: tokio::time::Instant::now(),
         });
         let clock = Arc::new(TokioClock::start());
         let runtime = tokio::runtime::Handle::current();
         let informers = SharedInformers::new(client, DriverConfig::default(), clock, runtime, rng.u64(..));
         let mut controllers = BTreeMap::new();
-        let mut states = Vec::new();
+        let mut states = BTreeMap::new();
         for plugin in plugins {
-            let state = open(&core, &informers, plugin);
-            for controller in &state.plugin.manifest.controllers {
-                let id = ControllerId {
-                    plugin: state.name.clone(),
-                    controller: controller.name.as_str().into(),
-                };
-                controllers.insert(
-                    id.clone(),
-                    Arc::new(Controller {
-                        id,
-                        kind: controller.kind.clone(),
-                        plugin: state.clone(),
-                        resync: controller.resync(),
-                    }),
-                );
+            for controller in windows::open(&core, &informers, plugin) {
+                states.insert(controller.id.plugin.clone(), controller.plugin.clone());
+                controllers.insert(controller.id.clone(), Arc::new(controller));
             }
-            states.push(state);
         }
         let controllers = Arc::new(controllers);
-        let stopping = Arc::new(AtomicBool::new(false));
         let jobs = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(dispatch(
-            core.clone(),
-            controllers.clone(),
-            stopping.clone(),
-            jobs.clone(),
-            rng.fork(),
-        ));
+        tasks.spawn(dispatch(core.clone(), controllers.clone(), jobs.clone(), rng.fork()));
         tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
         Self {
             core,
             controllers,
-            plugins: states,
-            stopping,
+            plugins: states.into_values().collect(),
             jobs,
             tasks,
             informers,
@@ -211,11 +173,12 @@ impl Host {
 
     /// What the host waits for before every controller runs, a line for people each; empty means ready.
     pub fn waiting_for(&self) -> Vec<String> {
-        if self.stopping.load(Ordering::Acquire) {
+        if *self.core.stopping.borrow() {
             return vec!["the host is stopping".to_owned()];
         }
         let mut lines = Vec::new();
         for plugin in &self.plugins {
+            lines.extend(plugin.broken.iter().cloned());
             for (kind, windows) in &plugin.views {
                 for window in windows.iter().filter(|window| !window.synced()) {
                     let mut why: Vec<String> = window
@@ -250,14 +213,13 @@ impl Host {
     /// Stops: no new work from now on; what runs has `grace` to end, then it is ended. What was sent is finished either
     /// way, within the bound of one request.
     pub async fn stop(&self, grace: Duration) -> Stopped {
-        self.stopping.store(true, Ordering::Release);
+        self.core.stopping.send_replace(true);
         let running = {
             let mut dispatcher = lock(&self.core.dispatcher);
             dispatcher.shut_down();
             dispatcher.in_work()
         };
         self.core.wake.notify_one();
-        self.informers.stop();
         let mut jobs = std::mem::take(&mut *lock(&self.jobs));
         #[allow(
             clippy::disallowed_methods,
@@ -276,6 +238,7 @@ impl Host {
             jobs.shutdown().await;
         }
         self.core.shared.api.quiet().await;
+        self.informers.stop();
         stopped
     }
 }
@@ -301,145 +264,6 @@ impl Drop for Host {
     }
 }
 
-/// Opens a plugin's windows on the kinds it watches and registers its controllers.
-fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Plugin>) -> Arc<PluginState> {
-    let name = plugin.name.clone();
-    let mut views: HashMap<Gvk, Vec<Arc<Subscription>>> = HashMap::new();
-    for controller in &plugin.manifest.controllers {
-        let id = ControllerId {
-            plugin: name.clone(),
-            controller: controller.name.as_str().into(),
-        };
-        let concurrency = plugin.concurrency(&controller.name) as usize;
-        let config = QueueConfig {
-            base: controller.backoff.base(),
-            cap: controller.backoff.max(),
-            max_attempts: controller.max_attempts,
-            ..QueueConfig::default()
-        };
-        lock(&core.dispatcher).register(id.clone(), concurrency, config);
-        core.shared.metrics.registered(&id, concurrency);
-
-        let primary = Window {
-            kind: &controller.kind,
-            selector: &controller.selector,
-            projection: Projection::Whole,
-            route: Route::primary(controller),
-        };
-        let watched = controller.watches.iter().map(|watch| Window {
-            kind: &watch.kind,
-            selector: &watch.selector,
-            projection: if watch.metadata_only {
-                Projection::Metadata
-            } else {
-                Projection::Whole
-            },
-            route: Route::watched(controller, watch),
-        });
-        let reaches = |window: &Window<'_>| plugin.capabilities.reach(Verb::Watch, window.kind, None);
-        let unsynced = reaches(&primary).len() + watched.clone().map(|window| reaches(&window).len()).sum::<usize>();
-        let feed = Feeds {
-            core,
-            informers,
-            plugin: &plugin,
-            named: &controller.namespaces,
-            id: &id,
-            primaries: Arc::new(OnceLock::new()),
-            unsynced: Arc::new(AtomicUsize::new(unsynced)),
-        };
-        // The controller's own kind first: mappings of the other kinds look through its windows.
-        let own = feed.open(&primary, reaches(&primary));
-        // Set once, here.
-        let _ = feed.primaries.set(own.iter().map(Arc::downgrade).collect());
-        views.entry(controller.kind.clone()).or_default().extend(own);
-        for window in watched {
-            let opened = feed.open(&window, reaches(&window));
-            views.entry(window.kind.clone()).or_default().extend(opened);
-        }
-    }
-    Arc::new(PluginState { plugin, name, views })
-}
-
-/// What the feeds of one controller have in common.
-struct Feeds<'a> {
-    core: &'a Arc<Core>,
-    informers: &'a SharedInformers,
-    plugin: &'a Plugin,
-    named: &'a [String],
-    id: &'a ControllerId,
-    primaries: Arc<OnceLock<Vec<Weak<Subscription>>>>,
-    unsynced: Arc<AtomicUsize>,
-}
-
-impl Feeds<'_> {
-    /// Opens a window for each part of the kind that the plugin may watch.
-    fn open(&self, window: &Window<'_>, reaches: Vec<Reach>) -> Vec<Arc<Subscription>> {
-        let indexes: Vec<IndexSpec> = self
-            .plugin
-            .manifest
-            .indexes
-            .iter()
-            .filter(|index| index.kind == *window.kind)
-            .map(|index| IndexSpec {
-                name: index.name.clone(),
-                paths: index.paths.clone(),
-            })
-            .collect();
-        let open = |reach: &Reach| {
-            let view = View {
-                namespaces: within(reach, self.named),
-                names: names(&reach.names),
-                selector: window.selector.clone(),
-                projection: window.projection,
-            };
-            let feed = Feed {
-                core: self.core.clone(),
-                id: self.id.clone(),
-                kind: window.kind.clone(),
-                route: window.route.clone(),
-                primaries: self.primaries.clone(),
-                unsynced: self.unsynced.clone(),
-            };
-            let opened = self.informers.subscribe(window.kind, view, &indexes, Arc::new(feed));
-            // The manifest's check lets neither two indexes of one name nor an impossible name through.
-            opened
-                .inspect_err(|error| tracing::error!(controller = %self.id, kind = %window.kind, %error, "a watch could not be opened"))
-                .ok()
-                .map(Arc::new)
-        };
-        reaches.iter().filter_map(open).collect()
-    }
-}
-
-#[derive(Clone)]
-struct Window<'a> {
-    kind: &'a Gvk,
-    selector: &'a LabelSelector,
-    projection: Projection,
-    route: Route,
-}
-
-/// The namespaces that are both granted and named in the manifest (none named: all granted).
-fn within(reach: &Reach, named: &[String]) -> Names {
-    match (&reach.namespaces, named) {
-        (extent, []) => names(extent),
-        (Extent::All, named) => Names::of(named.iter().map(String::as_str)),
-        (Extent::Only(granted), named) => Names::of(
-            granted
-                .iter()
-                .map(|n| &**n)
-                .filter(|granted| named.iter().any(|named| named == granted)),
-        ),
-    }
-}
-
-fn names(extent: &Extent) -> Names {
-    match extent {
-        Extent::All => Names::All,
-        Extent::Only(some) => Names::of(some.iter().map(|name| &**name)),
-    }
-}
-
 /// Hands out jobs whenever there is one, and sees to resyncs.
 #[allow(
     clippy::disallowed_methods,
@@ -448,7 +272,6 @@ fn names(extent: &Extent) -> Names {
 async fn dispatch(
     core: Arc<Core>,
     controllers: Arc<BTreeMap<ControllerId, Arc<Controller>>>,
-    stopping: Arc<AtomicBool>,
     jobs: Arc<Mutex<JoinSet<()>>>,
     mut rng: fastrand::Rng,
 ) {
@@ -456,21 +279,28 @@ async fn dispatch(
         .values()
         .filter_map(|c| c.resync.map(|every| (every, every, c.clone())))
         .collect();
+    let mut due_keys: BinaryHeap<Reverse<Resync>> = BinaryHeap::new();
     loop {
         // Registered before looking, so that a wake-up in between is not missed.
         let woken = core.wake.notified();
-        if stopping.load(Ordering::Acquire) {
+        if *core.stopping.borrow() {
             return;
         }
         let now = core.now();
         for (due, every, controller) in &mut resyncs {
             if *due <= now {
                 *due = now + *every;
-                resync(&core, controller, now, *every, &mut rng);
+                due_keys.extend(resync(controller, now, *every, &mut rng).into_iter().map(Reverse));
             }
         }
         let due = {
             let mut dispatcher = lock(&core.dispatcher);
+            while due_keys.peek().is_some_and(|Reverse(next)| next.due <= now) {
+                if let Some(Reverse(Resync { id, key, .. })) = due_keys.pop() {
+                    // Nothing changed: it neither wakes a parked key nor goes before one that did.
+                    dispatcher.add(now, &id, key, LOW_PRIORITY, Cause::new(What::Resync, None), false);
+                }
+            }
             let mut jobs = lock(&jobs);
             while jobs.try_join_next().is_some() {}
             while let Some(job) = dispatcher.next(now) {
@@ -481,7 +311,8 @@ async fn dispatch(
             }
             dispatcher.next_due()
         };
-        let due = resyncs.iter().map(|(due, ..)| *due).chain(due).min();
+        let resync_due = due_keys.peek().map(|Reverse(next)| next.due);
+        let due = resyncs.iter().map(|(due, ..)| *due).chain(due).chain(resync_due).min();
         match due {
             Some(due) => {
                 tokio::select! {
@@ -495,19 +326,27 @@ async fn dispatch(
     }
 }
 
-/// Asks for every object of a controller again, spread over a tenth of the period so that they don't come as one wave.
-fn resync(core: &Core, controller: &Controller, now: Duration, every: Duration, rng: &mut fastrand::Rng) {
-    let windows = controller.plugin.views.get(&controller.kind).into_iter().flatten();
-    let keys: Vec<Key> = windows
+/// When which key of which controller is to be resynced: spread over a tenth of the period, so that they don't come as
+/// one wave.
+fn resync(controller: &Controller, now: Duration, every: Duration, rng: &mut fastrand::Rng) -> Vec<Resync> {
+    let windows = controller.primaries.iter();
+    windows
         .filter_map(|window| window.list(None, &LabelSelector::everything()).ok())
         .flat_map(|listing| listing.items)
-        .map(|object| object.key().clone())
-        .collect();
-    let mut dispatcher = lock(&core.dispatcher);
-    for key in keys {
-        let delay = every.mul_f64(rng.f64() / 10.0);
-        dispatcher.add_after(now, &controller.id, key, delay, Cause::new(What::Resync, None));
-    }
+        .map(|object| Resync {
+            due: now + every.mul_f64(rng.f64() / 10.0),
+            id: controller.id.clone(),
+            key: object.key().clone(),
+        })
+        .collect()
+}
+
+/// See [`resync`]. Ordered by time.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Resync {
+    due: Duration,
+    id: ControllerId,
+    key: Key,
 }
 
 /// Sends plugins' Events, one after the other.

@@ -9,7 +9,7 @@ use pilothouse_informer::{Patience, Resource, discover};
 use pilothouse_object::{Gvk, check_path_segment, escape_control};
 use pilothouse_runtime::{ApiError, reason};
 
-use crate::call::lock;
+use crate::lock::lock;
 
 /// Kinds remembered at most. Guests name kinds; only those that a plugin may touch are ever asked for.
 const REMEMBERED: usize = 4_096;

@@ -35,13 +35,20 @@ pub(crate) enum Echoed {
     Gone(String),
 }
 
-/// Writes kept for whoever shows them; more are counted in the metrics and overlay alone.
+/// Writes kept for whoever shows them; more happen all the same and are not shown.
 const MAX_WRITES: usize = 256;
+/// Versions read live that are remembered for `replace`; what is read beyond must be read again before it is replaced.
+const MAX_LIVE: usize = 4_096;
+/// Bytes of objects that one call may have written, which lie over the cache for it.
+const MAX_OWN: usize = 64 << 20;
 
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) writes: Vec<Written>,
     own: HashMap<(Gvk, Key), Own>,
+    own_bytes: usize,
+    /// Versions of writes whose answer was another kind's object (a Scale, say).
+    others: Vec<(Gvk, Key, Version)>,
     live: HashSet<(Gvk, Key, Version)>,
     /// Targets of writes whose outcome nobody knows.
     pub(crate) uncertain: Vec<(Gvk, Key)>,
@@ -56,6 +63,9 @@ impl Ledger {
 
     /// The server answered this object: to a live read, or to a write.
     pub(crate) fn saw_live(&mut self, head: &Head) {
+        if self.live.len() == MAX_LIVE {
+            return;
+        }
         self.live
             .insert((head.gvk.clone(), head.key.clone(), head.version.clone()));
     }
@@ -66,6 +76,7 @@ impl Ledger {
     }
 
     pub(crate) fn put(&mut self, object: Object) {
+        self.own_bytes += object.weight();
         self.own
             .insert((object.head().gvk.clone(), object.key().clone()), Own::Present(object));
     }
@@ -81,6 +92,21 @@ impl Ledger {
             None => stored,
             Some(own) => merge(own, stored),
         }
+    }
+
+    /// Whether the call has written so much that it may write no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.own_bytes > MAX_OWN
+    }
+
+    /// A write of this object made this version, and answered something else than the object.
+    pub(crate) fn wrote_other(&mut self, kind: Gvk, key: Key, version: Version) {
+        self.others.push((kind, key, version));
+    }
+
+    /// Whether the call itself wrote to an object.
+    pub(crate) fn has_own(&self, kind: &Gvk, key: &Key) -> bool {
+        self.own.contains_key(&(kind.clone(), key.clone()))
     }
 
     /// What the call itself made of objects of a kind.
@@ -105,6 +131,11 @@ impl Ledger {
                 },
             })
             .collect();
+        echoes.extend(self.others.iter().map(|(kind, key, version)| Echo {
+            kind: kind.clone(),
+            key: key.clone(),
+            what: Echoed::Version(version.clone()),
+        }));
         echoes.sort_by(|a, b| (&a.kind, &a.key).cmp(&(&b.kind, &b.key)));
         echoes
     }

@@ -25,13 +25,14 @@
 //! | `events` | Kubernetes Events: merged, limited | sends |
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
-//! | `run`, `feed`, `host` | the driver on tokio | yes |
+//! | `run`, `feed`, `windows`, `host`, `core` | the driver on tokio | yes |
 //! | `metrics`, `happening` | what is counted and told | no |
 
 mod api;
 mod body;
 mod call;
 mod cause;
+mod core;
 mod dispatcher;
 mod events;
 mod feed;
@@ -39,12 +40,14 @@ mod happening;
 mod host;
 mod kinds;
 mod ledger;
+mod lock;
 mod metrics;
 mod outcome;
 mod provenance;
 mod reads;
 mod router;
 mod run;
+mod windows;
 mod writes;
 
 pub use api::ApiConfig;

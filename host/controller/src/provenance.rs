@@ -7,7 +7,7 @@ use std::{
 
 use pilothouse_object::{Gvk, Key, Version};
 
-use crate::Cause;
+use crate::{Cause, ControllerId};
 
 /// Writes remembered; the oldest are forgotten first. An event follows its write within milliseconds.
 const REMEMBERED: usize = 4_096;
@@ -21,6 +21,19 @@ pub(crate) struct Provenance {
     writes: HashMap<(Gvk, Key, Version), Writer>,
     order: VecDeque<(Gvk, Key, Version)>,
     under_way: HashMap<(Gvk, Key), Vec<Writer>>,
+    doubtful: Vec<Doubtful>,
+}
+
+/// A change that came while a plugin of ours had a write to its object under way: asked for without waking parked keys,
+/// and asked for again with it if it turns out to be somebody else's.
+#[derive(Clone, Debug)]
+pub(crate) struct Doubtful {
+    pub(crate) id: ControllerId,
+    pub(crate) key: Key,
+    pub(crate) kind: Gvk,
+    pub(crate) object: Key,
+    pub(crate) version: Version,
+    pub(crate) cause: Cause,
 }
 
 /// Who wrote a version.
@@ -66,6 +79,32 @@ impl Provenance {
                 self.under_way.remove(&place);
             }
         }
+    }
+
+    /// Remembers a change whose writer is not certain yet; false where there is no room, and it must count as foreign.
+    pub(crate) fn doubt(&mut self, doubtful: Doubtful) -> bool {
+        let room = self.doubtful.len() < REMEMBERED;
+        if room {
+            self.doubtful.push(doubtful);
+        }
+        room
+    }
+
+    /// The doubtful changes that turned out to be somebody else's; those that were our own are forgotten.
+    pub(crate) fn foreign(&mut self) -> Vec<Doubtful> {
+        let (writes, under_way) = (&self.writes, &self.under_way);
+        let mut foreign = Vec::new();
+        self.doubtful.retain(|d| {
+            if writes.contains_key(&(d.kind.clone(), d.object.clone(), d.version.clone())) {
+                return false;
+            }
+            if under_way.contains_key(&(d.kind.clone(), d.object.clone())) {
+                return true;
+            }
+            foreign.push(d.clone());
+            false
+        });
+        foreign
     }
 
     /// Who wrote this version; none where it was nobody of ours.
@@ -121,5 +160,27 @@ mod tests {
         assert!(provenance.writer(&kind, &key, &version).unwrap().sure);
         assert_eq!(provenance.writer(&kind, &key, &Version::new("8")), None);
         assert!(provenance.under_way.is_empty());
+    }
+
+    #[test]
+    fn a_doubtful_change_is_foreign_unless_the_writes_answer_names_its_version() {
+        let (kind, key, plugin) = (Gvk::new("", "v1", "ConfigMap"), Key::new(None, "a"), Arc::from("p"));
+        let doubtful = |version: &str| Doubtful {
+            id: ControllerId::new("p", "c"),
+            key: Key::new(None, "k"),
+            kind: kind.clone(),
+            object: key.clone(),
+            version: Version::new(version),
+            cause: Cause::new(crate::What::Resync, None),
+        };
+        let mut provenance = Provenance::default();
+        provenance.sends(&kind, &key, &plugin, None);
+        assert!(provenance.doubt(doubtful("7")) && provenance.doubt(doubtful("8")));
+        assert!(provenance.foreign().is_empty(), "the answer may still name them");
+        provenance.wrote(&kind, &key, &Version::new("8"), &plugin, None);
+        provenance.sent(&kind, &key, &plugin);
+        let foreign: Vec<String> = provenance.foreign().iter().map(|d| d.version.to_string()).collect();
+        assert_eq!(foreign, ["7"]);
+        assert!(provenance.foreign().is_empty());
     }
 }

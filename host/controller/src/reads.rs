@@ -3,17 +3,18 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::Method;
-use pilothouse_informer::{Holds, Projection, ReadError, Subscription};
+use pilothouse_informer::{Holds, Names, Projection, ReadError, Reader, View};
 use pilothouse_lifecycle::Verb;
 use pilothouse_object::{Gvk, Keep, Key, LabelSelector, Object, Version, escape_control, shorten};
 use pilothouse_runtime::{ApiError, Freshness, ObjectRef, Page, Query, reason};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::lock::lock;
 use crate::{
     api::{bad_request, uri},
     body::key_of,
-    call::{Call, gvk_of, lock},
+    call::{Call, gvk_of},
     ledger,
 };
 
@@ -45,11 +46,16 @@ impl Call {
 
     /// The object as this call sees it in the cache.
     fn seen(&self, kind: &Gvk, key: &Key) -> Result<Option<Object>, ApiError> {
-        let views: Vec<&Arc<Subscription>> = self
-            .views(kind)?
-            .iter()
-            .filter(|view| view.view().sees_key(key))
-            .collect();
+        self.seen_through(kind, key, self.views(kind)?.iter())
+    }
+
+    fn seen_through<'a>(
+        &self,
+        kind: &Gvk,
+        key: &Key,
+        views: impl Iterator<Item = &'a Reader>,
+    ) -> Result<Option<Object>, ApiError> {
+        let views: Vec<&Reader> = views.filter(|view| view.view().sees_key(key)).collect();
         if views.is_empty() {
             return Err(self.outside(kind, &key.to_string()));
         }
@@ -81,12 +87,10 @@ impl Call {
             }
         };
         let object = parse_answer(&answer, kind)?;
-        let shown = match self.plugin.views.get(kind) {
-            Some(views) => views.iter().any(|view| view.view().sees(object.head())),
-            None => true,
-        };
-        if !shown {
-            return Ok(None);
+        let mut views = self.views_of_any_version(kind).peekable();
+        if views.peek().is_some() && !views.any(|view| view.view().sees(object.head())) {
+            // Not "there is none": the plugin would create it and be told that it exists.
+            return Err(self.outside(kind, &key.to_string()));
         }
         lock(&self.ledger).saw_live(object.head());
         Ok(Some(object))
@@ -94,13 +98,12 @@ impl Call {
 
     pub(crate) async fn read_digest(&self, target: ObjectRef) -> Result<Option<String>, ApiError> {
         let (kind, key) = (gvk_of(&target.kind), key_of(&target));
-        let whole = |views: &[Arc<Subscription>]| {
-            views
-                .iter()
-                .any(|v| kind.is_secret() || v.view().projection != Projection::Metadata)
-        };
-        if self.plugin.views.get(&kind).is_some_and(|views| whole(views)) {
-            return Ok(self.seen(&kind, &key)?.map(|object| object.digest()));
+        // A digest of metadata alone would never change.
+        let whole = |view: &&Reader| kind.is_secret() || view.view().projection != Projection::Metadata;
+        let views = self.plugin.views.get(&kind);
+        if views.is_some_and(|views| views.iter().any(|view| whole(&view) && view.view().sees_key(&key))) {
+            let object = self.seen_through(&kind, &key, views.into_iter().flatten().filter(whole))?;
+            return Ok(object.map(|object| object.digest()));
         }
         Ok(self.live(&kind, &key).await?.map(|object| object.digest()))
     }
@@ -124,7 +127,7 @@ impl Call {
     fn list_cached(&self, kind: &Gvk, query: &Query) -> Result<(Arc<[Object]>, Version), ApiError> {
         let selector = LabelSelector::parse(&query.labels).map_err(|error| bad_request(error.to_string()))?;
         let namespace = query.namespace.as_deref();
-        let views: Vec<&Arc<Subscription>> = self
+        let views: Vec<&Reader> = self
             .views(kind)?
             .iter()
             .filter(|view| namespace.is_none_or(|namespace| view.view().sees_namespace(Some(namespace))))
@@ -139,12 +142,21 @@ impl Call {
             owner: None,
         };
         let mut found: BTreeMap<Key, Object> = BTreeMap::new();
-        let mut version = Version::default();
+        let mut version: Option<Version> = None;
         for view in &views {
             let listing = view.query(&asked).map_err(|error| unreadable(kind, &error))?;
-            version = listing.version;
-            found.extend(listing.items.into_iter().map(|object| (object.key().clone(), object)));
+            // Of several windows the oldest tells what the list is at least at.
+            if version
+                .as_ref()
+                .is_none_or(|version| version.is_newer_than(&listing.version))
+            {
+                version = Some(listing.version);
+            }
+            for object in listing.items {
+                found.entry(object.key().clone()).or_insert(object);
+            }
         }
+        let version = version.unwrap_or_default();
         // What this call wrote lies over it, if it is what the query means.
         let ledger = lock(&self.ledger);
         for (key, own) in ledger.own_of(kind) {
@@ -157,9 +169,10 @@ impl Call {
                         .as_ref()
                         .is_none_or(|(index, value)| self.is_indexed(kind, index, value, object))
             };
+            // Judged whole, and only then cut to what the window shows.
             match ledger::merge(own, stored)
-                .and_then(|object| through(&views, &object))
                 .filter(is_meant)
+                .and_then(|object| through(&views, &object))
             {
                 Some(object) => _ = found.insert(key.clone(), object),
                 None => _ = found.remove(key),
@@ -247,6 +260,19 @@ impl Call {
         let namespace = query.namespace.as_deref();
         self.check(Verb::List, kind, namespace, None, None)?;
         LabelSelector::parse(&query.labels).map_err(|error| bad_request(error.to_string()))?;
+        // What a view hides is refused, never left out silently; a selector can't be held against another one.
+        let mut views = self.views_of_any_version(kind).peekable();
+        let covers = |view: &Reader| {
+            let view: &View = view.view();
+            view.selector.is_everything()
+                && view.names == Names::All
+                && namespace.map_or(view.namespaces == Names::All, |namespace| {
+                    view.sees_namespace(Some(namespace))
+                })
+        };
+        if views.peek().is_some() && !views.any(covers) {
+            return Err(self.outside(kind, namespace.unwrap_or("all namespaces")));
+        }
         let resource = self.shared.kinds.resolve(kind).await?;
         let limit = match query.limit {
             0 => PAGE_ITEMS,
@@ -285,13 +311,11 @@ impl Call {
         let mut items = Vec::new();
         let mut ledger = lock(&self.ledger);
         for item in list.items.unwrap_or_default() {
-            let object =
-                Object::parse(item.get().as_bytes(), Some(kind), Keep::All).map_err(|error| garbled(&error))?;
-            let views = self.plugin.views.get(kind);
-            if views.is_none_or(|views| views.iter().any(|view| view.view().sees(object.head()))) {
-                ledger.saw_live(object.head());
-                items.push(with_kind(&object));
-            }
+            // A Secret's data takes a live get of its name, which is a permission of its own.
+            let keep = if kind.is_secret() { Keep::Secret } else { Keep::All };
+            let object = Object::parse(item.get().as_bytes(), Some(kind), keep).map_err(|error| garbled(&error))?;
+            ledger.saw_live(object.head());
+            items.push(with_kind(&object));
         }
         Ok(Page {
             items,
@@ -303,30 +327,49 @@ impl Call {
     async fn wait_for(&self, kind: &Gvk, namespace: Option<&str>, version: &str) -> Result<(), ApiError> {
         let version = Version::new(version);
         let views = self.views(kind)?;
-        let Some(view) = views
+        let mut waited = false;
+        for view in views
             .iter()
-            .find(|view| namespace.is_none_or(|n| view.view().sees_namespace(Some(n))))
-        else {
-            return Err(self.outside(kind, namespace.unwrap_or("all namespaces")));
-        };
-        match view.wait_for(&version, namespace, WAIT_BOUND).await {
-            Holds::Yes => Ok(()),
-            Holds::No => Err(ApiError::of_host(
-                reason::UNAVAILABLE,
-                format!(
-                    "the cache of {kind} is not at {} after {WAIT_BOUND:?}: read live, or try again later",
-                    shown(&version)
-                ),
-            )),
-            Holds::Unknown => Err(bad_request(format!(
-                "versions of {kind} can't be compared with {:?}: read live",
-                shown(&version)
-            ))),
+            .filter(|v| namespace.is_none_or(|n| v.view().sees_namespace(Some(n))))
+        {
+            waited = true;
+            match view.wait_for(&version, namespace, WAIT_BOUND).await {
+                Holds::Yes => {}
+                Holds::No => {
+                    let at = shown(&version);
+                    let message = format!(
+                        "the cache of {kind} is not at {at} after {WAIT_BOUND:?}: read live, or try again later"
+                    );
+                    return Err(ApiError::of_host(reason::UNAVAILABLE, message));
+                }
+                Holds::Unknown => {
+                    let at = shown(&version);
+                    return Err(bad_request(format!(
+                        "versions of {kind} can't be compared with {at:?}: read live"
+                    )));
+                }
+            }
+        }
+        if waited {
+            Ok(())
+        } else {
+            Err(self.outside(kind, namespace.unwrap_or("all namespaces")))
         }
     }
 
+    /// The plugin's windows on a kind in whatever version: permissions don't tell versions apart, so views of live reads
+    /// must not, either.
+    fn views_of_any_version(&self, kind: &Gvk) -> impl Iterator<Item = &Reader> {
+        let views = &self.plugin.views;
+        let (group, name) = (kind.group.clone(), kind.kind.clone());
+        views
+            .iter()
+            .filter(move |(own, _)| own.group == group && own.kind == name)
+            .flat_map(|(_, views)| views)
+    }
+
     /// The plugin's windows on a kind.
-    fn views(&self, kind: &Gvk) -> Result<&[Arc<Subscription>], ApiError> {
+    fn views(&self, kind: &Gvk) -> Result<&[Reader], ApiError> {
         self.plugin.views.get(kind).map(Vec::as_slice).ok_or_else(|| {
             ApiError::of_host(
                 reason::NOT_WATCHED,
@@ -352,11 +395,10 @@ impl Call {
     }
 }
 
-/// The object as the first view that sees it shows it; a view that shows it whole goes before one of metadata alone.
-fn through(views: &[&Arc<Subscription>], object: &Object) -> Option<Object> {
-    let mut seeing: Vec<_> = views.iter().filter(|view| view.view().sees(object.head())).collect();
-    seeing.sort_by_key(|view| view.view().projection == Projection::Metadata);
-    seeing.first().map(|view| view.view().project(object))
+/// The object as the first view that sees it shows it; those that show it whole come first.
+fn through(views: &[&Reader], object: &Object) -> Option<Object> {
+    let seeing = views.iter().find(|view| view.view().sees(object.head()));
+    seeing.map(|view| view.view().project(object))
 }
 
 /// A read of the cache that is refused.

@@ -140,6 +140,7 @@ pub fn change_of(delta: &Delta) -> Change {
         (_, None) => Change::Deleted,
         (None, Some(_)) if delta.initial => Change::Found,
         (None, Some(_)) => Change::Created,
+        (Some(old), Some(new)) if old.head().deletion.is_none() && new.head().deletion.is_some() => Change::Deleting,
         (Some(_), Some(_)) => Change::Updated,
     }
 }

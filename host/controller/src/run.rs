@@ -3,15 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use pilothouse_informer::Holds;
 use pilothouse_object::{Gvk, Key, Version};
 use pilothouse_runtime::{CallError, ObjectRef, Request};
 
 use crate::{
-    Happening, Reconciled, Verdict,
-    call::{Call, PluginState, lock},
+    Happening, Reconciled, ResultLabel, Verdict,
+    call::{Call, PluginState},
+    core::{Controller, Core},
     dispatcher::Job,
-    host::{Controller, Core},
     ledger::{Echo, Echoed},
+    lock::lock,
     metrics::Run,
     outcome::judge,
 };
@@ -22,46 +24,85 @@ const ECHO_BOUND: Duration = Duration::from_secs(5);
 /// Runs a job to its end. Whatever happens, the dispatcher hears of it.
 pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) {
     core.shared.metrics.queued_for(&job.id, job.taken.queued_for);
+    let call = Call::new(
+        core.shared.clone(),
+        controller.plugin.clone(),
+        job.id.clone(),
+        job.taken.key.clone(),
+        job.taken.attempt,
+        job.taken.causes.first().cloned(),
+    );
     let mut permit = Permit {
         core: core.clone(),
         job: Some(job),
     };
     let Some(job) = permit.job.as_ref() else { return };
-    let attempt = std::panic::AssertUnwindSafe(attempt(&core, &controller, job));
-    let (verdict, told) = match attempt.catch_unwind().await {
-        Ok(ended) => ended,
+    let attempt = std::panic::AssertUnwindSafe(attempt(&core, &controller, &call, job));
+    let ended = attempt.catch_unwind().await;
+    // What the call sent is finished whatever became of the call, and the key stays in work until then.
+    call.settled().await;
+    lock(&core.dispatcher).release(job);
+    core.wake.notify_one();
+    // A host that stops runs no key again: nobody needs the caches then.
+    tokio::select! {
+        biased;
+        () = core.stops() => {}
+        () = await_echoes(&core, &call, job) => {}
+    }
+    let (writes, uncertain) = {
+        let mut ledger = lock(&call.ledger);
+        (
+            std::mem::take(&mut ledger.writes),
+            std::mem::take(&mut ledger.uncertain),
+        )
+    };
+    if !uncertain.is_empty() {
+        let place = (job.id.clone(), job.taken.key.clone());
+        lock(&core.uncertain).entry(place).or_default().extend(uncertain);
+    }
+
+    let (verdict, told) = match ended {
+        Ok(Ok(told)) => (judge(&told.result).0, Some(told)),
+        Ok(Err(reason)) => {
+            tracing::warn!(controller = %job.id, key = %job.taken.key, %reason, "a run could not begin; it is tried again");
+            (Verdict::Retry { reason }, None)
+        }
         Err(_) => {
             tracing::error!(controller = %job.id, key = %job.taken.key, "a run panicked in the host; this is a bug of Pilothouse");
-            (
-                Verdict::Retry {
-                    reason: "the host panicked in this run".into(),
-                },
-                None,
-            )
+            let reason = "the host panicked in this run".to_owned();
+            (Verdict::Retry { reason }, None)
         }
     };
     let Some(job) = permit.job.take() else { return };
     let now = core.now();
     let finished = {
         let mut dispatcher = lock(&core.dispatcher);
+        // Before the verdict: a change that turns out to be somebody else's deserves its own attempt, also where this
+        // run would park the key.
+        for doubtful in lock(&core.shared.provenance).foreign() {
+            dispatcher.add(now, &doubtful.id, doubtful.key, 0, doubtful.cause, true);
+        }
         let mut random = lock(&core.shared.random);
         dispatcher.finished(now, &mut random, &job, &verdict)
     };
     core.wake.notify_one();
-    let Some(mut told) = told else { return };
-    let (_, result) = judge(&told.result);
     core.shared.metrics.reconciled(&Run {
         id: &job.id,
-        result,
-        terminal: finished.parked,
-        cut: told.result.as_ref().err().map(CallError::kind),
-        wall: told.wall,
-        cpu: told.cpu,
+        result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),
+        terminal: matches!(verdict, Verdict::Park { .. }),
+        cut: told
+            .as_ref()
+            .and_then(|told| told.result.as_ref().err().map(CallError::kind)),
+        wall: told.as_ref().map(|told| told.wall).unwrap_or_default(),
+        cpu: told.as_ref().map(|told| told.cpu).unwrap_or_default(),
         worked_for: finished.worked_for,
     });
-    told.again_after = finished.again_after;
-    told.parked = finished.parked;
-    core.shared.observer.happened(&Happening::Reconciled(told));
+    if let Some(mut told) = told {
+        told.writes = writes;
+        told.again_after = finished.again_after;
+        told.parked = finished.parked;
+        core.shared.observer.happened(&Happening::Reconciled(told));
+    }
 }
 
 /// Gives the key back when its task is dropped before its end (the host is stopping), so that nothing is lost from the
@@ -82,24 +123,16 @@ impl Drop for Permit {
     }
 }
 
-async fn attempt(core: &Arc<Core>, controller: &Controller, job: &Job) -> (Verdict, Option<Box<Reconciled>>) {
+/// Calls the plugin. An error says why it could not be called.
+async fn attempt(core: &Arc<Core>, controller: &Controller, call: &Call, job: &Job) -> Result<Box<Reconciled>, String> {
     let key = &job.taken.key;
-    let cause = job.taken.causes.first().cloned();
-    let call = Call::new(
-        core.shared.clone(),
-        controller.plugin.clone(),
-        job.id.clone(),
-        key.clone(),
-        job.taken.attempt,
-        cause,
-    );
-    if let Err(reason) = ascertain(core, &call, job).await {
-        release(core, job);
-        return (Verdict::Retry { reason }, None);
-    }
-
+    ascertain(core, call, job).await?;
     let kind = &controller.kind;
-    let object = call.cached(kind, key);
+    // Through this controller's own windows: another one of the plugin may see more of the kind, or less.
+    let object = controller
+        .primaries
+        .iter()
+        .find_map(|window| window.get(key).ok().flatten());
     let version = object.as_ref().map(|object| object.head().version.clone());
     let request = Request {
         controller: controller.id.controller.to_string(),
@@ -114,28 +147,12 @@ async fn attempt(core: &Arc<Core>, controller: &Controller, job: &Job) -> (Verdi
         },
         object: object.map(|object| object.json().to_owned()),
     };
-    let module = &controller.plugin.plugin.module;
-    let called = module
-        .reconcile(request, Arc::new(call.clone()), &controller.plugin.plugin.limits)
+    let plugin = &controller.plugin.plugin;
+    let called = plugin
+        .module
+        .reconcile(request, Arc::new(call.clone()), &plugin.limits)
         .await;
-    // What the call sent is finished whatever became of the call, and the key stays in work until then. The permit is
-    // another's: nothing of the plugin runs any more.
-    release(core, job);
-    call.settled().await;
-    await_echoes(core, &call, &controller.plugin, job).await;
-
-    let (writes, uncertain) = {
-        let mut ledger = lock(&call.ledger);
-        (
-            std::mem::take(&mut ledger.writes),
-            std::mem::take(&mut ledger.uncertain),
-        )
-    };
-    if !uncertain.is_empty() {
-        lock(&core.uncertain).insert((job.id.clone(), key.clone()), uncertain);
-    }
-    let (verdict, _) = judge(&called.result);
-    let told = Reconciled {
+    Ok(Box::new(Reconciled {
         id: job.id.clone(),
         kind: kind.clone(),
         key: key.clone(),
@@ -148,14 +165,8 @@ async fn attempt(core: &Arc<Core>, controller: &Controller, job: &Job) -> (Verdi
         parked: false,
         wall: called.wall,
         cpu: called.cpu,
-        writes,
-    };
-    (verdict, Some(Box::new(told)))
-}
-
-fn release(core: &Core, job: &Job) {
-    lock(&core.dispatcher).release(job);
-    core.wake.notify_one();
+        writes: Vec::new(),
+    }))
 }
 
 /// After a write whose outcome nobody knows its target is read live before the key runs again, and the cache must be at
@@ -168,15 +179,18 @@ async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), Strin
     for (kind, key) in &targets {
         match call.ascertain(kind, key).await {
             Ok(Some(version)) => {
-                hear(call, &call.plugin, kind, key, &version).await;
+                // Where the cache is not there in time, the key runs on what there is, as after any write.
+                hear(&call.plugin, kind, key, &version).await;
             }
-            Ok(None) => {}
+            Ok(None) => {
+                gone(&call.plugin, kind, key, "").await;
+            }
             Err(error) => {
                 let reason = format!(
                     "the outcome of a write to {kind} {key} is still unknown: {}",
                     error.message
                 );
-                lock(&core.uncertain).insert(place, targets);
+                lock(&core.uncertain).entry(place).or_default().extend(targets);
                 return Err(reason);
             }
         }
@@ -185,46 +199,48 @@ async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), Strin
 }
 
 /// Waits until the windows that the plugin has on a kind are at a version; false where they aren't in time.
-async fn hear(_call: &Call, plugin: &PluginState, kind: &Gvk, key: &Key, version: &Version) -> bool {
-    let Some(windows) = plugin.views.get(kind) else {
-        return true;
-    };
-    for window in windows.iter().filter(|window| window.view().sees_key(key)) {
-        if window.wait_for(version, key.namespace.as_deref(), ECHO_BOUND).await == pilothouse_informer::Holds::No {
+async fn hear(plugin: &PluginState, kind: &Gvk, key: &Key, version: &Version) -> bool {
+    let windows = plugin.views.get(kind).into_iter().flatten();
+    for window in windows.filter(|window| window.view().sees_key(key)) {
+        if window.wait_for(version, key.namespace.as_deref(), ECHO_BOUND).await == Holds::No {
             return false;
         }
     }
     true
 }
 
-async fn await_echoes(core: &Arc<Core>, call: &Call, plugin: &PluginState, job: &Job) {
-    let echoes = lock(&call.ledger).echoes();
-    for Echo { kind, key, what } in echoes {
-        let heard = match what {
-            Echoed::Version(version) => hear(call, plugin, &kind, &key, &version).await,
-            Echoed::Gone(uid) => {
-                let mut heard = true;
-                for window in plugin
-                    .views
-                    .get(&kind)
-                    .into_iter()
-                    .flatten()
-                    .filter(|w| w.view().sees_key(&key))
-                {
-                    let pending =
-                        || matches!(window.get(&key), Ok(Some(object)) if uid.is_empty() || *object.head().uid == *uid);
-                    heard &= window.wait_while(pending, ECHO_BOUND).await;
-                }
-                heard
-            }
-        };
-        if !heard {
-            core.shared.metrics.stale(&job.id);
-            tracing::warn!(
-                controller = %job.id, key = %job.taken.key, written = %key, kind = %kind,
-                "the cache does not hold what the last run wrote after {ECHO_BOUND:?}; the key runs on what there is"
-            );
-            return;
+/// Waits until no window shows an object of this uid (none: of whatever uid); false where one still does.
+async fn gone(plugin: &PluginState, kind: &Gvk, key: &Key, uid: &str) -> bool {
+    let windows = plugin.views.get(kind).into_iter().flatten();
+    for window in windows.filter(|window| window.view().sees_key(key)) {
+        let pending = || matches!(window.get(key), Ok(Some(object)) if uid.is_empty() || *object.head().uid == *uid);
+        if !window.wait_while(pending, ECHO_BOUND).await {
+            return false;
         }
+    }
+    true
+}
+
+#[allow(clippy::disallowed_methods, reason = "the driver: one bound for all echoes together")]
+async fn await_echoes(core: &Core, call: &Call, job: &Job) {
+    let echoes = lock(&call.ledger).echoes();
+    let all = async {
+        for Echo { kind, key, what } in &echoes {
+            let heard = match what {
+                Echoed::Version(version) => hear(&call.plugin, kind, key, version).await,
+                Echoed::Gone(uid) => gone(&call.plugin, kind, key, uid).await,
+            };
+            if !heard {
+                return false;
+            }
+        }
+        true
+    };
+    if !tokio::time::timeout(ECHO_BOUND, all).await.unwrap_or(false) {
+        core.shared.metrics.stale(&job.id);
+        tracing::warn!(
+            controller = %job.id, key = %job.taken.key,
+            "the cache does not hold what the last run wrote after {ECHO_BOUND:?}; the key runs on what there is"
+        );
     }
 }

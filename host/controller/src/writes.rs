@@ -6,11 +6,12 @@ use pilothouse_lifecycle::Verb;
 use pilothouse_object::{FieldPath, Gvk, Keep, Key, Object, Version, escape_control, shorten};
 use pilothouse_runtime::{ApiError, Change, ObjectRef, Options, Propagation, reason};
 
+use crate::lock::lock;
 use crate::{
     WriteEnd, WriteVerb, Written,
     api::{bad_request, uri},
     body::{self, key_of},
-    call::{Call, gvk_of, lock},
+    call::{Call, gvk_of},
     reads::parse_answer,
 };
 
@@ -52,6 +53,9 @@ impl Call {
             named,
             options.subresource.as_deref(),
         )?;
+        if options.subresource.is_some() && target.name.is_empty() {
+            return Err(bad_request("a subresource is of an object: name it"));
+        }
         let body = body::object(&target, &object, &options)?;
         let resource = self.shared.kinds.resolve(&kind).await?;
         // A subresource is created on its object (an eviction, say), an object on its collection.
@@ -86,7 +90,7 @@ impl Call {
                 body,
             })
             .await?;
-        Ok(object.map(|object| object.json().to_owned()).unwrap_or_default())
+        Ok(object.unwrap_or_default())
     }
 
     pub(crate) async fn write_patch(
@@ -130,7 +134,7 @@ impl Call {
                 body: patch.body,
             })
             .await?;
-        Ok(object.map(|object| object.json().to_owned()).unwrap_or_default())
+        Ok(object.unwrap_or_default())
     }
 
     pub(crate) async fn write_replace(
@@ -182,7 +186,7 @@ impl Call {
                 body,
             })
             .await?;
-        Ok(object.map(|object| object.json().to_owned()).unwrap_or_default())
+        Ok(object.unwrap_or_default())
     }
 
     pub(crate) async fn write_remove(
@@ -225,7 +229,7 @@ impl Call {
                 body: body::delete(propagation, &options),
             })
             .await?;
-        Ok(object.map(|object| object.json().to_owned()))
+        Ok(object)
     }
 
     fn check_named(&self, verb: Verb, kind: &Gvk, target: &ObjectRef, options: &Options) -> Result<(), ApiError> {
@@ -258,7 +262,11 @@ impl Call {
     }
 
     /// Sends a write in a task of its own and waits for it. The guest may go; the task stays.
-    async fn write(&self, prepared: Prepared) -> Result<Option<Object>, ApiError> {
+    async fn write(&self, prepared: Prepared) -> Result<Option<String>, ApiError> {
+        if lock(&self.ledger).is_full() {
+            let message = "this call has written more than 64 MiB of objects: do the rest in the next run";
+            return Err(ApiError::of_host(reason::LIMIT, message));
+        }
         let sending = self.sending();
         let call = self.clone();
         #[allow(
@@ -281,7 +289,7 @@ impl Call {
         })
     }
 
-    async fn send(&self, write: Prepared) -> Result<Option<Object>, ApiError> {
+    async fn send(&self, write: Prepared) -> Result<Option<String>, ApiError> {
         let Prepared {
             verb,
             kind,
@@ -300,7 +308,7 @@ impl Call {
         let sent = self.shared.api.send(method, uri, Some(content_type), body).await;
         let answer = match sent {
             // Success, but unreadable: it happened, and nobody knows what came of it.
-            Ok(answer) => self.take(verb, &kind, &answer).map_err(|error| ApiError {
+            Ok(answer) => take(verb, &kind, subresource.as_deref(), &answer).map_err(|error| ApiError {
                 maybe_applied: true,
                 ..error
             }),
@@ -334,8 +342,20 @@ impl Call {
                 ledger.removed(kind.clone(), key.clone(), uid);
                 WriteEnd::Done(None)
             }
+            Ok(Taken::Other { version, .. }) => {
+                // A Scale, say: the object itself has moved on with it.
+                if let Some(version) = version {
+                    let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
+                    lock(provenance).wrote(&kind, &key, version, &self.plugin.name, cause);
+                    ledger.wrote_other(kind.clone(), key.clone(), version.clone());
+                }
+                WriteEnd::Done(version.clone())
+            }
             Err(error) if error.maybe_applied => {
-                ledger.uncertain.push((kind.clone(), key.clone()));
+                // A dry run has changed nothing, and an object whose name the server made up can't be looked for.
+                if !dry_run && !key.name.is_empty() {
+                    ledger.uncertain.push((kind.clone(), key.clone()));
+                }
                 WriteEnd::Unknown(shown(error))
             }
             Err(error) => WriteEnd::Refused(shown(error)),
@@ -354,39 +374,30 @@ impl Call {
             paths,
             end,
         });
+        drop(ledger);
         answer.map(|taken| match taken {
-            Taken::Object(object) => Some(object),
+            Taken::Object(object) => Some(self.shown_to_the_plugin(&object)),
+            Taken::Other { json, .. } => Some(json),
             Taken::Gone { .. } => None,
         })
     }
 
-    /// Reads a success. A removal answers the object where something still holds it, else a Status or the last state.
-    fn take(&self, verb: WriteVerb, kind: &Gvk, answer: &[u8]) -> Result<Taken, ApiError> {
-        if verb != WriteVerb::Remove {
-            return parse_answer(answer, kind).map(Taken::Object);
+    /// A written object as the plugin may see it: a Secret's data takes the right to read it.
+    fn shown_to_the_plugin(&self, object: &Object) -> String {
+        let head = object.head();
+        let (namespace, name) = (head.key.namespace.as_deref(), Some(&*head.key.name));
+        let capabilities = &self.plugin.plugin.capabilities;
+        if head.gvk.is_secret()
+            && capabilities
+                .allows(Verb::Get, &head.gvk, namespace, name, None)
+                .is_err()
+        {
+            // It was read a moment ago with everything kept; with less it reads as well.
+            return Object::parse(object.json().as_bytes(), Some(&head.gvk), Keep::Secret)
+                .map(|object| object.json().to_owned())
+                .unwrap_or_default();
         }
-        let text = String::from_utf8_lossy(answer);
-        let field = |path: &str| {
-            FieldPath::parse(path)
-                .ok()
-                .and_then(|path| path.strings(&text).into_iter().next())
-        };
-        if field("kind").as_deref() == Some("Status") {
-            return Ok(Taken::Gone {
-                uid: field("details.uid"),
-            });
-        }
-        let object = parse_answer(answer, kind)?;
-        let held = object
-            .metadata_text("finalizers")
-            .is_some_and(|finalizers| finalizers != "[]")
-            || field("metadata.deletionGracePeriodSeconds").is_some_and(|seconds| seconds != "0");
-        let uid = Some(object.head().uid.to_string());
-        Ok(if held && object.head().deletion.is_some() {
-            Taken::Object(object)
-        } else {
-            Taken::Gone { uid }
-        })
+        object.json().to_owned()
     }
 
     /// Reads the target of a write whose outcome nobody knows, so that the next run's cache is not older than it.
@@ -394,10 +405,18 @@ impl Call {
     /// # Errors
     /// The API server still doesn't answer: the key must not run yet.
     pub(crate) async fn ascertain(&self, kind: &Gvk, key: &Key) -> Result<Option<Version>, ApiError> {
-        let resource = self.shared.kinds.resolve(kind).await?;
-        let uri = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[])?;
+        let resource = match self.shared.kinds.resolve(kind).await {
+            Ok(resource) => resource,
+            Err(error) if error.code == 404 => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Ok(uri) = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[]) else {
+            return Ok(None);
+        };
         match self.shared.api.send(Method::GET, uri, None, Vec::new()).await {
-            Ok(answer) => parse_answer(&answer, kind).map(|object| Some(object.head().version.clone())),
+            Ok(answer) => Ok(parse_answer(&answer, kind)
+                .ok()
+                .map(|object| object.head().version.clone())),
             Err(error) if error.reason == reason::UNAVAILABLE || error.code >= 500 || error.code == 429 => Err(error),
             // Refused (not there, or no right to read it): as much as can be known.
             Err(_) => Ok(None),
@@ -407,8 +426,49 @@ impl Call {
 
 /// What a write answered.
 enum Taken {
+    /// The object as stored.
     Object(Object),
+    /// It is gone.
     Gone { uid: Option<String> },
+    /// Something else: a subresource's own type, or a Status that says that it went well.
+    Other { json: String, version: Option<Version> },
+}
+
+/// Reads a success. A removal answers the object where something still holds it, else a Status or the last state.
+fn take(verb: WriteVerb, kind: &Gvk, subresource: Option<&str>, answer: &[u8]) -> Result<Taken, ApiError> {
+    let text = String::from_utf8_lossy(answer);
+    let field = |path: &str| {
+        FieldPath::parse(path)
+            .ok()
+            .and_then(|path| path.strings(&text).into_iter().next())
+    };
+    let is_status = field("kind").as_deref() == Some("Status");
+    if verb != WriteVerb::Remove {
+        if !is_status && matches!(subresource, None | Some("status")) {
+            return parse_answer(answer, kind).map(Taken::Object);
+        }
+        let version = field("metadata.resourceVersion").map(|version| Version::new(&version));
+        return Ok(Taken::Other {
+            version,
+            json: text.into_owned(),
+        });
+    }
+    if is_status {
+        return Ok(Taken::Gone {
+            uid: field("details.uid"),
+        });
+    }
+    let object = parse_answer(answer, kind)?;
+    let held = object
+        .metadata_text("finalizers")
+        .is_some_and(|finalizers| finalizers != "[]")
+        || field("metadata.deletionGracePeriodSeconds").is_some_and(|seconds| seconds != "0");
+    let uid = Some(object.head().uid.to_string());
+    Ok(if held && object.head().deletion.is_some() {
+        Taken::Object(object)
+    } else {
+        Taken::Gone { uid }
+    })
 }
 
 fn shown(error: &ApiError) -> String {

@@ -226,3 +226,22 @@ fn after_shut_down_nothing_is_handed_out_and_what_runs_may_end() {
     desk.add("a", "z");
     assert!(desk.next().is_none());
 }
+
+#[test]
+fn a_long_reason_does_not_live_on_in_the_causes_of_retries() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let job = desk.next().unwrap();
+    let finished = desk.finish(
+        &job,
+        Verdict::Retry {
+            reason: "x".repeat(1 << 20),
+        },
+    );
+    desk.now += finished.again_after.unwrap();
+    let again = desk.next().unwrap();
+    let Some(What::Retry { reason, .. }) = again.taken.causes.first().map(|cause| &cause.what) else {
+        panic!("the cause of a retry is the failure")
+    };
+    assert!(reason.len() <= 300, "{} bytes", reason.len());
+}

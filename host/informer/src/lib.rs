@@ -45,6 +45,6 @@ pub use index::IndexError;
 pub use informer::{Handler, IndexSpec, Informer};
 pub use status::{Counters, Phase, WatchStatus};
 pub use store::{Scope, Store};
-pub use subscription::{Holds, Listing, Query, ReadError, Subscription};
+pub use subscription::{Holds, Listing, Query, ReadError, Reader, Subscription};
 pub use transport::{Patience, Resource, discover};
 pub use view::{Delta, Names, Projection, View};

@@ -88,13 +88,27 @@ pub trait Home: Send + Sync {
 ///
 /// Don't drop it in a handler, nor while holding a lock that its handler takes: dropping waits for the handler.
 pub struct Subscription {
-    informer: Arc<Informer>,
+    reader: Reader,
     id: u64,
+    home: Arc<dyn Home>,
+}
+
+/// Reads through a subscription's view. Cheap to clone, and harmless to drop anywhere: it keeps the cache readable, but
+/// neither the watch nor the handler alive. Once the last subscription has left, what it reads grows stale.
+#[derive(Clone)]
+pub struct Reader {
+    informer: Arc<Informer>,
     view: Arc<View>,
     synced: Arc<AtomicBool>,
     /// The subscriber's names for its indexes, and the store's.
-    indexes: BTreeMap<String, String>,
-    home: Arc<dyn Home>,
+    indexes: Arc<BTreeMap<String, String>>,
+}
+
+impl std::ops::Deref for Subscription {
+    type Target = Reader;
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
 }
 
 impl Drop for Subscription {
@@ -127,16 +141,25 @@ impl Subscription {
         let (id, synced, commands) = informer.subscribe(view.clone(), indexes, handler)?;
         let indexes = indexes.iter().map(|index| (index.name.clone(), index.id())).collect();
         let subscription = Self {
-            informer,
+            reader: Reader {
+                informer,
+                view,
+                synced,
+                indexes: Arc::new(indexes),
+            },
             id,
-            view,
-            synced,
-            indexes,
             home,
         };
         Ok((subscription, commands))
     }
 
+    /// What reads through the view, to hand out.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+}
+
+impl Reader {
     /// The kind.
     pub fn kind(&self) -> &Gvk {
         self.informer.gvk()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pilothouse_object::Gvk;
+use pilothouse_object::{FieldPath, Gvk};
 
 use crate::config_schema::ConfigSchema;
 use crate::manifest::{Controller, Manifest, Mapping, Scope};
@@ -65,6 +65,14 @@ fn check_controller(manifest: &Manifest, controller: &Controller, at: &str, foun
         ));
     }
     repeats(&controller.predicates, &format!("{at}.predicates"), found);
+    if controller.kind.is_secret() {
+        unseen(
+            &controller.changes,
+            "a Secret's data is never cached",
+            format!("{at}.changes"),
+            found,
+        );
+    }
     if controller.backoff.base_ms > controller.backoff.max_ms {
         found.push(Problem::new(
             format!("{at}.backoff"),
@@ -86,6 +94,14 @@ fn check_controller(manifest: &Manifest, controller: &Controller, at: &str, foun
             ));
         }
         check_watched(manifest, &watch.kind, &[], &format!("{at}.kind"), found);
+        if let Mapping::Field(path) = &watch.map {
+            let paths = std::slice::from_ref(path);
+            if watch.kind.is_secret() {
+                unseen(paths, "a Secret's data is never cached", format!("{at}.map"), found);
+            } else if watch.metadata_only {
+                unseen(paths, "this watch is of metadata only", format!("{at}.map"), found);
+            }
+        }
         if let Mapping::Index(name) = &watch.map
             && manifest.index(&controller.kind, name).is_none()
         {
@@ -180,6 +196,26 @@ fn check_scopes(manifest: &Manifest, found: &mut Vec<Problem>) {
     }
 }
 
+/// Paths that lead out of what the cache keeps would never find anything: a change there is lost without a word.
+fn unseen(paths: &[FieldPath], why: &str, at: String, found: &mut Vec<Problem>) {
+    for path in paths {
+        let text = path.to_string();
+        let first = text
+            .trim_start_matches('.')
+            .split(['.', '['])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        if !matches!(first.as_str(), "metadata" | "apiVersion" | "kind") {
+            found.push(Problem::new(
+                at.clone(),
+                format!("{why}, and the path leads there"),
+                "name a path in `metadata`, or watch the kind whole",
+            ));
+        }
+    }
+}
+
 fn check_indexes(manifest: &Manifest, found: &mut Vec<Problem>) {
     let mut names = BTreeSet::new();
     for (i, index) in manifest.indexes.iter().enumerate() {
@@ -196,6 +232,14 @@ fn check_indexes(manifest: &Manifest, found: &mut Vec<Problem>) {
                 "is empty",
                 "name at least one path",
             ));
+        }
+        if index.kind.is_secret() {
+            unseen(
+                &index.paths,
+                "a Secret's data is never cached",
+                format!("indexes[{i}].paths"),
+                found,
+            );
         }
         let watched = manifest
             .controllers

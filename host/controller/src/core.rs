@@ -1,0 +1,56 @@
+//! What the driver's tasks share.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use pilothouse_informer::Reader;
+use pilothouse_object::{Gvk, Key};
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    ControllerId, Dispatcher,
+    call::{PluginState, Shared},
+};
+
+/// Targets of writes, by the controller and key whose run sent them.
+type Uncertain = HashMap<(ControllerId, Key), Vec<(Gvk, Key)>>;
+
+/// What the host's tasks share.
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) dispatcher: Mutex<Dispatcher>,
+    /// The dispatcher has something new to look at.
+    pub(crate) wake: Notify,
+    /// Targets of writes whose outcome nobody knows, by the key whose run sent them.
+    pub(crate) uncertain: Mutex<Uncertain>,
+    /// True once the host stops: nothing new begins, and nobody waits for caches any more.
+    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) origin: tokio::time::Instant,
+}
+
+impl Core {
+    /// Ends when the host begins to stop.
+    pub(crate) async fn stops(&self) {
+        // The sender is this core's own: it can't be closed.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Monotonic time since the host began.
+    #[allow(clippy::disallowed_methods, reason = "the driver's clock")]
+    pub(crate) fn now(&self) -> Duration {
+        tokio::time::Instant::now().saturating_duration_since(self.origin)
+    }
+}
+
+/// A controller of a loaded plugin.
+pub(crate) struct Controller {
+    pub(crate) id: ControllerId,
+    pub(crate) kind: Gvk,
+    /// Its windows on its own kind.
+    pub(crate) primaries: Vec<Reader>,
+    pub(crate) plugin: Arc<PluginState>,
+    pub(crate) resync: Option<Duration>,
+}

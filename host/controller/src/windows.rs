@@ -1,0 +1,207 @@
+//! A plugin's windows on the caches: which part of which kind each of its controllers sees.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
+};
+
+use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers, Subscription, View};
+use pilothouse_lifecycle::{Extent, Plugin, Reach, Scope, Verb};
+use pilothouse_object::{Gvk, LabelSelector};
+use pilothouse_workqueue::QueueConfig;
+
+use crate::{
+    ControllerId, Route,
+    call::PluginState,
+    core::{Controller, Core},
+    feed::Feed,
+    lock::lock,
+};
+
+/// Opens a plugin's windows on the kinds it watches and registers its controllers.
+pub(crate) fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Plugin>) -> Vec<Controller> {
+    let name = plugin.name.clone();
+    let mut open = Open::default();
+    let mut opened = Vec::new();
+    for controller in &plugin.manifest.controllers {
+        let id = ControllerId {
+            plugin: name.clone(),
+            controller: controller.name.as_str().into(),
+        };
+        let concurrency = plugin.concurrency(&controller.name) as usize;
+        let config = QueueConfig {
+            base: controller.backoff.base(),
+            cap: controller.backoff.max(),
+            max_attempts: controller.max_attempts,
+            ..QueueConfig::default()
+        };
+        lock(&core.dispatcher).register(id.clone(), concurrency, config);
+        core.shared.metrics.registered(&id, concurrency);
+
+        let primary = Window {
+            kind: &controller.kind,
+            scope: controller.scope,
+            selector: &controller.selector,
+            projection: Projection::Whole,
+            route: Route::primary(controller),
+        };
+        let watched = controller.watches.iter().map(|watch| Window {
+            kind: &watch.kind,
+            scope: watch.scope,
+            selector: &watch.selector,
+            projection: if watch.metadata_only {
+                Projection::Metadata
+            } else {
+                Projection::Whole
+            },
+            route: Route::watched(controller, watch),
+        });
+        let reaches = |window: &Window<'_>| plugin.capabilities.reach(Verb::Watch, window.kind, None);
+        let unsynced = reaches(&primary).len() + watched.clone().map(|window| reaches(&window).len()).sum::<usize>();
+        let feeds = Feeds {
+            core,
+            informers,
+            plugin: &plugin,
+            named: &controller.namespaces,
+            id: &id,
+            primaries: Arc::new(OnceLock::new()),
+            unsynced: Arc::new(AtomicUsize::new(unsynced)),
+        };
+        // The controller's own kind first: mappings of the other kinds look through its windows.
+        let primaries = feeds.open(&primary, reaches(&primary), &mut open);
+        // Set once, here.
+        let _ = feeds.primaries.set(primaries.clone());
+        for window in watched {
+            feeds.open(&window, reaches(&window), &mut open);
+        }
+        opened.push((id, controller.kind.clone(), primaries, controller.resync()));
+    }
+    for views in open.views.values_mut() {
+        // Whoever looks through the first that shows an object sees it whole where any window shows it whole.
+        views.sort_by_key(|view| view.view().projection == Projection::Metadata);
+    }
+    let state = Arc::new(PluginState {
+        plugin,
+        name,
+        views: open.views,
+        broken: open.broken,
+        _subscriptions: open.subscriptions,
+    });
+    opened
+        .into_iter()
+        .map(|(id, kind, primaries, resync)| Controller {
+            id,
+            kind,
+            primaries,
+            plugin: state.clone(),
+            resync,
+        })
+        .collect()
+}
+
+/// What has been opened so far for a plugin.
+#[derive(Default)]
+struct Open {
+    views: HashMap<Gvk, Vec<Reader>>,
+    subscriptions: Vec<Subscription>,
+    broken: Vec<String>,
+}
+
+/// What the feeds of one controller have in common.
+struct Feeds<'a> {
+    core: &'a Arc<Core>,
+    informers: &'a SharedInformers,
+    plugin: &'a Plugin,
+    named: &'a [String],
+    id: &'a ControllerId,
+    primaries: Arc<OnceLock<Vec<Reader>>>,
+    unsynced: Arc<AtomicUsize>,
+}
+
+impl Feeds<'_> {
+    /// Opens a window for each part of the kind that the plugin may watch.
+    fn open(&self, window: &Window<'_>, reaches: Vec<Reach>, open: &mut Open) -> Vec<Reader> {
+        let indexes: Vec<IndexSpec> = self
+            .plugin
+            .manifest
+            .indexes
+            .iter()
+            .filter(|index| index.kind == *window.kind)
+            .map(|index| IndexSpec {
+                name: index.name.clone(),
+                paths: index.paths.clone(),
+            })
+            .collect();
+        // The namespaces that a controller names are those of its own objects; what belongs to the cluster has none.
+        let named = if window.scope == Scope::Cluster {
+            &[]
+        } else {
+            self.named
+        };
+        let mut opened = Vec::new();
+        for reach in &reaches {
+            let view = View {
+                namespaces: within(reach, named),
+                names: names(&reach.names),
+                selector: window.selector.clone(),
+                projection: window.projection,
+            };
+            let feed = Feed {
+                core: self.core.clone(),
+                id: self.id.clone(),
+                kind: window.kind.clone(),
+                route: window.route.clone(),
+                primaries: self.primaries.clone(),
+                unsynced: self.unsynced.clone(),
+            };
+            match self.informers.subscribe(window.kind, view, &indexes, Arc::new(feed)) {
+                Ok(subscription) => {
+                    opened.push(subscription.reader());
+                    open.subscriptions.push(subscription);
+                }
+                // The manifest's check is meant to let nothing through that fails here. If something does, the
+                // controller never starts, and readiness says why.
+                Err(error) => {
+                    tracing::error!(controller = %self.id, kind = %window.kind, %error, "a watch could not be opened");
+                    open.broken
+                        .push(format!("{}: {} can't be watched: {error}", self.id, window.kind));
+                }
+            }
+        }
+        open.views
+            .entry(window.kind.clone())
+            .or_default()
+            .extend(opened.iter().cloned());
+        opened
+    }
+}
+
+#[derive(Clone)]
+struct Window<'a> {
+    kind: &'a Gvk,
+    scope: Scope,
+    selector: &'a LabelSelector,
+    projection: Projection,
+    route: Route,
+}
+
+/// The namespaces that are both granted and named in the manifest (none named: all granted).
+fn within(reach: &Reach, named: &[String]) -> Names {
+    match (&reach.namespaces, named) {
+        (extent, []) => names(extent),
+        (Extent::All, named) => Names::of(named.iter().map(String::as_str)),
+        (Extent::Only(granted), named) => Names::of(
+            granted
+                .iter()
+                .map(|n| &**n)
+                .filter(|granted| named.iter().any(|named| named == granted)),
+        ),
+    }
+}
+
+fn names(extent: &Extent) -> Names {
+    match extent {
+        Extent::All => Names::All,
+        Extent::Only(some) => Names::of(some.iter().map(|name| &**name)),
+    }
+}
