@@ -215,7 +215,7 @@ impl Reader {
     /// The objects of one namespace (none: of every one in the view) with these labels.
     ///
     /// # Errors
-    /// As [`Subscription::query`].
+    /// As [`Reader::query`].
     pub fn list(&self, namespace: Option<&str>, labels: &LabelSelector) -> Result<Listing, ReadError> {
         self.query(&Query {
             namespace: namespace.map(Into::into),
@@ -227,7 +227,7 @@ impl Reader {
     /// The objects whose index holds a value.
     ///
     /// # Errors
-    /// As [`Subscription::query`].
+    /// As [`Reader::query`].
     pub fn by_index(&self, index: &str, value: &str) -> Result<Vec<Object>, ReadError> {
         let query = Query {
             index: Some((index.to_owned(), value.to_owned())),
@@ -239,7 +239,7 @@ impl Reader {
     /// The objects that name this uid among their owners.
     ///
     /// # Errors
-    /// As [`Subscription::query`].
+    /// As [`Reader::query`].
     pub fn owned_by(&self, uid: &str) -> Result<Vec<Object>, ReadError> {
         let query = Query {
             owner: Some(uid.into()),
@@ -315,7 +315,7 @@ impl Reader {
         }
     }
 
-    /// Waits until [`Subscription::holds`] says something else than no, at most for `bound`; answers its last word.
+    /// Waits until [`Reader::holds`] says something else than no, at most for `bound`; answers its last word.
     ///
     /// The version of one object's write is reached with that object's event or any later one of the kind, so on a quiet
     /// kind this takes no longer than the event does.

@@ -1,0 +1,74 @@
+//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench` and `realcluster-check`.
+//!
+//! Promises: each command does its own set-up and says before it tries what needs root or the network; what it starts
+//! it ends, on failure and on Ctrl-C too; scratch files lie under `target/` or the system's temporary directory and go
+//! with the command. It does not promise anything after a SIGKILL of its own.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "xtask drives real programs: it waits, and reads the clock"
+)]
+
+mod background;
+mod bench;
+mod builds;
+mod demo;
+mod go;
+mod http;
+mod newcomer;
+mod readme;
+mod realcluster;
+mod run;
+mod story;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The project's errands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = true, subcommand_required = true)]
+enum Errand {
+    /// Run every check there is: format, clippy, docs, plugin builds, all tests, the newcomer and the demo.
+    Test,
+    /// Build host and plugin, start `pilothouse dev`, and show what happens to a few Greetings.
+    Demo {
+        /// End by itself: exit code 0 only if everything converged.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Follow the README's page "Your own plugin" to the letter, in a temporary directory.
+    Newcomer,
+    /// Compile every plugin of this workspace.
+    Plugins,
+    /// Print the path of a kubectl: the one KUBECTL names, the one on PATH, or one that is compiled.
+    Kubectl,
+    /// Measure whole reconciles, and bare wasmtime beside them.
+    Bench,
+    /// Run host and greeting against a real kube-apiserver: the demo's steps and checks.
+    RealclusterCheck,
+}
+
+fn main() -> ExitCode {
+    let started = std::time::Instant::now();
+    let result = run::heed_signals().and_then(|()| match Errand::parse() {
+        Errand::Test => test::test(),
+        Errand::Demo { once } => demo::demo(None, once, started),
+        Errand::Newcomer => newcomer::newcomer(None),
+        Errand::Plugins => builds::plugins(),
+        Errand::Kubectl => go::kubectl().map(|path| println!("{}", path.display())),
+        Errand::Bench => bench::bench(),
+        Errand::RealclusterCheck => realcluster::check(),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if run::interrupted() {
+                ExitCode::from(130)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
