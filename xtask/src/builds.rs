@@ -84,13 +84,18 @@ impl Workspace {
         ))
     }
 
-    /// The binary that `cargo test --workspace` leaves, since tests of the package run it. Not the same build as
-    /// [`host`]'s: tests bring features of their own, and building it once more would take minutes.
-    pub(crate) fn tested_host(&self) -> Result<PathBuf> {
+    /// Where a build of the dev profile puts the host.
+    pub(crate) fn host(&self) -> Result<PathBuf> {
         let target = self.0["target_directory"]
             .as_str()
             .context("`cargo metadata` names no target directory")?;
-        let binary = Path::new(target).join("debug").join("pilothouse");
+        Ok(Path::new(target).join("debug").join("pilothouse"))
+    }
+
+    /// The binary that `cargo test --workspace` leaves, since tests of the package run it. Not the same build as
+    /// [`host`]'s: tests bring features of their own, and building it once more would take minutes.
+    pub(crate) fn tested_host(&self) -> Result<PathBuf> {
+        let binary = self.host()?;
         if !binary.is_file() {
             bail!("{}: is not there, though the tests were built", binary.display());
         }

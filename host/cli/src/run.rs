@@ -51,6 +51,8 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
                 "metrics: {error}: choose another with --metrics-address, or `--metrics-address off`"
             ))
         })?;
+        // Port 0 means a free one: say which it became.
+        let address = listener.local_addr().unwrap_or(address);
         tracing::info!("metrics and health at http://{address}");
         tasks.spawn(serve::serve(listener, front.clone()));
     }

@@ -86,12 +86,11 @@ impl Handler for Feed {
 
     fn synced(&self) {
         if self.unsynced.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Told before it can run, so that nobody hears of a run first.
+            let started = Happening::Started { id: self.id.clone() };
+            self.core.shared.observer.happened(&started);
             lock(&self.core.dispatcher).start(&self.id);
             self.core.wake.notify_one();
-            self.core
-                .shared
-                .observer
-                .happened(&Happening::Started { id: self.id.clone() });
         }
     }
 }

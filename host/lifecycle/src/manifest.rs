@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pilothouse_object::{FieldPath, Gvk, LabelSelector};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, error::Category};
 
 use crate::permission::Permission;
 use crate::problem::{self, Problem};
@@ -375,6 +375,13 @@ impl Manifest {
         }
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let manifest: Self = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+            if matches!(error.inner().classify(), Category::Syntax | Category::Eof) {
+                return refuse(Problem::new(
+                    "",
+                    format!("`describe` returned something that is no JSON: {}", error.inner()),
+                    "return the manifest as JSON text, most simply with the SDK",
+                ));
+            }
             refuse(problem::from_serde(
                 &error.path().to_string(),
                 &error.inner().to_string(),

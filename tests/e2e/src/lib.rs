@@ -1,0 +1,95 @@
+//! What the end-to-end tests need: a place with plugins ([`Scene`]), the host as a process ([`Host`]), an API server that
+//! a test can stop, hold and break ([`Server`]), objects ([`Api`]), components that are spoilt on purpose ([`wasm`]).
+//!
+//! Promises: every test has processes, ports and folders of its own, and leaves none behind; nothing waits for a fixed
+//! time, everything for what it needs, at most [`PATIENCE`]; what did not happen is told together with what the host said.
+//!
+//! The binary is the one that the environment variable `PILOTHOUSE_BIN` names, or else is built. A panic in here is a
+//! failed test, which is why these functions panic.
+
+mod api;
+mod host;
+mod metrics;
+mod scene;
+mod server;
+pub mod wasm;
+
+use std::time::Duration;
+
+pub use api::{Api, BEASTS, CONFIG_MAPS, CRDS, EVENTS, GREETINGS, Kind, NAMESPACES, SECRETS};
+pub use host::{Ended, Host, field, message};
+pub use metrics::{Metrics, get};
+pub use scene::Scene;
+pub use server::{Hold, Server};
+
+/// The bound of every wait: longer than anything takes on a machine that is busy with other things. Only what fails
+/// waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a wait looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The CustomResourceDefinition of Greetings, as the example has it.
+pub const GREETING_CRD: &str = include_str!("../../../examples/rust/greeting/crd.yaml");
+
+/// The CustomResourceDefinition of Beasts.
+pub const BEAST_CRD: &str = include_str!("../../guests/zoo/crd.yaml");
+
+/// Waits until `look` answers something.
+///
+/// # Panics
+/// After [`PATIENCE`], with `what`.
+#[track_caller]
+pub fn wait_until<T, F: AsyncFnMut() -> Option<T>>(what: &str, look: F) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match within_patience(look).await {
+            Some(found) => found,
+            None => panic!("{caller}: not within {PATIENCE:?}: {what}"),
+        }
+    }
+}
+
+/// What `look` answers at last; none after [`PATIENCE`].
+pub(crate) async fn within_patience<T>(mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let waiting = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            #[expect(clippy::disallowed_methods, reason = "a test of real processes waits for them")]
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "a test of real processes bounds its waits")]
+    tokio::time::timeout(PATIENCE, waiting).await.ok()
+}
+
+/// A free port of this machine, not handed out before in this process. Below those that the system hands out by itself,
+/// so that nobody else gets it while a test keeps it closed for a while.
+pub(crate) fn free_port() -> u16 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(number < COUNT, "no port between {FIRST} and {} is free", FIRST + COUNT);
+        // Another process begins elsewhere.
+        let start = std::process::id().wrapping_mul(97);
+        let port = FIRST + (start.wrapping_add(number)) % COUNT;
+        let port = u16::try_from(port).expect("ports are small");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A YAML document as JSON.
+///
+/// # Panics
+/// If it is none.
+#[track_caller]
+pub fn yaml(text: &str) -> serde_json::Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+}

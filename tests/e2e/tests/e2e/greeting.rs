@@ -1,0 +1,144 @@
+//! The life of a Greeting.
+
+use pilothouse_e2e::{Api, CONFIG_MAPS, GREETINGS, Host, Scene};
+use serde_json::{Value, json};
+
+async fn world() -> (Scene, Host, Api) {
+    let scene = Scene::with_greeting();
+    let host = scene.dev().await;
+    let api = host.api();
+    (scene, host, api)
+}
+
+async fn event_about(host: &Host, api: &Api, name: &str, reason: &str) -> Value {
+    host.until("the Event", async || {
+        let events = api.events_about("default", name).await;
+        events.into_iter().find(|event| event["reason"] == reason)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_greeting_gets_its_config_map_status_finalizer_and_event() {
+    let (_scene, host, api) = world().await;
+    api.create(
+        GREETINGS,
+        "default",
+        "ada",
+        json!({"spec": {"name": "Ada", "salutation": "Good morning"}}),
+    )
+    .await;
+    assert_eq!(host.greeted(&api, "ada").await, "Good morning, Ada!");
+
+    let greeting = api.get(GREETINGS, "default", "ada").await.unwrap();
+    assert_eq!(
+        greeting["metadata"]["finalizers"],
+        json!(["demo.pilothouse.dev/goodbye"])
+    );
+    assert_eq!(greeting["status"]["observedGeneration"], 1);
+    let condition = &greeting["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["reason"]),
+        (&json!("Ready"), &json!("Greeted"))
+    );
+
+    let child = api.get(CONFIG_MAPS, "default", "ada").await.unwrap();
+    let owner = &child["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["controller"]),
+        (&json!("Greeting"), &json!(true))
+    );
+    assert_eq!(owner["uid"], greeting["metadata"]["uid"]);
+
+    let event = event_about(&host, &api, "ada", "Greeted").await;
+    assert_eq!(event["involvedObject"]["uid"], greeting["metadata"]["uid"]);
+    assert_eq!(event["source"]["component"], "pilothouse/greeting");
+    assert_eq!(
+        (&event["type"], &event["message"]),
+        (&json!("Normal"), &json!("ConfigMap ada created: Good morning, Ada!"))
+    );
+}
+
+#[tokio::test]
+async fn a_changed_greeting_changes_its_config_map() {
+    let (_scene, host, api) = world().await;
+    api.greet("world").await;
+    host.greeted(&api, "world").await;
+    api.merge(
+        GREETINGS,
+        "default",
+        "world",
+        json!({"spec": {"salutation": "Good evening"}}),
+    )
+    .await;
+    host.until("the new greeting", async || {
+        api.greeted("world").await.filter(|said| said == "Good evening, world!")
+    })
+    .await;
+    let greeting = api.get(GREETINGS, "default", "world").await.unwrap();
+    assert_eq!(greeting["status"]["observedGeneration"], 2);
+}
+
+#[tokio::test]
+async fn a_config_map_that_somebody_changed_or_deleted_is_made_as_it_was() {
+    let (_scene, host, api) = world().await;
+    api.greet("world").await;
+    host.greeted(&api, "world").await;
+    let changed = json!({"data": {"message": "Go away", "other": "stays"}});
+    api.merge(CONFIG_MAPS, "default", "world", changed).await;
+    host.until("the mended greeting", async || {
+        api.greeted("world").await.filter(|said| said == "Hello, world!")
+    })
+    .await;
+    let child = api.get(CONFIG_MAPS, "default", "world").await.unwrap();
+    assert_eq!(child["data"]["other"], "stays", "what the plugin says nothing of stays");
+
+    api.delete(CONFIG_MAPS, "default", "world").await;
+    let again = host.until("a new ConfigMap", async || {
+        let again = api.get(CONFIG_MAPS, "default", "world").await?;
+        (again["metadata"]["uid"] != child["metadata"]["uid"]).then_some(again)
+    });
+    assert_eq!(again.await["data"]["message"], "Hello, world!");
+}
+
+#[tokio::test]
+async fn a_deleted_greeting_says_goodbye_and_takes_its_config_map_along() {
+    let (_scene, host, api) = world().await;
+    api.greet("world").await;
+    host.greeted(&api, "world").await;
+    api.delete(GREETINGS, "default", "world").await;
+    host.until("both to be gone", async || {
+        let greeting = api.get(GREETINGS, "default", "world").await;
+        let child = api.get(CONFIG_MAPS, "default", "world").await;
+        (greeting.is_none() && child.is_none()).then_some(())
+    })
+    .await;
+    assert_eq!(
+        event_about(&host, &api, "world", "Goodbye").await["message"],
+        "Goodbye, world!"
+    );
+}
+
+#[tokio::test]
+async fn a_greeting_that_makes_no_sense_says_so_is_parked_and_wakes_when_it_changes() {
+    let (_scene, host, api) = world().await;
+    api.create(GREETINGS, "default", "nobody", json!({"spec": {"name": " "}}))
+        .await;
+    let parked = host.run_of("Greeting", "nobody", |run| run["parked"] == true).await;
+    assert_eq!(
+        (&parked["result"], &parked["againAfterMs"]),
+        (&json!("error"), &Value::Null)
+    );
+    assert_eq!(parked["error"]["message"], "spec.name is empty: say whom to greet");
+    let greeting = api.get(GREETINGS, "default", "nobody").await.unwrap();
+    let condition = &greeting["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("False"), &json!("InvalidSpec"))
+    );
+    assert!(api.get(CONFIG_MAPS, "default", "nobody").await.is_none());
+
+    api.merge(GREETINGS, "default", "nobody", json!({"spec": {"name": "Somebody"}}))
+        .await;
+    assert_eq!(host.greeted(&api, "nobody").await, "Hello, Somebody!");
+}

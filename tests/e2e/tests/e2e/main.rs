@@ -1,0 +1,15 @@
+//! Everything together, as people meet it. One binary, so that it is linked once; one topic a file.
+#![cfg(unix)]
+
+mod api_server;
+mod bad_config;
+mod bad_modules;
+mod bad_plugins;
+mod bad_writes;
+mod greeting;
+mod kubectl;
+mod operations;
+mod queue;
+mod stopping;
+mod views;
+mod writes;
