@@ -8,6 +8,7 @@ mod bad_plugins;
 mod bad_writes;
 mod greeting;
 mod kubectl;
+mod mappings;
 mod operations;
 mod queue;
 mod stopping;
