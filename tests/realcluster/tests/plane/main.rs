@@ -1,0 +1,5 @@
+//! The real control plane as a fixture: what it hands out, and that nothing is left of it.
+#![cfg(unix)]
+
+mod leftovers;
+mod real;
