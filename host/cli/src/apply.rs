@@ -1,19 +1,27 @@
-//! Applies objects to the local cluster: creates them, or patches them (RFC 7386) where they are there. Unlike
-//! `kubectl apply` it never removes what an earlier file set.
+//! Applies objects to a cluster: creates them, or patches them (RFC 7386) where they are there. Unlike `kubectl apply` it
+//! never removes what an earlier file set.
 
-use http::Method;
+use std::{collections::HashMap, time::Duration};
+
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use kube::{Client, client::Body};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pilothouse_localcluster::{
-    Request, ResourceType, Response,
-    shared::{SharedCluster, admin},
-};
 use pilothouse_object::{Gvk, Key, escape_control, shorten};
 use serde_json::Value;
 
-use crate::documents::Document;
+use crate::{documents::Document, front::pause, reach::unreachable};
 
 /// What may stand in a path segment as it is.
 const KEEP: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b':');
+
+/// One answer may be this long, in bytes, and take so long.
+const MAX_ANSWER: usize = 16 << 20;
+const TIME: Duration = Duration::from_secs(30);
+
+/// So long a CustomResourceDefinition may take until its kind is served; real servers need a tenth of a second.
+const ESTABLISHED: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of an object.
 #[derive(Debug)]
@@ -26,146 +34,265 @@ pub(crate) struct Applied {
     pub(crate) warnings: Vec<String>,
 }
 
-/// Applies one object.
-///
-/// # Errors
-/// The file, the document, the object, and what the server says.
-pub(crate) fn apply(cluster: &SharedCluster, document: &Document) -> Result<Applied, String> {
-    let Document {
-        place,
-        kind,
-        key,
-        object,
-    } = document;
-    let about = format!(
-        "{place}, {} {}",
-        escape_control(&kind.kind),
-        escape_control(&key.to_string())
-    );
-    let Some(resource) = served(cluster, kind) else {
-        return Err(format!(
-            "{about}: the cluster serves no {}: apply its CustomResourceDefinition as well, or correct apiVersion and kind",
-            escape_control(&kind.to_string())
-        ));
-    };
-    let key = match (&key.namespace, resource.namespaced) {
-        (None, true) => Key::new(Some("default"), &key.name),
-        (Some(_), false) => Key::new(None, &key.name),
-        _ => key.clone(),
-    };
-    let refused = |response: &Response| format!("{about}: {}", told(response));
-    let collection = path(&resource, key.namespace.as_deref());
-    let body = object.to_string();
-    let created = send(cluster, Method::POST, &collection, &body, "application/json");
-    if created.status == 201 {
-        let name = field(&created, "/metadata/name");
-        let key = Key::new(key.namespace.as_deref(), name.as_deref().unwrap_or(&key.name));
-        return Ok(Applied {
-            done: "created",
-            key,
-            warnings: warnings(&created),
-        });
-    }
-    if created.status != 409 || key.name.is_empty() || field(&created, "/reason").as_deref() != Some("AlreadyExists") {
-        return Err(refused(&created));
-    }
-    let target = format!("{collection}/{}", utf8_percent_encode(&key.name, KEEP));
-    let before = send(cluster, Method::GET, &target, "", "");
-    let patched = send(cluster, Method::PATCH, &target, &body, "application/merge-patch+json");
-    if patched.status != 200 {
-        return Err(refused(&patched));
-    }
-    let version = |response: &Response| field(response, "/metadata/resourceVersion");
-    let done = if version(&before) == version(&patched) {
-        "unchanged"
-    } else {
-        "configured"
-    };
-    Ok(Applied {
-        done,
-        key,
-        warnings: warnings(&patched),
-    })
+/// Applies objects one after the other, and remembers how the cluster serves their kinds.
+pub(crate) struct Applier {
+    client: Client,
+    /// By group and version.
+    served: HashMap<(String, String), Vec<Resource>>,
 }
 
-fn served(cluster: &SharedCluster, kind: &Gvk) -> Option<ResourceType> {
-    cluster.with(|cluster, _| {
-        let fits = |t: &&ResourceType| t.group == kind.group && t.version == kind.version && t.kind == kind.kind;
-        cluster.types().find(fits).cloned()
-    })
+/// How a kind is served.
+#[derive(Clone, Debug)]
+struct Resource {
+    kind: String,
+    plural: String,
+    namespaced: bool,
 }
 
-fn path(resource: &ResourceType, namespace: Option<&str>) -> String {
-    let mut path = match &*resource.group {
-        "" => format!("/api/{}", resource.version),
-        group => format!("/apis/{group}/{}", resource.version),
-    };
+/// What the server answered.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Applier {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            served: HashMap::new(),
+        }
+    }
+
+    /// Applies one object. A CustomResourceDefinition is applied once its kind is served.
+    ///
+    /// # Errors
+    /// The file, the document, the object, and what the server says.
+    pub(crate) async fn apply(&mut self, document: &Document) -> Result<Applied, String> {
+        let Document { place, kind, key, .. } = document;
+        let about = format!(
+            "{place}, {} {}",
+            escape_control(&kind.kind),
+            escape_control(&key.to_string())
+        );
+        self.apply_one(document).await.map_err(|why| format!("{about}: {why}"))
+    }
+
+    async fn apply_one(&mut self, document: &Document) -> Result<Applied, String> {
+        let Document { kind, key, object, .. } = document;
+        let Some(resource) = self.resource(kind).await? else {
+            return Err(format!(
+                "the cluster serves no {}: apply its CustomResourceDefinition as well, or correct apiVersion and kind",
+                escape_control(&kind.to_string())
+            ));
+        };
+        let key = match (&key.namespace, resource.namespaced) {
+            (None, true) => Key::new(Some("default"), &key.name),
+            (Some(_), false) => Key::new(None, &key.name),
+            _ => key.clone(),
+        };
+        let collection = path(kind, &resource, key.namespace.as_deref());
+        let body = object.to_string();
+        let created = self.write(Method::POST, &collection, &body, "application/json").await?;
+        let (done, answer) = if created.status == StatusCode::CREATED {
+            ("created", created)
+        } else if created.reason().as_deref() == Some("AlreadyExists") && !key.name.is_empty() {
+            let target = format!("{collection}/{}", utf8_percent_encode(&key.name, KEEP));
+            let before = self.get(&target).await?;
+            let merge = "application/merge-patch+json";
+            let patched = self.write(Method::PATCH, &target, &body, merge).await?;
+            let version = |answer: &Answer| answer.text("/metadata/resourceVersion");
+            let same = version(&before) == version(&patched);
+            (if same { "unchanged" } else { "configured" }, patched)
+        } else {
+            return Err(created.told());
+        };
+        if !answer.status.is_success() {
+            return Err(answer.told());
+        }
+        if (&*kind.group, &*kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") {
+            self.until_served(object).await?;
+        }
+        let name = answer.text("/metadata/name");
+        Ok(Applied {
+            done,
+            key: Key::new(key.namespace.as_deref(), name.as_deref().unwrap_or(&key.name)),
+            warnings: answer.warnings(),
+        })
+    }
+
+    /// Returns once a definition's kind is served in every version that it says is.
+    async fn until_served(&mut self, definition: &Value) -> Result<(), String> {
+        let spec = &definition["spec"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for version in versions.iter().filter(|version| version["served"] == true) {
+            let kind = Gvk::new(
+                &text(&spec["group"]),
+                &text(&version["name"]),
+                &text(&spec["names"]["kind"]),
+            );
+            let mut waited = Duration::ZERO;
+            while self.resource(&kind).await?.is_none() {
+                if waited >= ESTABLISHED {
+                    return Err(format!(
+                        "the cluster took it, yet serves no {} after {} s: look at its conditions",
+                        escape_control(&kind.to_string()),
+                        ESTABLISHED.as_secs()
+                    ));
+                }
+                pause(LOOK).await;
+                waited += LOOK;
+            }
+        }
+        Ok(())
+    }
+
+    /// How a kind is served, if it is; what is known to be served is not asked for again.
+    async fn resource(&mut self, kind: &Gvk) -> Result<Option<Resource>, String> {
+        let version = (kind.group.to_string(), kind.version.to_string());
+        let find = |resources: &[Resource]| resources.iter().find(|known| *known.kind == *kind.kind).cloned();
+        if let Some(found) = self.served.get(&version).and_then(|known| find(known)) {
+            return Ok(Some(found));
+        }
+        let answer = self.get(&prefix(kind)).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if !answer.status.is_success() {
+            return Err(answer.told());
+        }
+        let list = answer.json().ok_or("the list of what the cluster serves is no JSON")?;
+        let entries = list["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let resources: Vec<Resource> = entries.iter().filter_map(Resource::read).collect();
+        let found = find(&resources);
+        self.served.insert(version, resources);
+        Ok(found)
+    }
+
+    async fn get(&self, path: &str) -> Result<Answer, String> {
+        self.send(Request::get(path).body(Body::empty())).await
+    }
+
+    async fn write(&self, method: Method, path: &str, body: &str, content_type: &str) -> Result<Answer, String> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{path}?fieldManager=pilothouse-dev"))
+            .header("content-type", content_type);
+        self.send(request.body(Body::from(body.as_bytes().to_vec()))).await
+    }
+
+    async fn send(&self, request: Result<Request<Body>, http::Error>) -> Result<Answer, String> {
+        let request = request.map_err(|error| format!("the server can't be asked: {error}"))?;
+        let asking = async {
+            let answer = self.client.send(request).await.map_err(|error| unreachable(&error))?;
+            let (head, body) = answer.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| format!("the answer can't be read: {error}"))?;
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body: body.to_bytes().to_vec(),
+            })
+        };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is a driver: each request is bounded in time"
+        )]
+        let answer = tokio::time::timeout(TIME, asking).await;
+        answer.unwrap_or_else(|_| Err(format!("the server does not answer within {} s", TIME.as_secs())))
+    }
+}
+
+impl Resource {
+    /// From an entry of an APIResourceList; none for subresources.
+    fn read(entry: &Value) -> Option<Self> {
+        let plural = entry["name"].as_str().filter(|name| !name.contains('/'))?;
+        Some(Self {
+            kind: entry["kind"].as_str()?.to_owned(),
+            plural: plural.to_owned(),
+            namespaced: entry["namespaced"].as_bool()?,
+        })
+    }
+}
+
+fn prefix(kind: &Gvk) -> String {
+    let version = utf8_percent_encode(&kind.version, KEEP);
+    match &*kind.group {
+        "" => format!("/api/{version}"),
+        group => format!("/apis/{}/{version}", utf8_percent_encode(group, KEEP)),
+    }
+}
+
+fn path(kind: &Gvk, resource: &Resource, namespace: Option<&str>) -> String {
+    let mut path = prefix(kind);
     if let Some(namespace) = namespace {
         path.push_str("/namespaces/");
         path.extend(utf8_percent_encode(namespace, KEEP));
     }
     path.push('/');
-    path.push_str(&resource.plural);
+    path.extend(utf8_percent_encode(&resource.plural, KEEP));
     path
 }
 
-fn send(cluster: &SharedCluster, method: Method, path: &str, body: &str, content_type: &str) -> Response {
-    let target = if method == Method::GET {
-        path.to_owned()
-    } else {
-        format!("{path}?fieldManager=pilothouse-dev")
-    };
-    cluster.handle(
-        &admin(),
-        Request::with_body(method, &target, content_type, body.to_owned()),
-    )
-}
+impl Answer {
+    fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
 
-fn field(response: &Response, pointer: &str) -> Option<String> {
-    let value: Value = serde_json::from_slice(response.whole()).ok()?;
-    value.pointer(pointer)?.as_str().map(str::to_owned)
-}
+    fn text(&self, pointer: &str) -> Option<String> {
+        self.json()?.pointer(pointer)?.as_str().map(str::to_owned)
+    }
 
-/// What the server says of a request that it refused.
-fn told(response: &Response) -> String {
-    let message = field(response, "/message").unwrap_or_else(|| String::from_utf8_lossy(response.whole()).into_owned());
-    format!(
-        "the server refuses it ({}): {}",
-        response.status,
-        escape_control(&shorten(message.trim(), 2_000))
-    )
-}
+    fn reason(&self) -> Option<String> {
+        self.text("/reason")
+    }
 
-/// The texts of `Warning` headers: `299 - "text"`.
-fn warnings(response: &Response) -> Vec<String> {
-    let warnings = response
-        .headers
-        .iter()
-        .filter(|(name, _)| name.eq_ignore_ascii_case("warning"));
-    warnings
-        .map(|(_, value)| {
-            let text = value
-                .splitn(3, ' ')
-                .nth(2)
-                .unwrap_or(value)
-                .trim_matches('"')
-                .replace("\\\"", "\"");
-            escape_control(&shorten(&text, 500)).into_owned()
-        })
-        .collect()
+    /// What the server says of a request that it refused.
+    fn told(&self) -> String {
+        let message = self
+            .text("/message")
+            .unwrap_or_else(|| String::from_utf8_lossy(&self.body).into_owned());
+        format!(
+            "the server refuses it ({}): {}",
+            self.status.as_u16(),
+            escape_control(&shorten(message.trim(), 2_000))
+        )
+    }
+
+    /// The texts of `Warning` headers: `299 - "text"`.
+    fn warnings(&self) -> Vec<String> {
+        let values = self
+            .headers
+            .get_all("warning")
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .map(|value| {
+                let text = value
+                    .splitn(3, ' ')
+                    .nth(2)
+                    .unwrap_or(value)
+                    .trim_matches('"')
+                    .replace("\\\"", "\"");
+                escape_control(&shorten(&text, 500)).into_owned()
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, sync::Arc, time::Duration};
+    use std::{path::PathBuf, sync::Arc};
 
-    use pilothouse_localcluster::Cluster;
+    use pilothouse_localcluster::{Cluster, service::LocalService, shared::SharedCluster};
 
     use super::*;
     use crate::documents::parse;
 
-    fn cluster() -> SharedCluster {
-        SharedCluster::new(Cluster::new(1), || Duration::from_secs(1_795_310_317))
+    fn applier() -> Applier {
+        let cluster = SharedCluster::new(Cluster::new(1), || Duration::from_secs(1_795_310_317));
+        Applier::new(Client::new(LocalService::new(cluster), "default"))
     }
 
     fn parsed(text: &str) -> Document {
@@ -174,29 +301,38 @@ mod tests {
         documents.remove(0)
     }
 
-    #[test]
-    fn an_object_is_created_then_patched_then_left_alone() {
-        let cluster = cluster();
-        let document = |data: &str| {
+    #[tokio::test]
+    async fn an_object_is_created_then_patched_then_left_alone() {
+        let mut applier = applier();
+        for (data, done) in [("one", "created"), ("two", "configured"), ("two", "unchanged")] {
             let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{k: {data}}}\n");
-            parsed(&text)
-        };
-        let done = |data| {
-            let applied = apply(&cluster, &document(data)).unwrap();
-            assert_eq!(applied.key.to_string(), "default/a");
-            applied.done
-        };
-        assert_eq!(
-            [done("one"), done("two"), done("two")],
-            ["created", "configured", "unchanged"]
-        );
+            let applied = applier.apply(&parsed(&text)).await.unwrap();
+            assert_eq!((applied.key.to_string().as_str(), applied.done), ("default/a", done));
+        }
     }
 
-    #[test]
-    fn a_refusal_names_file_document_object_and_what_the_server_says() {
-        let cluster = cluster();
-        let apply = |text: &str| apply(&cluster, &parsed(text)).map(|_| ()).unwrap_err();
-        let unknown = apply("apiVersion: demo.io/v1\nkind: Thing\nmetadata: {name: a}\n");
+    #[tokio::test]
+    async fn a_kind_is_served_once_its_definition_is_applied() {
+        let mut applier = applier();
+        let object =
+            parsed("apiVersion: demo.pilothouse.dev/v1\nkind: Greeting\nmetadata: {name: a}\nspec: {name: A}\n");
+        assert!(
+            applier
+                .apply(&object)
+                .await
+                .unwrap_err()
+                .contains("the cluster serves no")
+        );
+        let definition = parsed(include_str!("../../../examples/rust/greeting/crd.yaml"));
+        assert_eq!(applier.apply(&definition).await.unwrap().done, "created");
+        assert_eq!(applier.apply(&object).await.unwrap().done, "created");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_file_document_object_and_what_the_server_says() {
+        let mut applier = applier();
+        let unknown = parsed("apiVersion: demo.io/v1\nkind: Thing\nmetadata: {name: a}\n");
+        let unknown = applier.apply(&unknown).await.unwrap_err();
         assert!(
             unknown.starts_with(
                 "x.yaml: document 1 (line 1), Thing a: the cluster serves no demo.io/v1 Thing: apply its \
@@ -204,7 +340,8 @@ mod tests {
             ),
             "{unknown}"
         );
-        let missing = apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: none}\n");
+        let missing = parsed("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: none}\n");
+        let missing = applier.apply(&missing).await.unwrap_err();
         assert!(
             missing.starts_with("x.yaml: document 1 (line 1), ConfigMap none/a: the server refuses it (404): ")
                 && missing.contains("none"),

@@ -104,6 +104,9 @@ A configuration file:
 /// Starts a local API server on the loopback interface, writes a kubeconfig for it and says how kubectl reaches it,
 /// then streams what happens: each reconcile with its result, why it ran, and what it wrote. Nothing survives its end.
 ///
+/// With --kubeconfig or --context it works on that cluster instead, with the rights of the kubeconfig's user; what is
+/// applied and written there stays.
+///
 /// Every plugin is granted what it asks for, unless the configuration file has `grants` for it.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = DEV_HELP)]
@@ -120,6 +123,14 @@ pub(crate) struct Dev {
     /// and Namespaces of all of them go first.
     #[arg(verbatim_doc_comment, long, value_name = "FILE_OR_DIR")]
     pub(crate) apply: Vec<PathBuf>,
+
+    /// Work on the cluster of this kubeconfig, instead of one in memory.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig_out", "port"])]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Work on the cluster of this context, of --kubeconfig or of the kubeconfig that kubectl would take.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["kubeconfig_out", "port"])]
+    pub(crate) context: Option<String>,
 
     /// Where the kubeconfig is written; what is there is replaced.
     #[arg(long, value_name = "FILE", default_value = ".pilothouse/kubeconfig")]
@@ -153,6 +164,7 @@ Examples:
   export KUBECONFIG=$PWD/.pilothouse/kubeconfig     # in another terminal
   kubectl get greetings -w
 
+  pilothouse dev --plugins target/plugins --context kind-kind                  # on a cluster of yours
   pilothouse dev --plugins target/plugins --apply manifests/ --until-idle      # for scripts
   pilothouse dev --plugins target/plugins --log-format json | jq .             # for machines
 

@@ -1,29 +1,29 @@
-//! `pilothouse dev`: the host together with a local cluster.
+//! `pilothouse dev`: the host together with a local cluster, or on one that is given, and a stream of what happens.
 
 use std::{
-    fs, io,
+    io,
     io::IsTerminal as _,
-    net::{Ipv4Addr, SocketAddr},
-    path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use kube::Client;
 use pilothouse_controller::{Host, HostOptions};
-use pilothouse_localcluster::{Cluster, http as face, kubeconfig, shared::SharedCluster};
 use pilothouse_object::escape_control;
 use pilothouse_runtime::Level;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+use tokio::task::JoinSet;
 
 use crate::{
-    apply,
+    apply::Applier,
     args::{self, Colour, LogFormat},
     documents::{self, Document},
     exit::{FAILED, FORCED, Stop},
     front::{Front, pause},
+    kubeconfig,
+    local::Local,
     logging, plugins,
     present::{Note, Presenter, Style},
+    reach::reach,
     serve,
     signals::Signals,
     stream::{Stream, Writer},
@@ -65,22 +65,13 @@ async fn with_stream(args: &args::Dev, stream: &Stream) -> Result<(), Stop> {
     let documents = documents::read(&args.apply).map_err(Stop::usage)?;
     let mut signals = Signals::listen().map_err(|error| Stop::failed(format!("can't listen to signals: {error}")))?;
 
-    let listener = bind(args.port).await?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Stop::failed(format!("the local API server: {error}")))?;
-    let cluster = SharedCluster::new(Cluster::new(fastrand::u64(..)), wall_clock);
-    let mut tasks = JoinSet::new();
-    let (shut, shutting) = oneshot::channel::<()>();
-    tasks.spawn(face::serve(listener, cluster.clone(), async move {
-        // An error: the sender is gone, which means the same.
-        let _ = shutting.await;
-    }));
-    write_kubeconfig(&args.kubeconfig_out, address)?;
-    let server = format!("http://{address}");
-    stream.note(&Note::Serving {
-        server: &server,
-        kubeconfig: &args.kubeconfig_out,
+    let site = Site::find(args).await?;
+    stream.note(&match &site {
+        Site::Local(local) => Note::Serving {
+            server: local.server(),
+            kubeconfig: &args.kubeconfig_out,
+        },
+        Site::Given { server, source, .. } => Note::Using { server, source },
     });
 
     let front = Arc::new(Front::default());
@@ -93,7 +84,7 @@ async fn with_stream(args: &args::Dev, stream: &Stream) -> Result<(), Stop> {
         health.spawn(serve::serve(listener, front.clone()));
     }
 
-    let work = work(args, stream, &config, &cluster, &server, documents, &front);
+    let work = work(args, stream, &config, &site, documents, &front);
     let ended = tokio::select! {
         biased;
         signal = signals.next() => {
@@ -104,32 +95,74 @@ async fn with_stream(args: &args::Dev, stream: &Stream) -> Result<(), Stop> {
         ended = work => ended,
     };
     let stopped = front.stop(GRACE, &mut signals).await;
-    if !matches!(stopped, Err(Stop { code: FORCED, .. })) {
-        // An error: the face has ended already.
-        let _ = shut.send(());
-        tokio::select! {
-            biased;
-            _ = tasks.join_next() => {}
-            _ = signals.next() => {}
-        }
+    if let (Site::Local(local), false) = (site, matches!(stopped, Err(Stop { code: FORCED, .. }))) {
+        local.stop(&mut signals).await;
     }
     ended.and(stopped)
 }
 
-/// Everything between the start of the local API server and the end. Without `--until-idle` it returns only if something
+/// The cluster that the plugins work on.
+enum Site {
+    /// One in memory, which ends with us.
+    Local(Local),
+    /// One that people named.
+    Given {
+        client: Client,
+        server: String,
+        /// Where its address came from.
+        source: String,
+    },
+}
+
+impl Site {
+    async fn find(args: &args::Dev) -> Result<Self, Stop> {
+        if args.kubeconfig.is_none() && args.context.is_none() {
+            return Ok(Self::Local(Local::start(args.port, &args.kubeconfig_out).await?));
+        }
+        let surroundings = kubeconfig::Surroundings::of_process();
+        let target = kubeconfig::find(args.kubeconfig.as_deref(), args.context.as_deref(), &surroundings).await?;
+        Ok(Self::Given {
+            server: target.config.cluster_url.to_string(),
+            source: target.source.clone(),
+            client: kubeconfig::client(target)?,
+        })
+    }
+
+    /// A client, once the cluster can be reached.
+    async fn reached(&self) -> Result<Client, Stop> {
+        match self {
+            Self::Local(local) => local.client(),
+            Self::Given { client, server, .. } => {
+                reach(client, server).await;
+                Ok(client.clone())
+            }
+        }
+    }
+
+    /// A number that grows with each change, where that can be known.
+    fn version(&self) -> Option<u64> {
+        match self {
+            Self::Local(local) => Some(local.version()),
+            Self::Given { .. } => None,
+        }
+    }
+}
+
+/// Everything between the start of the API server and the end. Without `--until-idle` it returns only if something
 /// is wrong.
 async fn work(
     args: &args::Dev,
     stream: &Stream,
     config: &pilothouse_lifecycle::Config,
-    cluster: &SharedCluster,
-    server: &str,
+    site: &Site,
     documents: Vec<Document>,
     front: &Front,
 ) -> Result<(), Stop> {
     // What the plugins watch is there before they are, or their first lists would have to be tried again.
     let (first, rest) = documents::split(documents);
-    apply_all(stream, cluster, &first)?;
+    let client = site.reached().await?;
+    let mut applier = Applier::new(client.clone());
+    apply_all(stream, &mut applier, &first).await?;
     let plugins = plugins::load(&args.plugins, config).await?;
     for plugin in &plugins.loaded {
         let by_operator = config
@@ -142,6 +175,7 @@ async fn work(
             plugin: &plugin.name,
             version: &version,
             asked,
+            local: matches!(site, Site::Local(_)),
         });
     }
     if let Some(stop) = plugins.none_loaded(&args.plugins) {
@@ -149,25 +183,18 @@ async fn work(
         if plugins.refused > 0 {
             return Err(stop);
         }
-        tracing::warn!("{stop}; the local cluster runs alone");
+        tracing::warn!("{stop}; the cluster is without any");
     }
-    let mut client = kube::Config::new(
-        server
-            .parse()
-            .map_err(|error| Stop::failed(format!("{server}: {error}")))?,
-    );
-    client.default_retry = false;
-    let client = Client::try_from(client).map_err(|error| Stop::failed(format!("{server}: {error}")))?;
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(stream.clone()));
     options.pool = config.host.pool_size as usize;
     front.put(Host::start(client, plugins.loaded, options));
-    apply_all(stream, cluster, &rest)?;
+    apply_all(stream, &mut applier, &rest).await?;
 
     let settled = async {
         front.ready().await;
         stream.note(&Note::Ready);
         if args.until_idle {
-            settled(stream, cluster, front).await;
+            settled(stream, site, front).await;
         } else {
             std::future::pending::<()>().await;
         }
@@ -191,14 +218,8 @@ async fn work(
 }
 
 /// Returns once nothing has happened for a while and nothing is left to do.
-async fn settled(stream: &Stream, cluster: &SharedCluster, front: &Front) {
-    let look = || {
-        (
-            front.is_idle(),
-            stream.happenings(),
-            cluster.with(|cluster, _| cluster.version()),
-        )
-    };
+async fn settled(stream: &Stream, site: &Site, front: &Front) {
+    let look = || (front.is_idle(), stream.happenings(), site.version());
     let mut last = look();
     let mut quiet = Duration::ZERO;
     while quiet < QUIET {
@@ -252,9 +273,9 @@ fn verdict(args: &args::Dev, stream: &Stream, front: &Front, refused: usize, in_
     }
 }
 
-fn apply_all(stream: &Stream, cluster: &SharedCluster, documents: &[Document]) -> Result<(), Stop> {
+async fn apply_all(stream: &Stream, applier: &mut Applier, documents: &[Document]) -> Result<(), Stop> {
     for document in documents {
-        let applied = apply::apply(cluster, document).map_err(Stop::usage)?;
+        let applied = applier.apply(document).await.map_err(Stop::usage)?;
         for warning in &applied.warnings {
             tracing::warn!("{}: {warning}", document.place);
         }
@@ -267,39 +288,6 @@ fn apply_all(stream: &Stream, cluster: &SharedCluster, documents: &[Document]) -
         });
     }
     Ok(())
-}
-
-async fn bind(port: u16) -> Result<TcpListener, Stop> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    serve::bind(address).await.map_err(|error| {
-        Stop::usage(format!(
-            "the local API server: {error}: choose another with --port, or leave --port out for a free one"
-        ))
-    })
-}
-
-/// Writes the kubeconfig; its directory is made where it is missing. In the default directory nothing is for version
-/// control.
-fn write_kubeconfig(path: &Path, address: SocketAddr) -> Result<(), Stop> {
-    let failed = |error: io::Error| {
-        Stop::usage(format!(
-            "{}: can't be written: {error}: choose another place with --kubeconfig-out",
-            path.display()
-        ))
-    };
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::create_dir_all(directory).map_err(failed)?;
-        let ignore = directory.join(".gitignore");
-        if directory == Path::new(".pilothouse") && !ignore.exists() {
-            fs::write(ignore, "*\n").map_err(failed)?;
-        }
-    }
-    kubeconfig::write(path, address).map_err(|error| Stop::usage(error.to_string()))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the driver's wall clock")]
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn style(colour: Colour) -> Style {

@@ -203,7 +203,15 @@ pub(super) fn note(at: Moment, note: &Note<'_>) -> Value {
             map.insert("kubeconfig".into(), kubeconfig.display().to_string().into());
             map
         }
-        Note::Loaded { plugin, version, asked } => {
+        Note::Using { server, source } => {
+            let mut map = event(at, "using");
+            map.insert("server".into(), (*server).into());
+            map.insert("source".into(), (*source).into());
+            map
+        }
+        Note::Loaded {
+            plugin, version, asked, ..
+        } => {
             let mut map = event(at, "loaded");
             map.insert("plugin".into(), (*plugin).into());
             map.insert("version".into(), (*version).into());

@@ -44,6 +44,13 @@ pub(crate) enum Note<'a> {
         /// Where the kubeconfig was written.
         kubeconfig: &'a Path,
     },
+    /// A given cluster is used.
+    Using {
+        /// Its address.
+        server: &'a str,
+        /// Where that came from: `~/.kube/config, context kind`.
+        source: &'a str,
+    },
     /// A plugin was loaded.
     Loaded {
         /// Its name.
@@ -52,6 +59,8 @@ pub(crate) enum Note<'a> {
         version: &'a str,
         /// How many things it may do because it asked, where nobody granted anything; none: the operator granted.
         asked: Option<usize>,
+        /// Whether the cluster is one in memory.
+        local: bool,
     },
     /// An object of a file was applied.
     Applied {

@@ -383,9 +383,34 @@ fn what_the_program_does_stands_in_the_same_stream() {
         plugin: "greeting",
         version: "0.1.0",
         asked: Some(2),
+        local: true,
     };
     assert_eq!(
         presenter.note(at(3), &note),
         "    0.003s · loaded greeting 0.1.0; granted what it asks for (2 permissions), since this is a local cluster\n"
+    );
+}
+
+#[test]
+fn a_given_cluster_is_named_and_nothing_there_is_called_local() {
+    let presenter = Presenter::new(LogFormat::Text, PLAIN, Level::Info);
+    let note = Note::Using {
+        server: "https://127.0.0.1:6443/",
+        source: "kubeconfig, context kind",
+    };
+    assert_eq!(
+        presenter.note(at(3), &note),
+        "    0.003s · the cluster is https://127.0.0.1:6443/ (from kubeconfig, context kind); what is written there stays\n"
+    );
+    let note = Note::Loaded {
+        plugin: "greeting",
+        version: "0.1.0",
+        asked: Some(2),
+        local: false,
+    };
+    assert_eq!(
+        presenter.note(at(3), &note),
+        "    0.003s · loaded greeting 0.1.0; granted what it asks for (2 permissions), since no configuration grants \
+         otherwise\n"
     );
 }

@@ -222,12 +222,29 @@ pub(super) fn note(style: Style, at: Moment, note: &Note<'_>) -> String {
             );
             return out;
         }
-        Note::Loaded { plugin, version, asked } => {
+        Note::Using { server, source } => {
+            format!(
+                "the cluster is {} (from {}); what is written there stays",
+                style.ink(Ink::Bold, &style.shown(server)),
+                style.shown(source)
+            )
+        }
+        Note::Loaded {
+            plugin,
+            version,
+            asked,
+            local,
+        } => {
             let rights = match asked {
                 None => String::new(),
                 Some(0) => "; it asks for nothing".to_owned(),
                 Some(entries) => {
-                    format!("; granted what it asks for ({entries} permissions), since this is a local cluster")
+                    let why = if *local {
+                        "this is a local cluster"
+                    } else {
+                        "no configuration grants otherwise"
+                    };
+                    format!("; granted what it asks for ({entries} permissions), since {why}")
                 }
             };
             format!("loaded {plugin} {}{rights}", style.shown(version))
