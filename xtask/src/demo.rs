@@ -1,25 +1,54 @@
-//! `cargo xtask demo`: `pilothouse dev` with the greeting, and a small story played on it.
+//! `cargo xtask demo`: `pilothouse dev` with the greeting, and a small story played on it, on the local cluster or on a
+//! real control plane.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use pilothouse_realcluster::ControlPlane;
 
 use crate::background::Background;
 use crate::http::Api;
 use crate::run::{self, Scratch};
-use crate::{builds, story};
+use crate::{builds, realcluster, story};
 
 /// `pilothouse dev` may take so long to stop: its own grace for reconciles is 5 s.
 const STOP: Duration = Duration::from_secs(15);
+
+/// Which cluster the demo is played on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The one in memory.
+    Local,
+    /// A real control plane.
+    Real,
+}
+
+impl Target {
+    /// By the flag.
+    pub(crate) fn of(real: bool) -> Self {
+        if real { Self::Real } else { Self::Local }
+    }
+}
+
+/// The cluster, and how the story reaches it.
+enum Cluster {
+    /// `pilothouse dev` makes it, and writes this kubeconfig.
+    Local { kubeconfig: PathBuf },
+    /// It is there, and behind a `kubectl proxy` it speaks plain HTTP.
+    Real {
+        plane: Box<ControlPlane>,
+        proxy: Background,
+    },
+}
 
 /// Builds what it needs (but for a host that is given), plays the story, and stays up unless `once`.
 ///
 /// # Errors
 /// What did not build, start, converge or stop.
-pub(crate) fn demo(host: Option<&Path>, once: bool, started: Instant) -> Result<()> {
+pub(crate) fn demo(host: Option<&Path>, target: Target, once: bool, started: Instant) -> Result<()> {
     println!("Building the plugin greeting, and the host:");
     let toolchain = builds::toolchain()?;
     let greeting = builds::plugin(&toolchain, "greeting")?;
@@ -30,8 +59,9 @@ pub(crate) fn demo(host: Option<&Path>, once: bool, started: Instant) -> Result<
     println!("  built ({:.1} s)\n", started.elapsed().as_secs_f64());
 
     let scratch = Scratch::in_target("demo")?;
-    let (plugins, kubeconfig) = (scratch.join("plugins"), scratch.join("kubeconfig"));
+    let plugins = scratch.join("plugins");
     builds::install(&greeting, &plugins, "greeting")?;
+    let mut cluster = Cluster::start(target, &scratch)?;
     let deadline = Instant::now() + story::PATIENCE;
     let mut command = Command::new(&host);
     command
@@ -46,21 +76,24 @@ pub(crate) fn demo(host: Option<&Path>, once: bool, started: Instant) -> Result<
             colour(),
         ])
         .arg("--plugins")
-        .arg(&plugins)
-        .arg("--kubeconfig-out")
-        .arg(&kubeconfig);
+        .arg(&plugins);
+    cluster.name_to(&mut command);
     let mut dev = Background::start("`pilothouse dev`", &mut command, true)?;
-    let api = Api::new(&server(&kubeconfig, &mut dev, deadline)?);
+    let api = Api::new(&cluster.server(&mut dev, deadline)?);
 
     let played = play(&api, &mut dev, deadline);
     if played.is_ok() {
         let seconds = started.elapsed().as_secs_f64();
+        let place = match target {
+            Target::Local => "",
+            Target::Real => " on the real API server",
+        };
         tell(
             &dev,
-            &format!("Everything converged, {seconds:.1} s after the start of this command."),
+            &format!("Everything converged{place}, {seconds:.1} s after the start of this command."),
         )?;
         if !once {
-            stay(&mut dev, &kubeconfig)?;
+            stay(&mut dev, cluster.kubeconfig())?;
         }
     }
     let stopped = dev.stop(STOP);
@@ -70,6 +103,67 @@ pub(crate) fn demo(host: Option<&Path>, once: bool, started: Instant) -> Result<
         bail!("everything converged, but `pilothouse dev` ended with {status} after SIGINT");
     }
     Ok(())
+}
+
+impl Cluster {
+    fn start(target: Target, scratch: &Scratch) -> Result<Self> {
+        if target == Target::Local {
+            let kubeconfig = scratch.join("kubeconfig");
+            return Ok(Self::Local { kubeconfig });
+        }
+        println!("Building a real control plane, or taking the one built before:");
+        let (plane, took) = realcluster::start()?;
+        println!("  it is up ({:.1} s)\n", took.as_secs_f64());
+        let proxy = Background::start("`kubectl proxy`", plane.kubectl().args(["proxy", "--port=0"]), false)?;
+        Ok(Self::Real {
+            plane: Box::new(plane),
+            proxy,
+        })
+    }
+
+    /// Tells `pilothouse dev` of it.
+    fn name_to(&self, command: &mut Command) {
+        match self {
+            Self::Local { kubeconfig } => command.arg("--kubeconfig-out").arg(kubeconfig),
+            Self::Real { plane, .. } => command.arg("--kubeconfig").arg(plane.kubeconfig()),
+        };
+    }
+
+    fn kubeconfig(&self) -> &Path {
+        match self {
+            Self::Local { kubeconfig } => kubeconfig,
+            Self::Real { plane, .. } => plane.kubeconfig(),
+        }
+    }
+
+    /// Where it speaks plain HTTP, once it does.
+    fn server(&mut self, dev: &mut Background, deadline: Instant) -> Result<String> {
+        loop {
+            let found = match self {
+                // An error: it is not there yet.
+                Self::Local { kubeconfig } => {
+                    server_in(&std::fs::read_to_string(kubeconfig).unwrap_or_default()).map(str::to_owned)
+                }
+                Self::Real { proxy, .. } => {
+                    proxy.must_run()?;
+                    served(&proxy.said()).map(|address| format!("http://{address}"))
+                }
+            };
+            if let Some(server) = found {
+                return Ok(server);
+            }
+            dev.must_run()?;
+            if Instant::now() > deadline {
+                bail!("no API server can be reached within {} s", story::PATIENCE.as_secs());
+            }
+            run::pause(Duration::from_millis(5))?;
+        }
+    }
+}
+
+/// The address in what `kubectl proxy` says.
+fn served(said: &str) -> Option<&str> {
+    said.lines().find_map(|line| line.strip_prefix("Starting to serve on "))
 }
 
 fn play(api: &Api, dev: &mut Background, deadline: Instant) -> Result<()> {
@@ -106,26 +200,7 @@ fn stay(dev: &mut Background, kubeconfig: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The address in the kubeconfig that `dev` writes once it listens.
-fn server(kubeconfig: &Path, dev: &mut Background, deadline: Instant) -> Result<String> {
-    loop {
-        // An error: it is not there yet.
-        let text = std::fs::read_to_string(kubeconfig).unwrap_or_default();
-        if let Some(server) = server_in(&text) {
-            return Ok(server.to_owned());
-        }
-        dev.must_run()?;
-        if Instant::now() > deadline {
-            bail!(
-                "`pilothouse dev` has written no kubeconfig within {} s",
-                story::PATIENCE.as_secs()
-            );
-        }
-        run::pause(Duration::from_millis(5))?;
-    }
-}
-
-/// Only from a whole line: the file may be half written.
+/// The address in the kubeconfig that `dev` writes once it listens. Only from a whole line: the file may be half written.
 fn server_in(kubeconfig: &str) -> Option<&str> {
     let lines = kubeconfig
         .split_inclusive('\n')
@@ -156,5 +231,11 @@ mod tests {
         let text = "apiVersion: v1\nclusters:\n- name: a\n  cluster:\n    server: http://127.0.0.1:12345\n";
         assert_eq!(server_in(text), Some("http://127.0.0.1:12345"));
         assert_eq!(server_in(&text[..text.len() - 3]), None);
+    }
+
+    #[test]
+    fn a_proxy_says_where_it_serves() {
+        assert_eq!(served("Starting to serve on 127.0.0.1:8001\n"), Some("127.0.0.1:8001"));
+        assert_eq!(served("error: no such thing\n"), None);
     }
 }

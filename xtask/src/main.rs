@@ -1,4 +1,4 @@
-//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench` and `realcluster-check`.
+//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench`, `realcluster`, and small ones.
 //!
 //! Promises: each command does its own set-up and says before it tries what needs root or the network; what it starts
 //! it ends, on failure and on Ctrl-C too; scratch files lie under `target/` or the system's temporary directory and go
@@ -12,18 +12,21 @@ mod background;
 mod bench;
 mod builds;
 mod demo;
-mod go;
 mod http;
+mod kubectl;
 mod newcomer;
 mod readme;
 mod realcluster;
 mod run;
 mod story;
 mod test;
+mod tested;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use crate::demo::Target;
 
 /// The project's errands.
 #[derive(Parser)]
@@ -36,6 +39,9 @@ enum Errand {
         /// End by itself: exit code 0 only if everything converged.
         #[arg(long)]
         once: bool,
+        /// On a real Kubernetes control plane, compiled with Go the first time, instead of the local cluster.
+        #[arg(long)]
+        real: bool,
     },
     /// Follow the README's page "Your own plugin" to the letter, in a temporary directory.
     Newcomer,
@@ -45,20 +51,20 @@ enum Errand {
     Kubectl,
     /// Measure whole reconciles, and bare wasmtime beside them.
     Bench,
-    /// Run host and greeting against a real kube-apiserver: the demo's steps and checks.
-    RealclusterCheck,
+    /// Start a real Kubernetes control plane, say how kubectl reaches it, and end it on Ctrl-C.
+    Realcluster,
 }
 
 fn main() -> ExitCode {
     let started = std::time::Instant::now();
     let result = run::heed_signals().and_then(|()| match Errand::parse() {
         Errand::Test => test::test(),
-        Errand::Demo { once } => demo::demo(None, once, started),
+        Errand::Demo { once, real } => demo::demo(None, Target::of(real), once, started),
         Errand::Newcomer => newcomer::newcomer(None),
         Errand::Plugins => builds::plugins(),
-        Errand::Kubectl => go::kubectl().map(|path| println!("{}", path.display())),
+        Errand::Kubectl => kubectl::kubectl().map(|path| println!("{}", path.display())),
         Errand::Bench => bench::bench(),
-        Errand::RealclusterCheck => realcluster::check(),
+        Errand::Realcluster => realcluster::realcluster(),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use pilothouse_guests::{Toolchain, Way};
 use crate::background::Background;
 use crate::readme::{self, Block, Mark};
 use crate::run::{self, root};
-use crate::{builds, go};
+use crate::{builds, kubectl};
 
 /// What the page tells authors to compile with.
 const BUILD: &str = "cargo build --release --target wasm32-wasip2";
@@ -45,7 +45,7 @@ pub(crate) fn newcomer(host: Option<&Path>) -> Result<()> {
         Some(host) => host.to_owned(),
         None => builds::host()?,
     };
-    let place = Place::make(&host, &go::kubectl()?)?;
+    let place = Place::make(&host, &kubectl::kubectl()?)?;
     let mut person = Person {
         place: &place,
         toolchain,

@@ -111,6 +111,18 @@ fn is_executable(file: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// So many bytes of memory can be had without swapping, where the system tells.
+pub(crate) fn available_memory() -> Option<u64> {
+    available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// From a line like `MemAvailable:   24015876 kB`.
+fn available_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// A directory of our own that goes when this is dropped.
 pub(crate) struct Scratch(PathBuf);
 
@@ -124,11 +136,6 @@ impl Scratch {
         std::fs::create_dir(&path).with_context(|| format!("{}: can't be made", path.display()))?;
         // As the system sees it: `/tmp` may be a link.
         Ok(Self(path.canonicalize().unwrap_or(path)))
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 
     /// Something in it.
@@ -157,6 +164,12 @@ mod tests {
     }
 
     #[test]
+    fn available_memory_is_read_from_the_systems_own_words() {
+        assert_eq!(available_in("MemTotal: 9 kB\nMemAvailable:   1024 kB\n"), Some(1 << 20));
+        assert_eq!(available_in("MemTotal: 9 kB\n"), None);
+    }
+
+    #[test]
     fn a_failed_program_is_named_with_what_it_said() {
         let error = output(Command::new("sh").args(["-c", "echo words >&2; exit 3"]))
             .unwrap_err()
@@ -170,9 +183,9 @@ mod tests {
     #[test]
     fn a_scratch_directory_goes_with_its_owner() {
         let scratch = Scratch::in_target("scratch-test").unwrap();
-        let path = scratch.path().to_owned();
-        std::fs::write(scratch.join("file"), "x").unwrap();
+        let file = scratch.join("file");
+        std::fs::write(&file, "x").unwrap();
         drop(scratch);
-        assert!(!path.exists());
+        assert!(!file.parent().unwrap().exists());
     }
 }

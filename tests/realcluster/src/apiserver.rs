@@ -130,6 +130,14 @@ impl ApiServer {
             .unwrap_or_default()
     }
 
+    /// Fails if it has ended although nobody stopped it.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`].
+    pub fn must_run(&self) -> Result<(), Error> {
+        self.program().as_ref().map_or(Ok(()), Program::must_run)
+    }
+
     /// Starts it without waiting for it.
     pub(crate) fn launch(&self) -> Result<(), Error> {
         let file = |name: &str| self.site.home.join(name).display().to_string();
@@ -167,7 +175,7 @@ impl ApiServer {
             || self.is_ready(),
             || {
                 alive()?;
-                self.program().as_ref().map_or(Ok(()), Program::must_run)
+                self.must_run()
             },
             |why| Error::NotReady {
                 what: self.name.clone(),

@@ -231,6 +231,16 @@ impl ControlPlane {
         self.controller_manager.as_ref()
     }
 
+    /// Fails if a part of it that should run has ended, with the part's last words.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`].
+    pub fn must_run(&self) -> Result<(), Error> {
+        self.etcd.must_run()?;
+        self.apiserver.must_run()?;
+        self.controller_manager.as_ref().map_or(Ok(()), Program::must_run)
+    }
+
     /// Where etcd listens, over plain HTTP.
     pub(crate) fn etcd_port(&self) -> u16 {
         self.etcd_port

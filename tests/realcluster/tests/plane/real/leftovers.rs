@@ -70,12 +70,12 @@ fn runs(pid: &str) -> bool {
 }
 
 #[test]
-fn real_everything_ends_when_the_test_process_is_killed() {
+fn everything_ends_when_the_test_process_is_killed() {
     if let Ok(how) = std::env::var(VICTIM) {
         play(&how);
     }
     let (mut child, belongings) = victim(
-        "leftovers::real_everything_ends_when_the_test_process_is_killed",
+        "real::leftovers::everything_ends_when_the_test_process_is_killed",
         "wait",
     );
     assert_eq!(belongings.len(), 3, "{belongings:?}");
@@ -86,11 +86,11 @@ fn real_everything_ends_when_the_test_process_is_killed() {
 }
 
 #[test]
-fn real_everything_ends_when_a_test_panics() {
+fn everything_ends_when_a_test_panics() {
     if let Ok(how) = std::env::var(VICTIM) {
         play(&how);
     }
-    let (mut child, belongings) = victim("leftovers::real_everything_ends_when_a_test_panics", "panic");
+    let (mut child, belongings) = victim("real::leftovers::everything_ends_when_a_test_panics", "panic");
     assert!(!child.wait().expect("it ends").success());
     assert_nothing_is_left(&belongings);
 }

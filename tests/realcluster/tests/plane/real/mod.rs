@@ -1,5 +1,7 @@
 //! What a control plane hands out.
 
+mod leftovers;
+
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -26,7 +28,7 @@ fn output(command: &mut Command) -> (bool, String) {
 fn it_is_the_version_that_the_module_pins() {
     let (good, said) = output(shared().kubectl().args(["version", "-o", "json"]));
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    let module = include_str!("../../go.mod");
+    let module = include_str!("../../../go.mod");
     let pinned = said["serverVersion"]["gitVersion"].as_str().unwrap();
     assert!(
         good && module.contains(&format!("\tk8s.io/kubernetes {pinned} ")),
