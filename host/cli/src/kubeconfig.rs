@@ -102,10 +102,28 @@ pub(crate) async fn find(
     let config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .map_err(|error| Stop::usage(format!("{origin}, context {}: {}", shown(&chosen), wrong(&error))))?;
+    if !is_address(&config.cluster_url) {
+        return Err(Stop::usage(format!(
+            "{origin}, context {}: `server` of its cluster is {}: write it as in https://10.0.0.1:6443",
+            shown(&chosen),
+            shown(&config.cluster_url.to_string())
+        )));
+    }
     Ok(Target {
         config: ours(config),
         source: format!("{origin}, context {}", shown(&chosen)),
     })
+}
+
+/// Whether a client can be made for it: kube's panics where there is no scheme.
+fn is_address(server: &http::Uri) -> bool {
+    let good_port = server.authority().is_some_and(|authority| {
+        let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
+        host_and_port.len() == authority.host().len() || authority.port_u16().is_some()
+    });
+    matches!(server.scheme_str(), Some("http" | "https"))
+        && server.host().is_some_and(|host| !host.is_empty())
+        && good_port
 }
 
 /// A client for the target. Needs a tokio runtime.
@@ -461,6 +479,29 @@ current-context: first
             error.contains("broken: is no kubeconfig: the YAML is wrong at line "),
             "{error}"
         );
+    }
+
+    /// kube's client panics at the first request to an address without a scheme.
+    #[tokio::test]
+    async fn a_server_that_is_no_address_of_http_is_named() {
+        let folder = Folder::new();
+        for (server, shown) in [
+            ("127.0.0.1:6443", "127.0.0.1:6443"),
+            ("localhost", "localhost"),
+            ("/api", "/api"),
+            ("ftp://a.example", "ftp://a.example/"),
+            ("https://a.example:99999", "https://a.example:99999/"),
+        ] {
+            let file = folder.file("k", &GOOD.replace("https://127.0.0.1:6443", server));
+            let error = found(Some(&file), None, &Surroundings::default()).await.unwrap_err();
+            let expected = format!("k, context first: `server` of its cluster is {shown}: write it as in https://");
+            assert!(error.contains(&expected), "{error}");
+        }
+        for server in ["https://[::1]:6443", "http://a.example/prefix", "https://a.example"] {
+            let file = folder.file("k", &GOOD.replace("https://127.0.0.1:6443", server));
+            let found = found(Some(&file), None, &Surroundings::default()).await;
+            assert!(found.is_ok(), "{server}: {found:?}");
+        }
     }
 
     #[tokio::test]
