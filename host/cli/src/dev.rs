@@ -47,23 +47,49 @@ pub(crate) async fn dev(args: &args::Dev, format: LogFormat, level: Level, start
     let presenter = Presenter::new(format, style(args.color), level);
     let (stream, writer) = Stream::start(presenter, started)
         .map_err(|error| Stop::failed(format!("no thread can be started: {error}")))?;
-    let result = with_stream(args, &stream).await;
-    finish(writer, &result);
-    result
-}
-
-/// A reader that stands still (a terminal after Ctrl-S) must not keep a program alive that was forced to end.
-fn finish(writer: Writer, result: &Result<(), Stop>) {
-    if !matches!(result, Err(Stop { code: FORCED, .. })) {
-        writer.finish();
+    let mut signals = None;
+    let result = with_stream(args, &stream, &mut signals).await;
+    match &mut signals {
+        Some(signals) => finish(writer, result, signals).await,
+        // It did not come so far as to have much to say.
+        None => {
+            writer.finish();
+            result
+        }
     }
 }
 
-async fn with_stream(args: &args::Dev, stream: &Stream) -> Result<(), Stop> {
+/// Waits until the stream is written, but for a signal: a reader that stands still (a terminal after Ctrl-S) must not
+/// keep a program alive that is told to end.
+async fn finish(writer: Writer, result: Result<(), Stop>, signals: &mut Signals) -> Result<(), Stop> {
+    if matches!(result, Err(Stop { code: FORCED, .. })) {
+        return result;
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is a driver: the thread may block as long as the reader"
+    )]
+    let written = tokio::task::spawn_blocking(move || writer.finish());
+    tokio::select! {
+        biased;
+        ended = written => {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the end of the stream could not be waited for");
+            }
+            result
+        }
+        signal = signals.next() => Err(forced(signal, "nobody read the end of the stream on stdout")),
+    }
+}
+
+/// From the moment that it listens to signals they are in `signals`.
+async fn with_stream(args: &args::Dev, stream: &Stream, signals: &mut Option<Signals>) -> Result<(), Stop> {
     let config = plugins::config(args.config.as_deref())?.granting_what_is_asked();
     plugins::check(&args.plugins)?;
     let documents = documents::read(&args.apply).map_err(Stop::usage)?;
-    let mut signals = Signals::listen().map_err(|error| Stop::failed(format!("can't listen to signals: {error}")))?;
+    // Not before: until here a signal ends the program by itself, also while it waits for a file.
+    let listening = Signals::listen().map_err(|error| Stop::failed(format!("can't listen to signals: {error}")))?;
+    let signals = signals.insert(listening);
 
     let site = Site::find(args).await?;
     stream.note(&match &site {
@@ -94,11 +120,22 @@ async fn with_stream(args: &args::Dev, stream: &Stream) -> Result<(), Stop> {
         () = stream.closed() => Ok(()),
         ended = work => ended,
     };
-    let stopped = front.stop(GRACE, &mut signals).await;
-    if let (Site::Local(local), false) = (site, matches!(stopped, Err(Stop { code: FORCED, .. }))) {
-        local.stop(&mut signals).await;
+    let stopped = front.stop(GRACE, signals).await;
+    if let Err(Stop { code: FORCED, .. }) = stopped {
+        return stopped;
+    }
+    if let Site::Local(local) = site {
+        let cut = |signal| forced(signal, "clients of the local API server were cut off");
+        local.stop(signals).await.map_err(cut)?;
     }
     ended.and(stopped)
+}
+
+fn forced(signal: &str, what: &str) -> Stop {
+    Stop {
+        code: FORCED,
+        message: format!("forced to end by a second signal ({signal}): {what}"),
+    }
 }
 
 /// The cluster that the plugins work on.

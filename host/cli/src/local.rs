@@ -74,14 +74,17 @@ impl Local {
         self.cluster.with(|cluster, _| cluster.version())
     }
 
-    /// Ends it; a signal forces.
-    pub(crate) async fn stop(mut self, signals: &mut Signals) {
+    /// Ends it once its clients have their answers.
+    ///
+    /// # Errors
+    /// The signal that came before that; then they are cut off.
+    pub(crate) async fn stop(mut self, signals: &mut Signals) -> Result<(), &'static str> {
         // An error: the face has ended already.
         let _ = self.shut.send(());
         tokio::select! {
             biased;
-            _ = self.tasks.join_next() => {}
-            _ = signals.next() => {}
+            _ = self.tasks.join_next() => Ok(()),
+            signal = signals.next() => Err(signal),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! The stream on stdout: takes what happens from the host's tasks and writes it from a thread of its own.
 //!
-//! Promises: it never blocks the host. If the reader is slower than what happens, whole pieces are left out, which the
-//! stream then says. A reader that goes away ends the stream, and [`Stream::closed`] tells.
+//! Promises: it never blocks the host, and holds a bounded number of bytes. If the reader is slower than what happens,
+//! whole pieces are left out, which the stream then says. A reader that goes away ends the stream, and [`Stream::closed`] tells.
 
 use std::{
     collections::BTreeSet,
     io::{self, Write as _},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -24,6 +24,9 @@ use crate::present::{Moment, Note, Presenter};
 /// Pieces that wait to be written; more are left out.
 const BACKLOG: usize = 8_192;
 
+/// Bytes that wait to be written. A piece for which there is no room any more is left out.
+const BACKLOG_BYTES: usize = 16 << 20;
+
 /// How often log lines that waited long enough are looked for.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -36,6 +39,8 @@ pub(crate) struct Stream {
 struct Inner {
     presenter: Mutex<Presenter>,
     pieces: SyncSender<Piece>,
+    /// Bytes of the pieces that wait.
+    waiting: AtomicUsize,
     lost: AtomicU64,
     happened: AtomicU64,
     closed: AtomicBool,
@@ -61,22 +66,28 @@ impl Stream {
     /// # Errors
     /// No thread could be started.
     pub(crate) fn start(presenter: Presenter, started: Instant) -> io::Result<(Self, Writer)> {
+        let (stream, queue) = Self::new(presenter, started);
+        let own = stream.clone();
+        let thread = std::thread::Builder::new()
+            .name("stdout".to_owned())
+            .spawn(move || own.write(&queue))?;
+        Ok((stream.clone(), Writer { stream, thread }))
+    }
+
+    /// The stream and what waits to be written.
+    fn new(presenter: Presenter, started: Instant) -> (Self, Receiver<Piece>) {
         let (pieces, queue) = sync_channel(BACKLOG);
         let inner = Inner {
             presenter: Mutex::new(presenter),
             pieces,
+            waiting: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
             happened: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             started,
         };
-        let stream = Self { inner: Arc::new(inner) };
-        let own = stream.clone();
-        let thread = std::thread::Builder::new()
-            .name("stdout".to_owned())
-            .spawn(move || own.write(&queue))?;
-        Ok((stream.clone(), Writer { stream, thread }))
+        (Self { inner: Arc::new(inner) }, queue)
     }
 
     /// Shows a thing that the program did.
@@ -121,9 +132,16 @@ impl Stream {
         if text.is_empty() || self.inner.closed.load(Ordering::Acquire) {
             return;
         }
-        match self.inner.pieces.try_send(Piece::Text(text)) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => {
+        let length = text.len();
+        let before = self.inner.waiting.fetch_add(length, Ordering::AcqRel);
+        let sent = if before.saturating_add(length) > BACKLOG_BYTES {
+            Err(TrySendError::Full(Piece::Text(text)))
+        } else {
+            self.inner.pieces.try_send(Piece::Text(text))
+        };
+        if let Err(error) = sent {
+            self.inner.waiting.fetch_sub(length, Ordering::AcqRel);
+            if matches!(error, TrySendError::Full(_)) {
                 self.inner.lost.fetch_add(1, Ordering::AcqRel);
             }
         }
@@ -133,7 +151,10 @@ impl Stream {
     fn write(&self, queue: &Receiver<Piece>) {
         loop {
             let (text, last) = match queue.recv_timeout(TICK) {
-                Ok(Piece::Text(text)) => (text, false),
+                Ok(Piece::Text(text)) => {
+                    self.inner.waiting.fetch_sub(text.len(), Ordering::AcqRel);
+                    (text, false)
+                }
                 Ok(Piece::End) => (String::new(), true),
                 Err(RecvTimeoutError::Timeout) => (self.presenter().tick(self.now()), false),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -182,5 +203,30 @@ impl Writer {
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes the stream panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_runtime::Level;
+
+    use super::*;
+    use crate::{args::LogFormat, present::Style};
+
+    #[test]
+    fn what_waits_for_a_reader_that_stands_still_is_bounded_in_bytes_and_what_is_left_out_is_counted() {
+        let style = Style {
+            colour: false,
+            unicode: true,
+        };
+        #[expect(clippy::disallowed_methods, reason = "a stream has a start")]
+        let started = Instant::now();
+        let (stream, queue) = Stream::new(Presenter::new(LogFormat::Text, style, Level::Info), started);
+        let piece = "x".repeat(1 << 20);
+        for _ in 0..20 {
+            stream.push(piece.clone());
+        }
+        let kept = queue.try_iter().count();
+        assert_eq!((kept, stream.inner.lost.load(Ordering::Acquire)), (16, 4));
     }
 }
