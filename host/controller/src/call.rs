@@ -18,7 +18,13 @@ use pilothouse_runtime::{
 use tokio::sync::Notify;
 
 use crate::lock::lock;
-use crate::{Cause, ControllerId, Happening, Observer, api::Api, events::Emitted, kinds::Kinds, ledger::Ledger};
+use crate::{
+    Cause, ControllerId, Happening, Observer,
+    api::Api,
+    events::{Emitted, Place},
+    kinds::Kinds,
+    ledger::Ledger,
+};
 use crate::{metrics::Metrics, provenance::Provenance};
 
 /// What all calls of a host share.
@@ -29,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) provenance: Mutex<Provenance>,
     /// To the task that sends Events; what doesn't fit is dropped and counted.
-    pub(crate) events: tokio::sync::mpsc::Sender<Emitted>,
+    pub(crate) events: tokio::sync::mpsc::Sender<(Emitted, Place)>,
     /// Jitter of retries. What plugins get is not from here: they could tell what comes next.
     pub(crate) random: Mutex<fastrand::Rng>,
     pub(crate) bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
@@ -45,6 +51,8 @@ pub(crate) struct PluginState {
     pub(crate) views: HashMap<Gvk, Vec<Reader>>,
     /// Windows that could not be opened, and why.
     pub(crate) broken: Vec<String>,
+    /// How many of its Events wait to be sent.
+    pub(crate) events_waiting: Arc<AtomicUsize>,
     /// Keeps the windows open.
     pub(crate) _subscriptions: Vec<Subscription>,
 }
@@ -217,7 +225,9 @@ impl Backend for Call {
             note,
             at: (self.shared.wall)(),
         };
-        if self.shared.events.try_send(event).is_err() {
+        let sent = Place::take(&self.plugin.events_waiting)
+            .is_some_and(|place| self.shared.events.try_send((event, place)).is_ok());
+        if !sent {
             self.shared.metrics.event(&self.plugin.name, "dropped");
         }
     }

@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,8 +23,10 @@ use crate::api::{Api, uri};
 /// The same text on the same object within this time raises a count instead of making another Event (client-go's own
 /// correlator uses 10 minutes).
 const MERGE: Duration = Duration::from_secs(600);
-/// Remembered Events at most; the oldest are forgotten first.
+/// Remembered Events at most, and for each plugin objects; the oldest are forgotten first.
 const REMEMBERED: usize = 4_096;
+/// Events of one plugin that wait to be sent; more are dropped and counted, so that there is room for those of others.
+const WAITING: usize = 256;
 /// Events about one object: a burst of 25, then one every 5 minutes (client-go's spam filter).
 const BURST: f64 = 25.0;
 /// See [`BURST`].
@@ -76,12 +81,34 @@ struct Bucket {
     last: Duration,
 }
 
+/// What tells objects apart here: kind, namespace, name.
+type Regarded = (String, Option<String>, String);
+
+/// A plugin's place among the Events that wait to be sent. It is free again once this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// One more of the places that are counted here; none where the plugin has [`WAITING`] already.
+    pub(crate) fn take(waiting: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(waiting.clone());
+        (waiting.fetch_add(1, Ordering::AcqRel) < WAITING).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Decides what becomes of each Event.
 #[derive(Default)]
 pub(crate) struct Correlator {
     seen: HashMap<Series, Seen>,
     order: VecDeque<Series>,
-    buckets: HashMap<(Arc<str>, String, Option<String>, String), Bucket>,
+    /// For each plugin its own, so that none uses up the room of others.
+    buckets: HashMap<Arc<str>, HashMap<Regarded, Bucket>>,
 }
 
 impl Correlator {
@@ -157,21 +184,20 @@ impl Correlator {
 
     fn take_token(&mut self, now: Duration, event: &Emitted) -> bool {
         let object = &event.regarding;
-        if self.buckets.len() >= REMEMBERED {
-            // A full bucket says nothing that a new one wouldn't.
-            self.buckets
-                .retain(|_, b| b.tokens + now.saturating_sub(b.last).as_secs_f64() * PER_SECOND < BURST);
+        let buckets = self.buckets.entry(event.plugin.clone()).or_default();
+        let key = (object.kind.kind.clone(), object.namespace.clone(), object.name.clone());
+        if buckets.len() >= REMEMBERED && !buckets.contains_key(&key) {
+            // A full bucket says nothing that a new one wouldn't. Where none is full, the oldest gets a new burst.
+            buckets.retain(|_, b| b.tokens + now.saturating_sub(b.last).as_secs_f64() * PER_SECOND < BURST);
+            let oldest = buckets
+                .iter()
+                .min_by_key(|(_, bucket)| bucket.last)
+                .map(|(key, _)| key.clone());
+            if let Some(oldest) = oldest.filter(|_| buckets.len() >= REMEMBERED) {
+                buckets.remove(&oldest);
+            }
         }
-        if self.buckets.len() >= REMEMBERED {
-            return false;
-        }
-        let key = (
-            event.plugin.clone(),
-            object.kind.kind.clone(),
-            object.namespace.clone(),
-            object.name.clone(),
-        );
-        let bucket = self.buckets.entry(key).or_insert(Bucket {
+        let bucket = buckets.entry(key).or_insert(Bucket {
             tokens: BURST,
             last: now,
         });
@@ -336,7 +362,32 @@ mod tests {
             correlator.step(Duration::from_millis(i), &mut rng, &event);
         }
         assert!(correlator.seen.len() <= REMEMBERED && correlator.order.len() <= REMEMBERED);
-        assert!(correlator.buckets.len() <= REMEMBERED);
+        assert!(correlator.buckets["p"].len() <= REMEMBERED);
+    }
+
+    #[test]
+    fn a_plugin_with_events_about_many_objects_takes_none_away_from_itself_or_others() {
+        let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
+        let mut step = |plugin: &str, object: u64| {
+            let mut event = event("x");
+            event.plugin = plugin.into();
+            event.regarding.name = object.to_string();
+            correlator.step(Duration::from_millis(object), &mut rng, &event)
+        };
+        for object in 0..10_000 {
+            assert_ne!(step("busy", object), Action::Drop, "{object}");
+        }
+        assert_ne!(step("other", 10_000), Action::Drop);
+    }
+
+    #[test]
+    fn the_places_of_a_plugins_events_are_bounded_and_come_back() {
+        let waiting = Arc::default();
+        let mut places: Vec<Place> = (0..WAITING).filter_map(|_| Place::take(&waiting)).collect();
+        assert_eq!(places.len(), WAITING);
+        assert!(Place::take(&waiting).is_none());
+        places.pop();
+        assert!(Place::take(&waiting).is_some());
     }
 
     #[test]

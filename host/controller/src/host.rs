@@ -25,7 +25,7 @@ use crate::{
     api::Api,
     call::{PluginState, Shared},
     core::{Controller, Core},
-    events::{self, Emitted},
+    events::{self, Emitted, Place},
     kinds::Kinds,
     metrics::Metrics,
     provenance::Provenance,
@@ -350,9 +350,9 @@ struct Resync {
 }
 
 /// Sends plugins' Events, one after the other.
-async fn send_events(core: Arc<Core>, mut queue: mpsc::Receiver<Emitted>, mut rng: fastrand::Rng) {
+async fn send_events(core: Arc<Core>, mut queue: mpsc::Receiver<(Emitted, Place)>, mut rng: fastrand::Rng) {
     let mut correlator = events::Correlator::default();
-    while let Some(event) = queue.recv().await {
+    while let Some((event, _place)) = queue.recv().await {
         let action = correlator.step(core.now(), &mut rng, &event);
         let result = events::send(&core.shared.api, &mut correlator, action).await;
         core.shared.metrics.event(&event.plugin, result);
