@@ -285,6 +285,15 @@ impl Config {
         if text.len() > MAX_CONFIG_BYTES {
             return Err(ConfigError::TooLong { file: file.to_owned() });
         }
+        let holds_nothing = |line: &str| matches!(line.trim(), "" | "---") || line.trim_start().starts_with('#');
+        if text.lines().all(holds_nothing) {
+            let mend = format!("begin it with apiVersion: {API_VERSION}");
+            return Err(ConfigError::Wrong {
+                file: file.to_owned(),
+                place: Place::default(),
+                problem: Problem::new("", "there is nothing in the file", mend),
+            });
+        }
         let mut path = String::new();
         let parsed = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
             serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -394,6 +403,9 @@ fn problem_of(path: &str, error: &serde_saphyr::Error) -> Problem {
                 _ => format!("more than {MAX_NODES} values are not allowed"),
             };
             problem.mend = "write it out in one document".to_owned();
+        }
+        _ if what == "missing field `apiVersion`" => {
+            problem.mend = format!("begin the file with apiVersion: {API_VERSION}")
         }
         _ => {}
     }

@@ -287,7 +287,13 @@ fn not_granted(plugin: &str, lacking: &[Permission]) -> Refusal {
             } else {
                 format!(".{}", permission.group)
             };
-            format!("{} {}{group}", verbs.join("/"), permission.kind)
+            // Behind a `/` each, as `inspect` shows them.
+            let kind = format!("{}{group}", permission.kind);
+            let kinds: Vec<String> = match &permission.subresources[..] {
+                [] => vec![kind],
+                some => some.iter().map(|subresource| format!("{kind}/{subresource}")).collect(),
+            };
+            format!("{} {}", verbs.join("/"), kinds.join(" and "))
         })
         .collect();
     Refusal::new(

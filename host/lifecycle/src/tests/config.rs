@@ -197,6 +197,27 @@ fn what_is_no_yaml_is_named_with_its_place() {
 }
 
 #[test]
+fn a_file_without_its_first_line_is_told_what_it_is() {
+    for (text, expected) in [
+        (
+            "",
+            "c.yaml: there is nothing in the file; begin it with apiVersion: pilothouse.dev/v1",
+        ),
+        (
+            "# later\n---\n",
+            "c.yaml: there is nothing in the file; begin it with apiVersion: pilothouse.dev/v1",
+        ),
+        (
+            "host: {poolSize: 4}\n",
+            "c.yaml:1:1: missing field `apiVersion`; begin the file with apiVersion: pilothouse.dev/v1",
+        ),
+    ] {
+        let error = Config::parse(text, Path::new("c.yaml")).unwrap_err().to_string();
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
 fn reading_is_bounded() {
     let bomb = "plugins:\n  a: {config: [&a [x,x], *a]}\n";
     assert!(error_of(bomb).contains("anchors"), "{bomb}");

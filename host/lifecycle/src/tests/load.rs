@@ -256,6 +256,19 @@ fn a_plugin_that_asks_for_what_it_was_not_granted_is_refused_with_the_lines_to_p
 }
 
 #[test]
+fn a_subresource_that_was_not_granted_is_named_behind_its_kind() {
+    let mut manifest = manifest();
+    let own = json!({"group": "apps", "kind": "Deployment", "verbs": ["patch"], "subresources": ["status", "scale"]});
+    manifest["permissions"].as_array_mut().unwrap().push(own);
+    let config = config("plugins: {greeting: {grants: [{group: '', kind: ConfigMap, verbs: [watch, create]}]}}");
+    let text = refused_at(Step::Grants, &module_that_says(&manifest.to_string()), &config);
+    assert!(
+        text.contains("was not granted: patch Deployment.apps/status and Deployment.apps/scale\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_configuration_against_its_schema_is_refused_without_its_values() {
     let config = config("plugins: {greeting: {grants: asked, config: {times: hunter2}}}");
     let text = refused_at(Step::Config, &good_module(), &config);
