@@ -103,3 +103,18 @@ async fn each_mapping_wakes_the_keys_it_names_and_no_others() {
     }
     assert_eq!(woken(), want);
 }
+
+/// A run that nothing else could have caused: the Beast was reconciled before, and nobody touches it.
+#[tokio::test]
+async fn a_controller_with_a_resync_runs_again_though_nothing_changed() {
+    let mut manifest = manifest(&[("all", json!("all"))]);
+    manifest["controllers"][0]["resyncSeconds"] = json!(1);
+    let scene = Scene::new();
+    scene.plugin("mapper", wasm::with_manifest(&manifest));
+    let host = scene.dev().await;
+    host.api()
+        .create(BEASTS, "default", "b", json!({"spec": {"do": "nothing"}}))
+        .await;
+    host.run_of("Beast", "b", |run| run["causes"] == json!([[{"what": "resync"}]]))
+        .await;
+}

@@ -71,18 +71,20 @@ async fn what_does_not_end_within_the_grace_period_is_cut_and_named() {
 
 #[tokio::test]
 async fn a_second_signal_forces_the_end() {
-    let (_scene, _server, _api, _hold, host, _) = in_the_middle(&["--grace-period", "3600"]).await;
-    host.signal("TERM").await;
-    host.logged("that it stops", |line| message(line).starts_with("stopping (SIGTERM)"))
-        .await;
-    host.signal("TERM").await;
-    let ended = host.end().await;
-    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-    let last = ended.log().pop().unwrap();
-    assert_eq!(
-        message(&last),
-        "forced to end by a second signal (SIGTERM): running reconciles were cut"
-    );
+    for (first, second) in [("TERM", "TERM"), ("INT", "INT"), ("TERM", "INT")] {
+        let (_scene, _server, _api, _hold, host, _) = in_the_middle(&["--grace-period", "3600"]).await;
+        host.signal(first).await;
+        let stopping = format!("stopping (SIG{first}): running reconciles have 1h; a second signal forces");
+        host.logged("that it stops", |line| message(line) == stopping).await;
+        host.signal(second).await;
+        let ended = host.end().await;
+        assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+        let last = ended.log().pop().unwrap();
+        assert_eq!(
+            message(&last),
+            format!("forced to end by a second signal (SIG{second}): running reconciles were cut")
+        );
+    }
 }
 
 #[tokio::test]
