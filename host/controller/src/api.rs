@@ -1,7 +1,7 @@
 //! Single requests to the API server: live reads and writes.
 //!
 //! Promises: every request is bounded in time and in the size of its answer, at most [`ApiConfig::in_flight`] are under
-//! way at once, and every failure becomes an [`ApiError`] that says whether a write may have happened all the same.
+//! way at once, of one plugin no more than three quarters of that, and every failure becomes an [`ApiError`] that says whether a write may have happened all the same.
 //! It retries nothing: whoever asked decides.
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +14,7 @@ use pilothouse_informer::Resource;
 use pilothouse_object::{Gvk, check_path_segment, shorten};
 use pilothouse_runtime::{ApiError, Cause, reason};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// What may stand in a path segment or query value as it is.
 const KEEP: &AsciiSet = &NON_ALPHANUMERIC
@@ -27,7 +27,8 @@ const KEEP: &AsciiSet = &NON_ALPHANUMERIC
 /// Bounds of requests.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
-    /// Requests under way at once; more wait. kube's client opens a connection for each, and 2,000 at once cost 3.5
+    /// Requests under way at once; more wait. One plugin has at most three quarters of them, so that one whose requests
+    /// take long (a slow webhook, say) leaves room for others. kube's client opens a connection for each, and 2,000 at once cost 3.5
     /// times the CPU of four (measured). Default 16.
     pub in_flight: usize,
     /// How long one request may take from being sent to the end of its answer. Default 30 s, the API server's own for
@@ -53,6 +54,8 @@ pub(crate) struct Api {
     client: kube::Client,
     config: ApiConfig,
     permits: Arc<Semaphore>,
+    /// Those that one plugin may have at once; taken before the common ones.
+    own: Option<Arc<Semaphore>>,
 }
 
 impl Api {
@@ -62,6 +65,16 @@ impl Api {
             client,
             config,
             permits,
+            own: None,
+        }
+    }
+
+    /// The same for one plugin, which has no more than its share.
+    pub(crate) fn share(&self) -> Self {
+        let share = (self.config.in_flight * 3 / 4).max(1);
+        Self {
+            own: Some(Arc::new(Semaphore::new(share))),
+            ..self.clone()
         }
     }
 
@@ -70,6 +83,15 @@ impl Api {
         let all = u32::try_from(self.config.in_flight.max(1)).unwrap_or(u32::MAX);
         // The semaphore is never closed.
         let _all = self.permits.acquire_many(all).await;
+    }
+
+    /// The plugin's own permit and a common one. The semaphores are never closed.
+    async fn acquire(&self) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
+        let own = match &self.own {
+            Some(own) => own.acquire().await.ok(),
+            None => None,
+        };
+        (own, self.permits.acquire().await.ok())
     }
 
     /// Sends one request and reads its whole answer.
@@ -95,9 +117,8 @@ impl Api {
             clippy::disallowed_methods,
             reason = "the driver of single requests: each is bounded in time"
         )]
-        let permit = tokio::time::timeout(self.config.timeout, self.permits.acquire()).await;
-        // The semaphore is never closed.
-        let Ok(_permit) = permit else {
+        let permits = tokio::time::timeout(self.config.timeout, self.acquire()).await;
+        let Ok(_permits) = permits else {
             let message = format!(
                 "{} requests were under way for {:?} and none ended: the API server is too slow",
                 self.config.in_flight, self.config.timeout
@@ -320,7 +341,57 @@ fn reason_of(code: StatusCode) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        sync::mpsc,
+    };
+
     use super::*;
+
+    /// Answers `/quick` and lets everything else wait for ever, but tells of it.
+    #[allow(clippy::disallowed_methods, reason = "a test's server is a driver")]
+    async fn server() -> (String, mpsc::UnboundedReceiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (heard, hears) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let heard = heard.clone();
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    let length = stream.read(&mut head).await.unwrap_or_default();
+                    if head[..length].starts_with(b"GET /quick ") {
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+                        stream.write_all(answer).await.unwrap();
+                    } else {
+                        heard.send(()).unwrap();
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        (address, hears)
+    }
+
+    #[tokio::test]
+    #[allow(clippy::disallowed_methods, reason = "a test that sends many requests at once")]
+    async fn a_plugin_whose_requests_wait_for_ever_leaves_room_for_others() {
+        let (address, mut heard) = server().await;
+        let config = kube::Config::new(address.parse().unwrap());
+        let api = Api::new(kube::Client::try_from(config).unwrap(), ApiConfig::default());
+        let (slow, quick) = (api.share(), api.share());
+        for _ in 0..20 {
+            let slow = slow.clone();
+            tokio::spawn(async move { slow.send(Method::GET, "/slow".into(), None, Vec::new()).await });
+        }
+        for _ in 0..12 {
+            heard.recv().await.unwrap();
+        }
+        let answer = quick.send(Method::GET, "/quick".into(), None, Vec::new()).await;
+        assert_eq!(answer, Ok(b"{}".to_vec()));
+        assert!(heard.try_recv().is_err(), "no more of the slow ones were sent");
+    }
 
     fn widgets(
         namespace: Option<&str>,

@@ -51,6 +51,8 @@ pub(crate) struct PluginState {
     pub(crate) views: HashMap<Gvk, Vec<Reader>>,
     /// Windows that could not be opened, and why.
     pub(crate) broken: Vec<String>,
+    /// Its share of the requests to the API server.
+    pub(crate) api: Api,
     /// How many of its Events wait to be sent.
     pub(crate) events_waiting: Arc<AtomicUsize>,
     /// Keeps the windows open.

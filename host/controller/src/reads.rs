@@ -74,7 +74,7 @@ impl Call {
         self.check(Verb::Get, kind, key.namespace.as_deref(), Some(&key.name), None)?;
         let resource = self.shared.kinds.resolve(kind).await?;
         let uri = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[])?;
-        let answer = match self.shared.api.send(Method::GET, uri, None, Vec::new()).await {
+        let answer = match self.plugin.api.send(Method::GET, uri, None, Vec::new()).await {
             Ok(answer) => answer,
             // A namespace or a kind that isn't there any more is the same answer: no such object.
             Err(error) => {
@@ -287,7 +287,7 @@ impl Call {
             parameters.push(("continue", page));
         }
         let uri = uri(kind, &resource, namespace, None, None, &parameters)?;
-        let answer = self.shared.api.send(Method::GET, uri, None, Vec::new()).await?;
+        let answer = self.plugin.api.send(Method::GET, uri, None, Vec::new()).await?;
 
         #[derive(Deserialize)]
         struct List<'a> {

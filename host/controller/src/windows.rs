@@ -85,6 +85,7 @@ pub(crate) fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Pl
         name,
         views: open.views,
         broken: open.broken,
+        api: core.shared.api.share(),
         events_waiting: Arc::default(),
         _subscriptions: open.subscriptions,
     });

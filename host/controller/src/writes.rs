@@ -305,7 +305,7 @@ impl Call {
         // Whom the store knows under this name before: a removal is of that one.
         let before = self.cached(&kind, &key);
         lock(&self.shared.provenance).sends(&kind, &key, &self.plugin.name, self.cause.clone());
-        let sent = self.shared.api.send(method, uri, Some(content_type), body).await;
+        let sent = self.plugin.api.send(method, uri, Some(content_type), body).await;
         let answer = match sent {
             // Success, but unreadable: it happened, and nobody knows what came of it.
             Ok(answer) => take(verb, &kind, subresource.as_deref(), &answer).map_err(|error| ApiError {
@@ -413,7 +413,7 @@ impl Call {
         let Ok(uri) = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[]) else {
             return Ok(None);
         };
-        match self.shared.api.send(Method::GET, uri, None, Vec::new()).await {
+        match self.plugin.api.send(Method::GET, uri, None, Vec::new()).await {
             Ok(answer) => Ok(parse_answer(&answer, kind)
                 .ok()
                 .map(|object| object.head().version.clone())),
