@@ -148,3 +148,26 @@ async fn what_is_in_a_secret_stands_in_no_cached_read_and_in_no_output() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_pages_of_one_list_are_one_snapshot_and_a_later_list_sees_what_was_written_meanwhile() {
+    let scene = Scene::with_zoo();
+    let host = scene.dev().await;
+    let api = host.api();
+    for name in ["a", "b", "c", "d", "e"] {
+        api.create(CONFIG_MAPS, "default", name, json!({})).await;
+    }
+    // Once the cache has all of them: an object of the same kind that came later wakes the Beast.
+    api.beast("b", "nothing").await;
+    let waking = json!({"metadata": {"labels": {"zoo.pilothouse.dev/beast": "b"}}});
+    api.create(CONFIG_MAPS, "default", "f", waking).await;
+    let by_map = |run: &Value| run["causes"].to_string().contains("\"ConfigMap\"");
+    host.run_of("Beast", "b", by_map).await;
+    api.merge(BEASTS, "default", "b", json!({"spec": {"do": "pages"}}))
+        .await;
+    let report = report(&host, "b").await;
+    assert_eq!(
+        report,
+        json!({"sizes": "2 2 2", "seen": "a b c d e f", "after": "a b c d e f zzz"})
+    );
+}

@@ -144,6 +144,7 @@ fn reconcile(cx: &Context, mut beast: Object<Beast>) -> Result<Outcome, Failure>
             }
             Ok(Outcome::done())
         }
+        "pages" => pages(cx, &beast),
         "give-up" => {
             let line = json!({"data": {"line": format!("{:?}", cx.random(8))}});
             cx.patch_merge::<ConfigMap>(beast.namespace(), "diary", &line)?;
@@ -221,6 +222,41 @@ fn secret(cx: &Context, beast: &Object<Beast>) -> Result<Outcome, Failure> {
             ("after", after),
         ],
     );
+    Ok(Outcome::done())
+}
+
+/// Reads the ConfigMaps in pages, and makes one more after the first page.
+fn pages(cx: &Context, beast: &Object<Beast>) -> Result<Outcome, Failure> {
+    let mut query = Query::all().in_namespace(beast.namespace().unwrap_or_default());
+    query.page_size = 2;
+    let (mut sizes, mut seen, mut next) = (Vec::new(), Vec::new(), None::<String>);
+    loop {
+        let page = cx.host().select(&gvk("", "v1", "ConfigMap"), &query, next.as_deref())?;
+        sizes.push(page.items.len().to_string());
+        for raw in page.items {
+            seen.push(Object::<ConfigMap>::parse(raw)?.name().to_owned());
+        }
+        if sizes.len() == 1 {
+            // By its name it would stand on the last page.
+            cx.create(&beside(beast, "zzz"))?;
+        }
+        next = page.next;
+        if next.is_none() {
+            break;
+        }
+    }
+    let after: Vec<String> = cx
+        .list::<ConfigMap>(&query)?
+        .iter()
+        .map(|map| map.name().to_owned())
+        .collect();
+    let report = [
+        ("sizes", sizes.join(" ")),
+        ("seen", seen.join(" ")),
+        ("after", after.join(" ")),
+    ];
+    let report: Vec<(&str, &str)> = report.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    cx.log(Level::Info, "report", &report);
     Ok(Outcome::done())
 }
 
