@@ -367,3 +367,38 @@ fn queue(id: &ControllerId) -> ByQueue {
         controller: id.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_was_cut_is_counted_by_its_end_and_under_the_names_that_dashboards_know() {
+        let (metrics, id) = (Metrics::new(), ControllerId::new("p", "c"));
+        metrics.registered(&id, 1);
+        for cut in ["Trap", "Panic", "WallTime", "Memory", "Memory"] {
+            metrics.reconciled(&Run {
+                id: &id,
+                result: ResultLabel::Error,
+                terminal: false,
+                cut: Some(cut),
+                wall: Duration::from_millis(3),
+                cpu: Duration::from_millis(2),
+                worked_for: Duration::from_millis(4),
+            });
+        }
+        metrics.stale(&id);
+        let text = metrics.render(Duration::ZERO, &Dispatcher::new(1));
+        for line in [
+            "pilothouse_calls_cut_total{controller=\"p/c\",end=\"Memory\"} 2",
+            "pilothouse_calls_cut_total{controller=\"p/c\",end=\"Trap\"} 1",
+            "controller_runtime_reconcile_panics_total{controller=\"p/c\"} 2",
+            "controller_runtime_reconcile_timeouts_total{controller=\"p/c\"} 1",
+            "controller_runtime_reconcile_errors_total{controller=\"p/c\"} 5",
+            "pilothouse_call_cpu_seconds_total{controller=\"p/c\"} 0.01",
+            "pilothouse_stale_cache_runs_total{controller=\"p/c\"} 1",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    }
+}
