@@ -32,6 +32,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Decoded, serde_json::Error> {
     })
 }
 
+/// Why a body is no JSON, in the words of real servers where it just ends.
+pub(crate) fn why(error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        "unexpected end of JSON input".to_owned()
+    } else {
+        error.to_string()
+    }
+}
+
 struct State {
     path: String,
     duplicates: Vec<String>,

@@ -37,11 +37,7 @@ pub(crate) fn object(cx: &mut Cx<'_>, type_: &ResourceType, validation: FieldVal
         } else {
             excerpt(bytes)
         };
-        let why = if error.is_eof() {
-            "unexpected end of JSON input".to_owned()
-        } else {
-            error.to_string()
-        };
+        let why = body::why(&error);
         unrecognized(format!("couldn't get version/kind; json parse error: {why} ({shown})"))
     })?;
     if !value.is_object() {
@@ -49,6 +45,9 @@ pub(crate) fn object(cx: &mut Cx<'_>, type_: &ResourceType, validation: FieldVal
             "couldn't get version/kind; json parse error: a JSON object is needed ({})",
             excerpt(bytes)
         )));
+    }
+    if !type_.custom {
+        assume_head(type_, &mut value);
     }
     check_head(type_, &value).map_err(|error| match error {
         Head::Missing(field) => unrecognized(format!("Object '{field}' is missing in '{}'", excerpt(bytes))),
@@ -78,14 +77,28 @@ pub(crate) fn patched(
     duplicates: &[String],
     validation: FieldValidation,
 ) -> Result<(), Status> {
+    // What a patch made of a built-in kind and is not of its types is invalid, no bad request.
+    let text = if type_.custom { String::new() } else { value.to_string() };
+    let misfit = |status: Status| {
+        if type_.custom {
+            return status;
+        }
+        let error = FieldError::invalid("patch", &text.as_str().into(), &*status.message);
+        Status::invalid("", "", "", &[error])
+    };
     check_head(type_, value).map_err(|error| match error {
         Head::Missing(field) => Status::bad_request(format!(
             "the patch leaves an object without {field}, which must be {}",
             type_.kind
         )),
-        Head::Status(status) => status,
+        Head::Status(status) if type_.custom && status.code == 400 => {
+            let (given, wanted) = (value.get("apiVersion").unwrap_or(&Value::Null), type_.api_version());
+            let error = FieldError::invalid("apiVersion", given, format!("must be {wanted}"));
+            Status::invalid(&type_.group, &type_.kind, meta::text(value, "name"), &[error])
+        }
+        Head::Status(status) => misfit(status),
     })?;
-    let told = normalise(type_, value, duplicates)?;
+    let told = normalise(type_, value, duplicates).map_err(misfit)?;
     match validation {
         FieldValidation::Strict if !told.is_empty() => {
             let detail = format!("strict decoding error: {}", told.join(", "));
@@ -99,6 +112,15 @@ pub(crate) fn patched(
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// A built-in kind's body may leave out what the path says anyway.
+fn assume_head(type_: &ResourceType, value: &mut Value) {
+    for (field, wanted) in [("kind", &*type_.kind), ("apiVersion", &type_.api_version())] {
+        if value.get(field).is_none_or(|given| given.is_null() || given == "") {
+            value[field] = wanted.into();
+        }
     }
 }
 

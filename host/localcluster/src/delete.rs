@@ -48,7 +48,14 @@ impl Cluster {
                 let shown = convert::from_stored(type_, &object);
                 Ok(show(view, type_, 200, &shown, self.now))
             }
-            Deleted::Gone if builtin::returns_deleted(type_) => Ok(show(view, type_, 200, &stored, self.now)),
+            Deleted::Gone if builtin::returns_deleted(type_) => {
+                let mut gone = Value::clone(&stored);
+                if builtin::goes_gracefully(type_) {
+                    meta::set(&mut gone, "deletionTimestamp", clock::timestamp(self.now).into());
+                    meta::set(&mut gone, "deletionGracePeriodSeconds", 0.into());
+                }
+                Ok(show(view, type_, 200, &gone, self.now))
+            }
             Deleted::Gone => {
                 let mut details = crate::status::details(&key.1, &type_.group, &type_.plural);
                 if let Some(map) = details.as_object_mut() {

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::accept;
 use crate::cluster::Cluster;
 use crate::openapi;
+use crate::schema::types::encode_base64;
 use crate::status::Status;
 use crate::types::{ResourceType, api_version, by_version_priority};
 use crate::wire::{Request, Response};
@@ -93,7 +95,18 @@ fn negotiated(accept: &str, serve: impl FnMut(&accept::Clause<'_>) -> Option<Res
 }
 
 /// The groups but the core group, each with its versions (the best first) and their resources.
-type Groups<'c> = BTreeMap<&'c str, Vec<(&'c str, Vec<&'c ResourceType>)>>;
+type Groups<'c> = BTreeMap<&'c str, Versions<'c>>;
+
+/// The versions of a group, the best first.
+type Versions<'c> = Vec<(&'c str, Vec<&'c ResourceType>)>;
+
+/// The groups in the order of real servers: the best known first.
+fn ordered(groups: Groups<'_>) -> Vec<(&str, Versions<'_>)> {
+    const FIRST: [&str; 4] = ["apps", "events.k8s.io", "apiextensions.k8s.io", "coordination.k8s.io"];
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(group, _)| FIRST.iter().position(|first| first == group).unwrap_or(FIRST.len()));
+    groups
+}
 
 fn collected(cluster: &Cluster, core: bool) -> Groups<'_> {
     let mut groups = Groups::new();
@@ -112,7 +125,7 @@ fn collected(cluster: &Cluster, core: bool) -> Groups<'_> {
 
 /// `APIGroupDiscoveryList`.
 fn aggregated(cluster: &Cluster, core: bool, version: &str) -> Value {
-    let items: Vec<Value> = collected(cluster, core)
+    let items: Vec<Value> = ordered(collected(cluster, core))
         .into_iter()
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
@@ -122,7 +135,7 @@ fn aggregated(cluster: &Cluster, core: bool, version: &str) -> Value {
                     json!({ "version": version, "resources": resources, "freshness": "Current" })
                 })
                 .collect();
-            let mut metadata = json!({ "creationTimestamp": null });
+            let mut metadata = json!({});
             if !group.is_empty() {
                 metadata["name"] = group.into();
             }
@@ -136,7 +149,12 @@ fn aggregated(cluster: &Cluster, core: bool, version: &str) -> Value {
 }
 
 fn aggregated_resource(type_: &ResourceType) -> Value {
-    let kind = json!({ "group": &*type_.group, "version": &*type_.version, "kind": &*type_.kind });
+    let (group, version) = if type_.custom {
+        (&*type_.group, &*type_.version)
+    } else {
+        ("", "") // the same as where it stands
+    };
+    let kind = json!({ "group": group, "version": version, "kind": &*type_.kind });
     let mut resource = json!({
         "resource": &*type_.plural,
         "responseKind": kind,
@@ -151,7 +169,10 @@ fn aggregated_resource(type_: &ResourceType) -> Value {
         subresources.push(json!({ "subresource": "scale", "responseKind": scale, "verbs": SUBRESOURCE_VERBS }));
     }
     if type_.status {
-        subresources.push(json!({ "subresource": "status", "responseKind": kind, "verbs": SUBRESOURCE_VERBS }));
+        // Real servers name the status of custom resources first.
+        let place = if type_.custom { 0 } else { subresources.len() };
+        let status = json!({ "subresource": "status", "responseKind": kind, "verbs": SUBRESOURCE_VERBS });
+        subresources.insert(place, status);
     }
     if !subresources.is_empty() {
         resource["subresources"] = subresources.into();
@@ -175,7 +196,7 @@ fn versions() -> Value {
 
 /// `APIGroupList`, the old form of `/apis`.
 fn groups(cluster: &Cluster) -> Value {
-    let groups: Vec<Value> = collected(cluster, false)
+    let groups: Vec<Value> = ordered(collected(cluster, false))
         .iter()
         .map(|(group, versions)| one_group(group, versions))
         .collect();
@@ -204,10 +225,11 @@ fn resources(cluster: &Cluster, group: &str, version: &str) -> Option<Value> {
     for type_ in cluster.types().filter(|t| &*t.group == group && &*t.version == version) {
         let mut resource = json!({
             "name": &*type_.plural, "singularName": &*type_.singular, "namespaced": type_.namespaced,
-            "kind": &*type_.kind, "verbs": type_.verbs,
+            "kind": &*type_.kind, "verbs": type_.verbs, "storageVersionHash": storage_version_hash(type_),
         });
         names(type_, &mut resource);
         resources.push(resource);
+        let after = resources.len();
         let subresource = |name: &str| {
             json!({
                 "name": format!("{}/{name}", type_.plural), "singularName": "", "namespaced": type_.namespaced,
@@ -222,15 +244,31 @@ fn resources(cluster: &Cluster, group: &str, version: &str) -> Option<Value> {
             resources.push(scale);
         }
         if type_.status {
-            resources.push(subresource("status"));
+            let place = if type_.custom { after } else { resources.len() };
+            resources.insert(place, subresource("status"));
         }
     }
     (!resources.is_empty()).then(|| {
-        json!({
-            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version),
-            "resources": resources,
-        })
+        let mut list = json!({
+            "kind": "APIResourceList", "groupVersion": api_version(group, version), "resources": resources,
+        });
+        // The core's has none.
+        if !group.is_empty() {
+            list["apiVersion"] = "v1".into();
+        }
+        list
     })
+}
+
+/// What changes when objects are stored in another version, as real servers tell it.
+fn storage_version_hash(type_: &ResourceType) -> String {
+    let version = match &*type_.kind {
+        // Its hash has not moved with it.
+        "CustomResourceDefinition" if !type_.custom => "v1beta1",
+        _ => &type_.stored_version,
+    };
+    let name = format!("{}/{version}/{}", type_.stored_group, type_.kind);
+    encode_base64(&Sha256::digest(name.as_bytes())[..8])
 }
 
 /// `/version`. Clients read `major`, `minor` and `gitVersion`; the rest must be there for some of them.
@@ -300,7 +338,8 @@ mod tests {
         let deployment = &apps["versions"][0]["resources"][0];
         assert_eq!(
             deployment["responseKind"],
-            json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+            json!({"group": "", "version": "", "kind": "Deployment"}),
+            "empty: the same as where it stands"
         );
         assert_eq!(
             (&deployment["scope"], &deployment["shortNames"]),

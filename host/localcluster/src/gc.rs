@@ -1,6 +1,7 @@
 //! What happens by itself: garbage collection by owner references, and emptying namespaces. Steps of
 //! [`Cluster::advance`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -236,23 +237,20 @@ impl Cluster {
 
 /// The conditions of a namespace that waits for what is left in it.
 fn conditions(namespace: &mut Value, left: &[(CollectionId, Arc<Value>)], now: &str) {
-    let mut kinds: Vec<String> = Vec::new();
-    let mut finalizers: Vec<String> = Vec::new();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut finalizers: BTreeMap<String, usize> = BTreeMap::new();
     for ((group, plural), object) in left {
-        let kind = if group.is_empty() {
-            plural.to_string()
-        } else {
-            format!("{plural}.{group}")
-        };
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
+        *kinds.entry(format!("{plural}.{group}")).or_default() += 1;
         for finalizer in meta::finalizers(object) {
-            if !finalizers.iter().any(|have| have == finalizer) {
-                finalizers.push(finalizer.to_owned());
-            }
+            *finalizers.entry(finalizer.to_owned()).or_default() += 1;
         }
     }
+    let counted = |counts: &BTreeMap<String, usize>, word: &str| {
+        let texts = counts
+            .iter()
+            .map(|(name, count)| format!("{name} {word} {count} resource instances"));
+        texts.collect::<Vec<_>>().join(", ")
+    };
     let (remain, held) = (!kinds.is_empty(), !finalizers.is_empty());
     let told = [
         (
@@ -282,7 +280,7 @@ fn conditions(namespace: &mut Value, left: &[(CollectionId, Arc<Value>)], now: &
                 "ContentRemoved"
             },
             if remain {
-                format!("Some resources are remaining: {}", kinds.join(", "))
+                format!("Some resources are remaining: {}", counted(&kinds, "has"))
             } else {
                 "All content successfully removed".to_owned()
             },
@@ -298,7 +296,7 @@ fn conditions(namespace: &mut Value, left: &[(CollectionId, Arc<Value>)], now: &
             if held {
                 format!(
                     "Some content in the namespace has finalizers remaining: {}",
-                    finalizers.join(", ")
+                    counted(&finalizers, "in")
                 )
             } else {
                 "All content-preserving finalizers finished".to_owned()

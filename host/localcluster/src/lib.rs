@@ -35,6 +35,7 @@ mod accept;
 mod age;
 mod body;
 mod builtin;
+mod checks;
 mod clock;
 pub mod cluster;
 mod columns;

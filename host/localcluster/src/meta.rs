@@ -185,6 +185,9 @@ impl NameRule {
                 is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
             ),
         };
+        if self == NameRule::Label && name.contains('.') {
+            return Err("must not contain dots".into());
+        }
         if name.len() > limit {
             return Err(format!("must be no more than {limit} bytes"));
         }

@@ -1,10 +1,11 @@
 //! PATCH: merge patches (RFC 7386) and JSON patches (RFC 6902). Strategic merge, server-side apply and protobuf are
 //! refused with 415.
 
-use json_patch::PatchOperation;
+use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
 use crate::body;
+use crate::checks;
 use crate::cluster::Cluster;
 use crate::convert;
 use crate::decode;
@@ -12,7 +13,6 @@ use crate::query::WriteOptions;
 use crate::route::{Cx, Target, show};
 use crate::status::Status;
 use crate::wire::Response;
-use crate::write;
 
 /// What bodies of patches may be.
 const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json";
@@ -40,8 +40,8 @@ impl Patch {
             .to_ascii_lowercase();
         match media.as_str() {
             "application/merge-patch+json" => {
-                let decoded =
-                    body::parse(body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+                let decoded = body::parse(body)
+                    .map_err(|error| Status::bad_request(format!("error decoding patch: {}", body::why(&error))))?;
                 if !decoded.value.is_object() {
                     return Err(Status::bad_request(
                         "error decoding patch: a merge patch must be a JSON object",
@@ -96,14 +96,18 @@ fn read_json_patch(body: &[u8]) -> Result<Vec<PatchOperation>, Status> {
     items
         .into_iter()
         .map(|mut item| {
+            if !item.is_object() {
+                return Err(Status::bad_request(format!(
+                    "error decoding patch: an operation must be a JSON object: {item}"
+                )));
+            }
             // `test` without a value means null.
             if item.get("op").and_then(Value::as_str) == Some("test")
                 && let Some(map) = item.as_object_mut()
             {
                 map.entry("value").or_insert(Value::Null);
             }
-            serde_json::from_value(item.clone())
-                .map_err(|_| Status::bad_request(format!("invalid operation {item}: unsupported operation")))
+            serde_json::from_value(item).map_err(|_| rejected())
         })
         .collect()
 }
@@ -133,7 +137,19 @@ fn apply_one(object: &mut Value, operation: &PatchOperation, copied: &mut usize)
     if carried.is_some_and(|depth| depth + path.as_str().matches('/').count() > MAX_DEPTH) {
         return Err(rejected());
     }
-    json_patch::patch(object, std::slice::from_ref(operation)).map_err(|_| rejected())
+    let mut operation = operation.clone();
+    // Real servers replace members that are not there.
+    if let PatchOperation::Replace(replace) = &operation
+        && object.pointer(replace.path.as_str()).is_none()
+        && let Some((parent, _)) = replace.path.as_str().rsplit_once('/')
+        && object.pointer(parent).is_some_and(Value::is_object)
+    {
+        operation = PatchOperation::Add(AddOperation {
+            path: replace.path.clone(),
+            value: replace.value.clone(),
+        });
+    }
+    json_patch::patch(object, &[operation]).map_err(|_| rejected())
 }
 
 /// The depth of what an operation copies; counts its size against the limit.
@@ -182,7 +198,8 @@ impl Cluster {
         let mut object = Value::clone(&convert::from_stored(type_, &stored));
         patch.apply(&mut object)?;
         decode::patched(cx, type_, &mut object, patch.duplicates(), options.validation)?;
-        write::check_name(target, &object)?;
+        checks::settle_namespace(target, &mut object)?;
+        checks::check_name(target, &object)?;
         let updated = self.replace(cx, target, &stored, object, options)?;
         Ok(show(view, type_, 200, &updated, self.now))
     }
@@ -216,17 +233,23 @@ mod tests {
     }
 
     #[test]
-    fn operations_that_fail_are_422_and_those_that_do_not_exist_400() {
+    fn operations_that_fail_or_do_not_exist_are_422_and_what_is_none_400() {
         for bad in [
             json!([{"op": "remove", "path": "/nope"}]),
-            json!([{"op": "replace", "path": "/nope", "value": 1}]),
+            json!([{"op": "replace", "path": "/nope/x", "value": 1}]),
             json!([{"op": "add", "path": "/a/b", "value": 1}]),
             json!([{"op": "test", "path": "/x", "value": 77}]),
             json!([{"op": "copy", "from": "/nope", "path": "/y"}]),
         ] {
             assert_eq!(apply(json!({"x": 1}), bad), Err(422));
         }
-        for bad in [json!([{"op": "frob", "path": "/x"}]), json!({"op": "add"}), json!([1])] {
+        for bad in [
+            json!([{"op": "frob", "path": "/x"}]),
+            json!([{"op": "add", "value": 1}]),
+        ] {
+            assert_eq!(apply(json!({"x": 1}), bad), Err(422));
+        }
+        for bad in [json!({"op": "add"}), json!([1])] {
             assert_eq!(apply(json!({"x": 1}), bad), Err(400));
         }
     }

@@ -197,7 +197,8 @@ impl DeleteOptions {
             query.integer("gracePeriodSeconds")?;
         } else {
             let value: Value = serde_json::from_slice(body).map_err(|error| {
-                Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
+                let why = crate::body::why(&error);
+                Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
             })?;
             let text = |value: Option<&Value>, what: &str| match value {
                 None | Some(Value::Null) => Ok(None),

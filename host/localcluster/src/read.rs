@@ -31,6 +31,8 @@ pub(crate) fn show_list(view: View, type_: &ResourceType, page: &Page, now: Dura
     meta.insert("resourceVersion".into(), page.version.to_string().into());
     if let Some(token) = &page.continue_token {
         meta.insert("continue".into(), token.as_str().into());
+    } else if type_.custom && view == View::Full {
+        meta.insert("continue".into(), "".into());
     }
     if let Some(remaining) = page.remaining {
         meta.insert("remainingItemCount".into(), remaining.into());
@@ -52,8 +54,7 @@ impl Cluster {
     /// GET of an object, or of its status.
     pub(crate) fn get(&mut self, cx: &mut Cx<'_>, target: &Target) -> Result<Response, Status> {
         let view = cx.view(false)?;
-        let version = parse_version(cx.query.text("resourceVersion"))
-            .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?;
+        let version = parse_version(cx.query.text("resourceVersion")).map_err(|why| Status::new(500, "", why))?;
         self.check_future(version)?;
         let type_ = &target.type_;
         let (id, key) = (type_.collection(), target.key());
@@ -199,8 +200,9 @@ fn read_token(token: &str, target: &Target) -> Result<(Option<u64>, Key), Status
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let bytes = decode_base64(token).ok_or_else(|| bad("illegal base64 data"))?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
-    if value.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
-        return Err(bad("server does not recognize this encoded version"));
+    let form = value.get("v").and_then(Value::as_str).unwrap_or_default();
+    if form != "meta.k8s.io/v1" {
+        return Err(bad(&format!("server does not recognize this encoded version {form}")));
     }
     let start = value
         .get("start")

@@ -115,17 +115,25 @@ impl Cluster {
 
     fn dispatch(&mut self, cx: &mut Cx<'_>, target: &Target, watch: bool) -> Result<Response, Status> {
         let custom = target.type_.custom;
-        let reads = cx.request.method == Method::GET || cx.request.method == Method::HEAD;
+        let reads = cx.request.method == Method::GET;
+        if custom && target.part != Part::Main && matches!(cx.request.method, Method::POST | Method::DELETE) {
+            let verb = if cx.request.method == Method::POST {
+                "create"
+            } else {
+                "delete"
+            };
+            return Err(Status::not_supported(&target.type_, verb));
+        }
         if target.part == Part::Scale {
             return match cx.request.method {
-                Method::GET | Method::HEAD => self.get_scale(cx, target),
+                Method::GET => self.get_scale(cx, target),
                 Method::PUT | Method::PATCH => self.put_scale(cx, target),
                 _ => Err(Status::method_not_allowed()),
             };
         }
         if target.part != Part::Main {
             return match cx.request.method {
-                Method::GET | Method::HEAD if target.part == Part::Status => self.get(cx, target),
+                Method::GET if target.part == Part::Status => self.get(cx, target),
                 Method::PUT => self.update(cx, target),
                 Method::PATCH if target.part == Part::Status => self.patch(cx, target),
                 _ => Err(Status::method_not_allowed()),
@@ -136,7 +144,10 @@ impl Cluster {
             return match cx.request.method {
                 _ if reads && wants_watch => self.watch(cx, target),
                 _ if reads => self.list(cx, target),
-                Method::POST if target.type_.namespaced && target.namespace.is_none() => {
+                Method::POST | Method::DELETE if target.type_.namespaced && target.namespace.is_none() => {
+                    if custom && cx.request.method == Method::POST {
+                        return Ok(page_not_found());
+                    }
                     Err(Status::method_not_allowed())
                 }
                 Method::POST => self.create(cx, target),
@@ -166,7 +177,7 @@ impl Cluster {
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] if !group.is_empty() => (*group, *version, rest),
             ["api" | "apis", ..] => return Path::Missing(page_not_found()),
-            _ => return Path::Missing(self.unknown_root()),
+            _ => return Path::Missing(page_not_found()),
         };
         let (watch, rest) = match rest {
             ["watch", rest @ ..] => (true, rest),
@@ -222,25 +233,13 @@ impl Cluster {
         let built_in = self
             .types()
             .any(|type_| !type_.custom && &*type_.group == group && &*type_.version == version);
-        if built_in {
+        if built_in || group.is_empty() {
             Status::new(404, "NotFound", "the server could not find the requested resource")
                 .with_details(json!({}))
                 .response()
         } else {
             page_not_found()
         }
-    }
-
-    /// A path outside of the API: real servers list the paths that exist.
-    fn unknown_root(&self) -> Response {
-        let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
-        for type_ in self.types().filter(|type_| !type_.group.is_empty()) {
-            paths.push(format!("/apis/{}", type_.group));
-            paths.push(format!("/apis/{}/{}", type_.group, type_.version));
-        }
-        paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
-        paths.dedup();
-        Response::json(404, &json!({ "paths": paths }))
     }
 }
 

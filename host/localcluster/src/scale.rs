@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::checks;
 use crate::cluster::Cluster;
 use crate::convert;
 use crate::decode;
@@ -12,7 +13,6 @@ use crate::route::{Cx, Target};
 use crate::status::{FieldError, Status};
 use crate::types::{ResourceType, ScalePaths};
 use crate::wire::Response;
-use crate::write;
 
 /// The Scale of an object.
 fn scale_of(type_: &ResourceType, paths: &ScalePaths, object: &Value) -> Value {
@@ -117,7 +117,7 @@ impl Cluster {
         } else {
             decode::object(cx, &scale_type(), FieldValidation::Ignore)?
         };
-        write::check_name(target, &wanted)?;
+        checks::check_name(target, &wanted)?;
         let given = meta::text(&wanted, "resourceVersion");
         if !matches!(given, "" | "0") && given != meta::text(&object, "resourceVersion") {
             return Err(Status::stale(type_, &key.1));

@@ -103,7 +103,13 @@ fn parse_fields(type_: &ResourceType, text: &str) -> Result<Vec<Requirement>, St
         let known = matches!(field, "metadata.name" | "metadata.namespace")
             || type_.selectable.iter().any(|known| &**known == field);
         if !known {
-            return Err(Status::bad_request(format!("field label not supported: {field}")));
+            // Kinds that know no other fields say it in other words.
+            let plain = !type_.custom && type_.selectable.is_empty();
+            return Err(Status::bad_request(if plain {
+                format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+            } else {
+                format!("field label not supported: {field}")
+            }));
         }
         requirements.push(Requirement {
             path: field.split('.').map(str::to_owned).collect(),

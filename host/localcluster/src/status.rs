@@ -93,6 +93,14 @@ impl Status {
         .with_details(json!({}))
     }
 
+    /// 405 for a verb that a custom resource's path does not know.
+    pub(crate) fn not_supported(type_: &ResourceType, verb: &str) -> Status {
+        let kind = type_.qualified();
+        let message = format!("{verb} is not supported on resources of kind {kind:?}");
+        Status::new(405, "MethodNotAllowed", message)
+            .with_details(json!({"group": &*type_.group, "kind": &*type_.plural}))
+    }
+
     /// 406 for an `Accept` header that names nothing this server writes.
     pub fn not_acceptable(message: impl Into<String>) -> Status {
         Status::new(406, "NotAcceptable", message)

@@ -110,7 +110,7 @@ impl View {
                 "kind": &*type_.list_kind,
                 "apiVersion": type_.api_version(),
                 "metadata": list_meta,
-                "items": items.iter().map(|item| Value::clone(item)).collect::<Vec<_>>(),
+                "items": items.iter().map(|item| listed(type_, item)).collect::<Vec<_>>(),
             }),
             View::Metadata => json!({
                 "kind": "PartialObjectMetadataList",
@@ -136,6 +136,18 @@ fn include(text: Option<&str>) -> Result<IncludeObject, Status> {
             "unrecognized includeObject value: {other:?}: must be \"None\", \"Metadata\" or \"Object\""
         ))),
     }
+}
+
+/// An object in a list: built-in kinds stand there without kind and apiVersion, which clients fill in.
+fn listed(type_: &ResourceType, object: &Value) -> Value {
+    let mut object = object.clone();
+    if !type_.custom
+        && let Some(map) = object.as_object_mut()
+    {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    object
 }
 
 fn metadata(object: &Value) -> Value {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// The verbs of a resource that can be read, written and watched, in the order discovery shows them.
+/// The verbs of a custom resource, in the order discovery shows them.
 pub const ALL_VERBS: &[&str] = &[
     "delete",
     "deletecollection",
@@ -14,6 +14,18 @@ pub const ALL_VERBS: &[&str] = &[
     "list",
     "patch",
     "create",
+    "update",
+    "watch",
+];
+
+/// The same verbs of a built-in kind, which discovery shows in another order.
+const BUILT_IN_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
     "update",
     "watch",
 ];
@@ -289,7 +301,7 @@ fn base(group: &str, version: &str, kind: &str, plural: &str, short_names: &[&st
         short_names: short_names.iter().map(|name| Arc::from(*name)).collect(),
         categories: Vec::new(),
         namespaced: true,
-        verbs: ALL_VERBS,
+        verbs: BUILT_IN_VERBS,
         status: false,
         scale: false,
         scale_paths: None,

@@ -71,7 +71,7 @@ pub struct Response {
 impl Response {
     /// An answer with a whole JSON body.
     pub fn json(status: u16, body: &serde_json::Value) -> Response {
-        Response::bytes(status, "application/json", body.to_string())
+        Response::bytes(status, "application/json", format!("{body}\n"))
     }
 
     /// An answer with a whole body of any type.

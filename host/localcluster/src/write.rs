@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::builtin;
+use crate::checks;
 use crate::cluster::{Cluster, crds, namespaces};
 use crate::decode;
 use crate::meta;
 use crate::query::WriteOptions;
 use crate::route::{Cx, Part, Target, show};
 use crate::schema::{default, validate};
-use crate::status::{FieldError, Status};
+use crate::status::Status;
 use crate::types::ResourceType;
 use crate::wire::Response;
 use crate::{clock, convert};
@@ -33,7 +34,7 @@ impl Cluster {
         if let Some(name) = &target.name
             && meta::text(&object, "name") != &**name
         {
-            return Err(name_mismatch(meta::text(&object, "name"), name));
+            return Err(checks::name_mismatch(meta::text(&object, "name"), name));
         }
         let object = self.insert(cx, target, object, options)?;
         Ok(show(view, type_, 201, &object, self.now))
@@ -48,7 +49,7 @@ impl Cluster {
         options: WriteOptions,
     ) -> Result<Arc<Value>, Status> {
         let type_ = &*target.type_;
-        settle_namespace(target, &mut object)?;
+        checks::settle_namespace(target, &mut object)?;
         self.admit(type_, target.namespace.as_ref(), meta::text(&object, "name"))?;
         let version_given = !matches!(meta::text(&object, "resourceVersion"), "" | "0");
         for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"] {
@@ -82,8 +83,12 @@ impl Cluster {
                 "resourceVersion should not be set on objects to be created",
             ));
         }
-        if self.store.get(&id, &key).is_some() {
-            return Err(Status::already_exists(type_, &key.1));
+        if let Some(there) = self.store.get(&id, &key) {
+            let mut status = Status::already_exists(type_, &key.1);
+            if meta::is_deleting(there) {
+                status.message.insert_str(0, "object is being deleted: ");
+            }
+            return Err(status);
         }
         convert::to_stored(type_, &mut object);
         if options.dry_run {
@@ -103,11 +108,13 @@ impl Cluster {
         let options = WriteOptions::parse(&cx.query, "UpdateOptions")?;
         let type_ = &target.type_;
         let mut object = decode::object(cx, type_, options.validation)?;
-        settle_namespace(target, &mut object)?;
-        check_name(target, &object)?;
+        checks::settle_namespace(target, &mut object)?;
+        checks::check_name(target, &object)?;
         let (id, key) = (type_.collection(), target.key());
         let Some(stored) = self.store.get(&id, &key).cloned() else {
             if target.part == Part::Main && builtin::creates_on_update(type_) {
+                checks::check_uid(type_, &key.0, &key.1, "", &object)?;
+                meta::remove(&mut object, "resourceVersion");
                 let object = self.insert(cx, target, object, options)?;
                 return Ok(show(view, type_, 201, &object, self.now));
             }
@@ -129,7 +136,9 @@ impl Cluster {
         let type_ = &*target.type_;
         let old = convert::from_stored(type_, stored);
         let (id, key) = (type_.collection(), target.key());
-        check_preconditions(type_, &key.1, &old, &object)?;
+        // A uid in a patch is a field like any other.
+        let checks_uid = cx.request.method != http::Method::PATCH;
+        checks::check_preconditions(type_, &key.1, &old, &object, checks_uid)?;
         take_over(type_, target.part, &old, &mut object);
         self.fill_in(type_, &mut object);
         builtin::prepare_update(type_, &old, &mut object);
@@ -275,12 +284,13 @@ impl Cluster {
         if errors.is_empty() {
             return Ok(());
         }
-        Err(Status::invalid(
-            &type_.group,
-            &type_.kind,
-            meta::text(object, "name"),
-            &errors,
-        ))
+        // Events are told of in the core group, whichever group they were sent to.
+        let group = if !type_.custom && &*type_.kind == "Event" {
+            ""
+        } else {
+            &*type_.group
+        };
+        Err(Status::invalid(group, &type_.kind, meta::text(object, "name"), &errors))
     }
 }
 
@@ -290,77 +300,6 @@ fn key_of(target: &Target, object: &Value) -> crate::store::Key {
         target.namespace.clone().unwrap_or_else(|| "".into()),
         meta::text(object, "name").into(),
     )
-}
-
-/// The namespace of the object is that of the path.
-fn settle_namespace(target: &Target, object: &mut Value) -> Result<(), Status> {
-    match &target.namespace {
-        None => {
-            meta::remove(object, "namespace");
-        }
-        Some(wanted) => {
-            let have = meta::text(object, "namespace");
-            if have.is_empty() {
-                meta::set(object, "namespace", (&**wanted).into());
-            } else if have != &**wanted {
-                return Err(Status::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The name of the object is that of the path.
-pub(crate) fn check_name(target: &Target, object: &Value) -> Result<(), Status> {
-    let wanted = target.name.as_deref().unwrap_or_default();
-    match meta::text(object, "name") {
-        "" => Err(Status::bad_request(format!(
-            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
-        ))),
-        have if have == wanted => Ok(()),
-        have => Err(name_mismatch(have, wanted)),
-    }
-}
-
-fn name_mismatch(have: &str, wanted: &str) -> Status {
-    Status::bad_request(format!(
-        "the name of the object ({have}) does not match the name on the URL ({wanted})"
-    ))
-}
-
-/// An update must be for the object that is there, and for the version that is there.
-pub(crate) fn check_preconditions(type_: &ResourceType, name: &str, old: &Value, object: &Value) -> Result<(), Status> {
-    let (have, given) = (meta::text(old, "uid"), meta::text(object, "uid"));
-    if !given.is_empty() && given != have {
-        let message = format!(
-            "StorageError: invalid object, Code: 4, Key: /{}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
-             Precondition failed: UID in precondition: {given}, UID in object meta: {have}",
-            type_.qualified()
-        );
-        return Err(Status::conflict(type_, name, &message));
-    }
-    let given = meta::text(object, "resourceVersion");
-    if matches!(given, "" | "0") {
-        if builtin::needs_version(type_) {
-            let error = FieldError::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
-            return Err(Status::invalid(&type_.group, &type_.plural, name, &[error]));
-        }
-        return Ok(());
-    }
-    if given.parse::<u64>().is_err() {
-        return Err(Status::new(
-            500,
-            "",
-            format!("strconv.ParseUint: parsing {given:?}: invalid syntax"),
-        ));
-    }
-    if given == meta::text(old, "resourceVersion") {
-        Ok(())
-    } else {
-        Err(Status::stale(type_, name))
-    }
 }
 
 /// Takes over from the old object what this update does not change: what the server sets, and the status, or all but
@@ -398,18 +337,14 @@ fn take_over(type_: &ResourceType, part: Part, old: &Value, object: &mut Value) 
             map.insert("status".into(), status.clone());
         }
     }
-    for field in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ] {
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         if meta::get(object, field).is_none() {
             meta::copy(old, object, field);
         }
     }
-    meta::copy(old, object, "resourceVersion");
-    meta::copy(old, object, "generation");
+    for field in ["creationTimestamp", "resourceVersion", "generation"] {
+        meta::copy(old, object, field);
+    }
 }
 
 /// Whether something changed that `metadata.generation` counts.

@@ -81,7 +81,16 @@ fn random_request(rng: &mut fastrand::Rng, server: &mut Server) -> Request {
 
 fn state(list: &Value) -> State {
     let items = list["items"].as_array().unwrap();
-    items.iter().map(|item| (key(item), item.clone())).collect()
+    let items = items.iter().map(|item| {
+        let mut object = item.clone();
+        // Lists of built-in kinds leave these out, as those of real servers do.
+        if let (None, Some(kind)) = (object.get("kind"), list["kind"].as_str()) {
+            object["kind"] = kind.trim_end_matches("List").into();
+            object["apiVersion"] = list["apiVersion"].clone();
+        }
+        (key(item), object)
+    });
+    items.collect()
 }
 
 fn key(object: &Value) -> (String, String) {

@@ -214,7 +214,7 @@ fn a_crd_is_served_and_discovered_after_it_is_established() {
         }
         let resources = client.list_api_group_resources("ex.io/v1").await;
         let kinds: Vec<_> = resources.unwrap().resources.into_iter().map(|r| r.name).collect();
-        assert_eq!(kinds, ["widgets", "widgets/scale", "widgets/status"]);
+        assert_eq!(kinds, ["widgets", "widgets/status", "widgets/scale"]);
         let widgets = ApiResource::from_gvk(&GroupVersionKind::gvk("ex.io", "v1", "Widget"));
         let api: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &widgets);
         let widget = DynamicObject::new("w", &widgets).data(json!({"spec": {"size": 1}}));

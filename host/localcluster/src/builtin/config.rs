@@ -101,6 +101,13 @@ pub(super) fn validate_secret(object: &Value, errors: &mut Vec<FieldError>) {
     if check_keys(object, "data", errors) > MAX_DATA {
         errors.push(FieldError::too_long("data", MAX_DATA));
     }
+    if object.get("type").and_then(Value::as_str) == Some("kubernetes.io/tls") {
+        for key in ["tls.crt", "tls.key"] {
+            if object.get("data").and_then(|data| data.get(key)).is_none() {
+                errors.push(FieldError::required(format!("data[{key}]"), ""));
+            }
+        }
+    }
 }
 
 /// What an `immutable` ConfigMap or Secret keeps.

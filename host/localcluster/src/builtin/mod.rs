@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::meta::NameRule;
+use crate::meta::{self, NameRule};
 use crate::status::FieldError;
 use crate::types::ResourceType;
 
@@ -70,14 +70,26 @@ pub(crate) fn returns_deleted(type_: &ResourceType) -> bool {
     kind(type_) == Kind::Pod || !type_.custom && &*type_.kind == "ServiceAccount"
 }
 
+/// Whether a deletion has a period of grace; it is over at once here.
+pub(crate) fn goes_gracefully(type_: &ResourceType) -> bool {
+    kind(type_) == Kind::Pod
+}
+
 /// Fills in defaults.
 pub(crate) fn fill_in(type_: &ResourceType, object: &mut Value) {
     match kind(type_) {
         Kind::Secret => config::fill_in_secret(object),
         Kind::Namespace => config::fill_in_namespace(object),
-        Kind::Deployment => workload::fill_in_deployment(object),
+        Kind::Deployment => {
+            or_set(object, "status", serde_json::json!({}));
+            workload::fill_in_deployment(object);
+        }
+        Kind::Lease => or_set(object, "spec", serde_json::json!({})),
         Kind::Pod => workload::fill_in_pod(object),
-        Kind::Service => workload::fill_in_service(object),
+        Kind::Service => {
+            or_set(object, "status", serde_json::json!({"loadBalancer": {}}));
+            workload::fill_in_service(object);
+        }
         _ => {}
     }
 }
@@ -103,6 +115,16 @@ pub(crate) fn prepare_update(type_: &ResourceType, old: &Value, object: &mut Val
 
 /// Holds an object against the rules of its kind.
 pub(crate) fn validate(type_: &ResourceType, object: &Value, errors: &mut Vec<FieldError>) {
+    for (number, finalizer) in meta::finalizers(object).into_iter().enumerate() {
+        let standard = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !standard && !finalizer.contains('/') && &*type_.kind != "CustomResourceDefinition" {
+            errors.push(FieldError::invalid(
+                format!("metadata.finalizers[{number}]"),
+                &finalizer.into(),
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
+        }
+    }
     match kind(type_) {
         Kind::ConfigMap => config::validate_config_map(object, errors),
         Kind::Secret => config::validate_secret(object, errors),

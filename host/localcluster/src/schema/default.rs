@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{flag, member, resolve};
 
 /// Fills in the defaults of `schema` wherever `value` leaves them open. A null where null is not allowed and a default
-/// is known counts as left open.
+/// is known counts as left open; any other one is dropped.
 pub(crate) fn default(value: &mut Value, schema: &Value) {
     let schema = resolve(schema);
     match value {
@@ -25,6 +25,10 @@ pub(crate) fn default(value: &mut Value, schema: &Value) {
                     }
                 }
             }
+            // A null where null is not allowed counts as nothing.
+            map.retain(|name, value| {
+                !value.is_null() || member(schema, name).is_none_or(|property| flag(resolve(property), "nullable"))
+            });
             for (name, child) in map.iter_mut() {
                 if let Some(property) = member(schema, name) {
                     default(child, property);
@@ -56,7 +60,7 @@ mod tests {
             "l": {"type": "array", "items": {"type": "object", "properties": {"p": {"type": "string", "default": "TCP"}}}},
             "m": {"type": "object", "additionalProperties": {"type": "object", "properties": {"q": {"default": true}}}},
         }});
-        let mut value = json!({"a": null, "n": null, "l": [{}, {"p": "UDP"}], "m": {"k": {}}});
+        let mut value = json!({"a": null, "n": null, "l": [{}, {"p": "UDP"}], "m": {"k": {}}, "off": null});
         default(&mut value, &schema);
         assert_eq!(
             value,
