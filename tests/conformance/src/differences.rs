@@ -52,13 +52,14 @@ impl Differences {
     /// The repository's list.
     ///
     /// # Panics
-    /// If it is in disorder, with the place and the mend.
+    /// If it is not there or in disorder, with the place and the mend.
     #[must_use]
     pub fn load() -> Self {
-        match Self::parse(include_str!("../differences.yaml")) {
-            Ok(list) => list,
-            Err(why) => panic!("{PLACE}: {why}"),
-        }
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/differences.yaml"));
+        let list = text
+            .map_err(|error| error.to_string())
+            .and_then(|text| Self::parse(&text));
+        list.unwrap_or_else(|why| panic!("{PLACE}: {why}"))
     }
 
     /// A list from its text.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use pilothouse_localcluster::http::serve;
 use pilothouse_localcluster::shared::SharedCluster;
-use pilothouse_localcluster::{Cluster, kubeconfig};
+use pilothouse_localcluster::{Cluster, ClusterConfig, kubeconfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -37,6 +37,15 @@ impl LocalServer {
     /// If the system gives no port, folder or threads.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(ClusterConfig::default())
+    }
+
+    /// The same with other bounds.
+    ///
+    /// # Panics
+    /// As [`LocalServer::start`] does.
+    #[must_use]
+    pub fn start_with(config: ClusterConfig) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("local-cluster")
@@ -47,7 +56,7 @@ impl LocalServer {
             .block_on(TcpListener::bind("127.0.0.1:0"))
             .expect("a port for the local cluster");
         let address = listener.local_addr().expect("a listener has an address");
-        let cluster = SharedCluster::new(Cluster::new(1), wall_clock);
+        let cluster = SharedCluster::new(Cluster::with_config(1, config), wall_clock);
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(serve(listener, cluster, async {
             // Stopped, or dropped: it ends either way.
