@@ -6,6 +6,7 @@ use crate::builtin;
 use crate::meta;
 use crate::route::Target;
 use crate::status::{FieldError, Status};
+use crate::store::Key;
 use crate::types::ResourceType;
 
 /// The namespace of the object is that of the path.
@@ -46,23 +47,8 @@ pub(crate) fn name_mismatch(have: &str, wanted: &str) -> Status {
     ))
 }
 
-/// An update must be for the object that is there, and for the version that is there.
-pub(crate) fn check_preconditions(
-    type_: &ResourceType,
-    name: &str,
-    old: &Value,
-    object: &Value,
-    checks_uid: bool,
-) -> Result<(), Status> {
-    if checks_uid {
-        check_uid(
-            type_,
-            meta::text(old, "namespace"),
-            name,
-            meta::text(old, "uid"),
-            object,
-        )?;
-    }
+/// An update must be for the version that is there.
+pub(crate) fn check_version(type_: &ResourceType, name: &str, old: &Value, object: &Value) -> Result<(), Status> {
     let given = meta::text(object, "resourceVersion");
     if matches!(given, "" | "0") {
         if builtin::needs_version(type_) {
@@ -88,16 +74,18 @@ pub(crate) fn check_preconditions(
 /// An object that says which uid it is for is for no other. `have` is empty where there is no object yet.
 pub(crate) fn check_uid(
     type_: &ResourceType,
-    namespace: &str,
-    name: &str,
+    key: &Key,
     have: &str,
     object: &Value,
+    dry_run: bool,
 ) -> Result<(), Status> {
+    let (namespace, name) = (&*key.0, &*key.1);
     let given = meta::text(object, "uid");
     if given.is_empty() || given == have {
         return Ok(());
     }
-    // Where real servers keep it.
+    // Where real servers keep it. A dry run looks below.
+    let root = if dry_run { "" } else { "/registry" };
     let place = match (type_.custom, &*type_.plural) {
         (true, plural) => format!("{}/{plural}", type_.group),
         (false, "customresourcedefinitions") => "apiextensions.k8s.io/customresourcedefinitions".to_owned(),
@@ -106,7 +94,7 @@ pub(crate) fn check_uid(
     };
     let separator = if namespace.is_empty() { "" } else { "/" };
     let message = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/{place}{separator}{namespace}/{name}, ResourceVersion: \
+        "StorageError: invalid object, Code: 4, Key: {root}/{place}{separator}{namespace}/{name}, ResourceVersion: \
          0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {have}"
     );
     Err(Status::conflict(type_, name, &message))

@@ -12,7 +12,7 @@ use crate::meta;
 use crate::query::WriteOptions;
 use crate::route::{Cx, Part, Target, show};
 use crate::schema::{default, validate};
-use crate::status::Status;
+use crate::status::{FieldError, Status};
 use crate::types::ResourceType;
 use crate::wire::Response;
 use crate::{clock, convert};
@@ -70,7 +70,7 @@ impl Cluster {
         self.settle_name(target, &mut object);
         self.fill_in(type_, &mut object);
         builtin::prepare_create(self, type_, &mut object);
-        self.hold(type_, &object)?;
+        self.hold(type_, &object, Vec::new())?;
         let (id, key) = (type_.collection(), key_of(target, &object));
         if *id.1 == *crds().1 && id == crds() {
             self.prepare_crd(&mut object, None)?;
@@ -113,9 +113,13 @@ impl Cluster {
         let (id, key) = (type_.collection(), target.key());
         let Some(stored) = self.store.get(&id, &key).cloned() else {
             if target.part == Part::Main && builtin::creates_on_update(type_) {
-                checks::check_uid(type_, &key.0, &key.1, "", &object)?;
-                meta::remove(&mut object, "resourceVersion");
-                let object = self.insert(cx, target, object, options)?;
+                checks::check_uid(type_, &key, "", &object, options.dry_run)?;
+                let version = meta::remove(&mut object, "resourceVersion");
+                let mut object = self.insert(cx, target, object, options)?;
+                // Nothing was stored, so what was sent stays.
+                if let Some(version) = version.filter(|_| options.dry_run) {
+                    meta::set(Arc::make_mut(&mut object), "resourceVersion", version);
+                }
                 return Ok(show(view, type_, 201, &object, self.now));
             }
             return Err(Status::not_found(type_, &key.1));
@@ -137,8 +141,10 @@ impl Cluster {
         let old = convert::from_stored(type_, stored);
         let (id, key) = (type_.collection(), target.key());
         // A uid in a patch is a field like any other.
-        let checks_uid = cx.request.method != http::Method::PATCH;
-        checks::check_preconditions(type_, &key.1, &old, &object, checks_uid)?;
+        if cx.request.method != http::Method::PATCH {
+            checks::check_uid(type_, &key, meta::text(&old, "uid"), &object, options.dry_run)?;
+        }
+        checks::check_version(type_, &key.1, &old, &object)?;
         take_over(type_, target.part, &old, &mut object);
         self.fill_in(type_, &mut object);
         builtin::prepare_update(type_, &old, &mut object);
@@ -147,10 +153,7 @@ impl Cluster {
         if target.part != Part::Status {
             builtin::validate_update(type_, &old, &object, &mut errors);
         }
-        if !errors.is_empty() {
-            return Err(Status::invalid(&type_.group, &type_.kind, &key.1, &errors));
-        }
-        self.hold(type_, &object)?;
+        self.hold(type_, &object, errors)?;
         if type_.generation && spec_changed(type_, &old, &object) {
             let generation = meta::get(&old, "generation")
                 .and_then(Value::as_i64)
@@ -271,9 +274,8 @@ impl Cluster {
         }
     }
 
-    /// Holds an object against all rules.
-    fn hold(&self, type_: &ResourceType, object: &Value) -> Result<(), Status> {
-        let mut errors = Vec::new();
+    /// Holds an object against all rules. `errors` are those that were found before.
+    fn hold(&self, type_: &ResourceType, object: &Value, mut errors: Vec<FieldError>) -> Result<(), Status> {
         meta::validate(object, builtin::name_rule(type_), &mut errors);
         match &type_.schema {
             Some(schema) if type_.custom => {

@@ -19,7 +19,7 @@ const HEADERS: [header::HeaderName; 4] = [
 ];
 
 /// The bound of every request.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request, its names filled in.
 #[derive(Clone, Debug)]

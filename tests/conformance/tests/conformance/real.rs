@@ -103,6 +103,7 @@ scripts! {
     selectors: "selectors",
     status: "status",
     tables: "tables",
+    walked: "walked",
     watches_and_bookmarks: "watches-and-bookmarks",
 }
 
