@@ -82,6 +82,12 @@ pub(crate) fn of(type_: &ResourceType) -> Vec<Column> {
                 age,
             ]
         }
+        ("autoscaling", "scales") => vec![
+            name(),
+            number("Desired", |o, _| integer(o, "/spec/replicas").into()),
+            number("Available", |o, _| integer(o, "/status/replicas").into()),
+            age,
+        ],
         // What real servers show for every kind that has no printer of its own, CustomResourceDefinitions among them.
         _ => vec![
             name(),
@@ -101,6 +107,13 @@ fn column(name: &'static str, show: fn(&Value, Duration) -> Value) -> Column {
         description: "".into(),
         priority: 0,
         show: Show::Computed(show),
+    }
+}
+
+fn number(name: &'static str, show: fn(&Value, Duration) -> Value) -> Column {
+    Column {
+        type_: "integer".into(),
+        ..column(name, show)
     }
 }
 

@@ -54,6 +54,10 @@ pub(crate) fn from_stored(type_: &ResourceType, object: &Arc<Value>) -> Arc<Valu
     if is_new_event(type_) {
         let mut shown = Value::clone(object);
         rename(&mut shown, false);
+        if let Some(map) = shown.as_object_mut() {
+            // What the core group writes when it is empty, too, and this group does not.
+            map.retain(|field, value| !(field.starts_with("reporting") && value == ""));
+        }
         set_head(&mut shown, &type_.api_version(), &type_.kind);
         return Arc::new(shown);
     }

@@ -79,8 +79,8 @@ impl Patch {
 }
 
 fn read_json_patch(body: &[u8]) -> Result<Vec<PatchOperation>, Status> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {}", body::why(&error))))?;
     let Value::Array(items) = value else {
         return Err(Status::bad_request(
             "error decoding patch: a JSON patch must be a list of operations",

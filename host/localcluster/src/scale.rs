@@ -9,7 +9,7 @@ use crate::decode;
 use crate::meta;
 use crate::patch::Patch;
 use crate::query::{FieldValidation, WriteOptions};
-use crate::route::{Cx, Target};
+use crate::route::{Cx, Target, show};
 use crate::status::{FieldError, Status};
 use crate::types::{ResourceType, ScalePaths};
 use crate::wire::Response;
@@ -51,6 +51,72 @@ fn lookup<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(object, |at, step| at.get(step))
 }
 
+/// Holds a custom resource against what its `/scale` needs, whatever its schema says.
+pub(crate) fn validate(paths: &ScalePaths, object: &Value, errors: &mut Vec<FieldError>) {
+    for path in [&paths.spec_replicas, &paths.status_replicas] {
+        let at = format!(".{}", path.join("."));
+        match found(object, path) {
+            Ok(None) => {}
+            Ok(Some(Value::Number(number))) if number.is_i64() => {
+                let detail = match number.as_i64().unwrap_or_default() {
+                    ..0 => "should be a non-negative integer".to_owned(),
+                    many if many > i64::from(i32::MAX) => format!("should be less than or equal to {}", i32::MAX),
+                    _ => continue,
+                };
+                errors.push(FieldError::invalid(at, &number.clone().into(), detail));
+            }
+            Ok(Some(other)) => errors.push(FieldError::invalid(&*at, &0.into(), wrong(&at, other, "int64"))),
+            Err(why) => errors.push(FieldError::invalid(at, &0.into(), why)),
+        }
+    }
+    if let Some(path) = &paths.selector {
+        let at = format!(".{}", path.join("."));
+        match found(object, path) {
+            Ok(None | Some(Value::String(_))) => {}
+            Ok(Some(other)) => errors.push(FieldError::invalid(&*at, &"".into(), wrong(&at, other, "string"))),
+            Err(why) => errors.push(FieldError::invalid(at, &"".into(), why)),
+        }
+    }
+}
+
+/// What stands at a path; an error if something on the way is no object.
+fn found<'a>(object: &'a Value, path: &[String]) -> Result<Option<&'a Value>, String> {
+    let mut at = object;
+    for (index, step) in path.iter().enumerate() {
+        let map = match at {
+            Value::Object(map) => map,
+            Value::Null => return Ok(None),
+            _ => {
+                let way = format!(".{}", path[..=index].join("."));
+                return Err(wrong(&way, at, "map[string]interface{}"));
+            }
+        };
+        match map.get(step) {
+            None => return Ok(None),
+            Some(next) => at = next,
+        }
+    }
+    Ok(Some(at))
+}
+
+fn wrong(path: &str, value: &Value, expected: &str) -> String {
+    let type_ = match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    let shown = match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    format!("{path} accessor error: {shown} is of the type {type_}, expected {expected}")
+}
+
 fn set(object: &mut Value, path: &[String], value: Value) {
     match path {
         [] => {}
@@ -75,6 +141,7 @@ fn scale_type() -> ResourceType {
         version: "v1".into(),
         kind: "Scale".into(),
         plural: "scales".into(),
+        stored_group: "autoscaling".into(),
         schema: None,
         custom: false,
         ..crate::types::base_of_nothing()
@@ -83,7 +150,8 @@ fn scale_type() -> ResourceType {
 
 impl Cluster {
     /// GET
-    pub(crate) fn get_scale(&mut self, _cx: &mut Cx<'_>, target: &Target) -> Result<Response, Status> {
+    pub(crate) fn get_scale(&mut self, cx: &mut Cx<'_>, target: &Target) -> Result<Response, Status> {
+        let view = cx.view(false)?;
         let type_ = &target.type_;
         let paths = type_.scale_paths.as_ref().ok_or_else(Status::method_not_allowed)?;
         let (id, key) = (type_.collection(), target.key());
@@ -91,10 +159,8 @@ impl Cluster {
             .store
             .get(&id, &key)
             .ok_or_else(|| Status::not_found(type_, &key.1))?;
-        Ok(Response::json(
-            200,
-            &scale_of(type_, paths, &convert::from_stored(type_, stored)),
-        ))
+        let scale = scale_of(type_, paths, &convert::from_stored(type_, stored));
+        Ok(show(view, &scale_type(), 200, &scale, self.now))
     }
 
     /// PUT and PATCH

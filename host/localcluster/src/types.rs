@@ -211,6 +211,7 @@ pub(crate) fn built_in() -> Vec<ResourceType> {
         base("", "v1", "ServiceAccount", "serviceaccounts", &["sa"]),
         ResourceType {
             status: true,
+            selectable: paths(&["spec.clusterIP", "spec.type"]),
             ..all(base("", "v1", "Service", "services", &["svc"]))
         },
         ResourceType {

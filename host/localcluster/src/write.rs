@@ -15,7 +15,7 @@ use crate::schema::{default, validate};
 use crate::status::{FieldError, Status};
 use crate::types::ResourceType;
 use crate::wire::Response;
-use crate::{clock, convert};
+use crate::{clock, convert, scale};
 
 /// What generated names end with.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -280,6 +280,9 @@ impl Cluster {
         match &type_.schema {
             Some(schema) if type_.custom => {
                 errors.extend(validate::validate(object, schema, &type_.patterns, ""));
+                if let Some(paths) = &type_.scale_paths {
+                    scale::validate(paths, object, &mut errors);
+                }
             }
             _ => builtin::validate(type_, object, &mut errors),
         }

@@ -1,7 +1,8 @@
 //! Events of both groups.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::or_set;
 use crate::meta;
 use crate::status::FieldError;
 
@@ -9,6 +10,27 @@ use crate::status::FieldError;
 const MAX_NOTE: usize = 1024;
 /// `reason`, `action` and `reportingInstance` have at most this many bytes.
 const MAX_WORD: usize = 128;
+
+/// Fields that are always there: real servers write them when they are empty, too.
+pub(super) fn fill_in(group: &str, object: &mut Value) {
+    let (empty, nothing, texts): (_, &[_], &[_]) = if group.is_empty() {
+        (
+            "source",
+            &["eventTime", "firstTimestamp", "lastTimestamp"],
+            &["reportingComponent", "reportingInstance"],
+        )
+    } else {
+        let times = &["eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp"];
+        ("deprecatedSource", times, &[])
+    };
+    or_set(object, empty, json!({}));
+    for field in nothing {
+        or_set(object, field, Value::Null);
+    }
+    for field in texts {
+        or_set(object, field, "");
+    }
+}
 
 pub(super) fn validate(group: &str, object: &Value, errors: &mut Vec<FieldError>) {
     let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -39,7 +61,7 @@ pub(super) fn validate(group: &str, object: &Value, errors: &mut Vec<FieldError>
     if group.is_empty() {
         return;
     }
-    if object.get("eventTime").is_none() {
+    if object.get("eventTime").is_none_or(Value::is_null) {
         errors.push(FieldError::required("eventTime", ""));
     }
     let controller = text("reportingController");

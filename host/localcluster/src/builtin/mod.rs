@@ -90,6 +90,7 @@ pub(crate) fn fill_in(type_: &ResourceType, object: &mut Value) {
             or_set(object, "status", serde_json::json!({"loadBalancer": {}}));
             workload::fill_in_service(object);
         }
+        Kind::Event => event::fill_in(&type_.group, object),
         _ => {}
     }
 }

@@ -50,11 +50,84 @@ pub(super) fn fill_in_pod(object: &mut Value) {
     if let Some(spec) = object.get_mut("spec") {
         fill_in_pod_spec(spec);
         or_set(spec, "enableServiceLinks", true);
+        request_what_is_limited(spec);
     }
 }
 
+/// What a container is limited to it requests, unless it says how much. Templates of pods stay as they are.
+fn request_what_is_limited(spec: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(resources) = container.get_mut("resources") else {
+                continue;
+            };
+            let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else {
+                continue;
+            };
+            let requests = meta::child(resources, "requests");
+            for (resource, limit) in limits {
+                requests.entry(resource).or_insert(limit);
+            }
+        }
+    }
+}
+
+/// What admission and the first look at a pod add.
 pub(super) fn prepare_pod(object: &mut Value) {
-    meta::child(object, "status").insert("phase".into(), "Pending".into());
+    let class = qos_class(object.get("spec").unwrap_or(&Value::Null));
+    let status = meta::child(object, "status");
+    status.insert("phase".into(), "Pending".into());
+    status.insert("qosClass".into(), class.into());
+    let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else {
+        return;
+    };
+    or_set(spec, "priority", 0);
+    or_set(spec, "preemptionPolicy", "PreemptLowerPriority");
+    // A pod outlives its node's troubles for five minutes, if it does not say otherwise itself.
+    or_set(spec, "tolerations", json!([]));
+    let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) else {
+        return;
+    };
+    let own = tolerations.clone();
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let says = |toleration: &Value| {
+            let text = |field: &str| toleration.get(field).and_then(Value::as_str).unwrap_or_default();
+            ["", key].contains(&text("key")) && ["", "NoExecute"].contains(&text("effect"))
+        };
+        if !own.iter().any(says) {
+            tolerations.push(json!({
+                "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300,
+            }));
+        }
+    }
+}
+
+/// How dear a pod is to its node: by what its containers ask for and are limited to.
+fn qos_class(spec: &Value) -> &'static str {
+    let containers = || {
+        ["containers", "initContainers"]
+            .into_iter()
+            .filter_map(|list| spec.get(list)?.as_array())
+            .flatten()
+    };
+    let amount = |container: &Value, what: &str, resource: &str| {
+        let amount = container.get("resources")?.get(what)?.get(resource)?.clone();
+        Some(amount)
+    };
+    let all = |holds: &dyn Fn(&Value, &str) -> bool| {
+        containers().all(|container| ["cpu", "memory"].iter().all(|resource| holds(container, resource)))
+    };
+    if all(&|container, resource| {
+        amount(container, "requests", resource).is_none() && amount(container, "limits", resource).is_none()
+    }) {
+        return "BestEffort";
+    }
+    // A request that is not there is what the limit is.
+    let guaranteed = all(&|container, resource| {
+        let limit = amount(container, "limits", resource);
+        limit.is_some() && amount(container, "requests", resource).is_none_or(|request| limit == Some(request))
+    });
+    if guaranteed { "Guaranteed" } else { "Burstable" }
 }
 
 pub(super) fn fill_in_deployment(object: &mut Value) {
@@ -77,6 +150,9 @@ pub(super) fn fill_in_deployment(object: &mut Value) {
 }
 
 pub(super) fn fill_in_service(object: &mut Value) {
+    meta::child(object, "status")
+        .entry("loadBalancer")
+        .or_insert_with(|| json!({}));
     let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else {
         return;
     };
