@@ -122,6 +122,13 @@ impl Differences {
         self.0.contains(found)
     }
 
+    /// The entries of a topic whose requests begin with this text, for a test that makes only these.
+    #[must_use]
+    pub fn beginning(&self, topic: &str, request: &str) -> Self {
+        let of = |entry: &&Difference| entry.topic == topic && entry.request.starts_with(request);
+        Self(self.0.iter().filter(of).cloned().collect())
+    }
+
     /// Holds the list's entries of one topic against everything that was found to differ in it.
     ///
     /// # Errors
@@ -210,6 +217,19 @@ mod tests {
         assert_eq!(list.check("crud", &all[..1]), Ok(()));
         assert_eq!(list.check("patches", &[]), Ok(()));
         assert_eq!(list.by_topic(), BTreeMap::from([("crud", 1), ("walk", 1)]));
+    }
+
+    #[test]
+    fn a_test_can_hold_its_own_requests_against_the_list() {
+        let all = [
+            difference("crud", "a: b", "1"),
+            difference("kubectl", "a: b", "1"),
+            difference("kubectl", "b: c", "1"),
+        ];
+        assert_eq!(
+            list(&all).unwrap().beginning("kubectl", "a: "),
+            Differences(vec![all[1].clone()])
+        );
     }
 
     #[test]
