@@ -21,9 +21,9 @@ use crate::texts::{AGE, Texts, UID};
 use crate::versions::Versions;
 
 /// The longest value that a difference shows whole.
-const SHOWN: usize = 240;
+const SHOWN: usize = 140;
 /// How many fields a difference shows.
-const FIELDS: usize = 12;
+const FIELDS: usize = 8;
 
 /// How a difference shows on either side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +237,7 @@ impl Comparer {
                 if sides[0] != sides[1] {
                     leaves.push(Leaf {
                         path: path.to_owned(),
-                        sides: sides.map(|side| shortened(&side)),
+                        sides: told_apart(sides),
                     });
                 }
             }
@@ -289,7 +289,7 @@ impl Comparer {
             if orders[0] != orders[1] {
                 leaves.push(Leaf {
                     path: format!("order of {path}"),
-                    sides: orders.map(|names| shortened(&names.join(", "))),
+                    sides: told_apart(orders.map(|names| names.join(", "))),
                 });
             }
             let missing = |names: &[String], others: &[String]| {
@@ -308,7 +308,7 @@ impl Comparer {
             if sides[0] != sides[1] {
                 leaves.push(Leaf {
                     path: format!("only here in {path}"),
-                    sides: sides.map(|side| shortened(&side)),
+                    sides: told_apart(sides),
                 });
             }
             for (name, real) in real_names.iter().zip(real) {
@@ -407,6 +407,23 @@ fn joined(path: &str, key: &str) -> String {
     }
 }
 
+/// Two texts that differ, cut to where they do.
+fn told_apart(sides: [String; 2]) -> [String; 2] {
+    let common = sides[0]
+        .chars()
+        .zip(sides[1].chars())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let from = common.saturating_sub(SHOWN / 4);
+    if from == 0 || sides.iter().all(|side| side.chars().count() <= SHOWN) {
+        return sides.map(|side| shortened(&side));
+    }
+    sides.map(|side| {
+        let rest: String = side.chars().skip(from).collect();
+        format!("…{}", shortened(&rest))
+    })
+}
+
 fn shortened(text: &str) -> String {
     let length = text.chars().count();
     if length <= SHOWN {
@@ -414,4 +431,19 @@ fn shortened(text: &str) -> String {
     }
     let kept: String = text.chars().take(SHOWN).collect();
     format!("{kept}… ({length} characters)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_differ_far_behind_are_shown_where_they_differ() {
+        let long = "x".repeat(1000);
+        let [real, ours] = told_apart([format!("{long}a"), format!("{long}b")]);
+        assert_ne!(real, ours);
+        assert!(real.chars().count() < 2 * SHOWN, "{real}");
+        let short = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(told_apart(short.clone()), short);
+    }
 }

@@ -6,6 +6,13 @@
 //! [`LocalServer`] is the local cluster as it is compared: behind real HTTP, on the wall clock, so that both servers are
 //! reached in the same way.
 //!
+//! Not compared: how long anything takes, headers other than those that [`server`] names, what
+//! [`compare`] leaves out, and requests of users who may not do everything.
+//!
+//! The tests whose names begin with `real::` start the real server (see `tests/realcluster`), all others need none:
+//! `cargo test -p pilothouse-conformance real::` and `… -- --skip real::`. `PILOTHOUSE_WALK_SEEDS=7,100-120` walks from
+//! other seeds, `PILOTHOUSE_WALK_STEPS=500` further.
+//!
 //! A panic in here is a failed test, which is why these functions panic.
 
 pub mod compare;

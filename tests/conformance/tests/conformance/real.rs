@@ -109,7 +109,7 @@ scripts! {
 
 /// The seeds of the walks: `PILOTHOUSE_WALK_SEEDS=7,100-120` asks for others.
 fn seeds() -> Vec<u64> {
-    let asked = std::env::var("PILOTHOUSE_WALK_SEEDS").unwrap_or_else(|_| "1-6".to_owned());
+    let asked = std::env::var("PILOTHOUSE_WALK_SEEDS").unwrap_or_else(|_| "1-8".to_owned());
     let ranges = asked.split(',').flat_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let number = |text: &str| -> u64 {
@@ -122,9 +122,10 @@ fn seeds() -> Vec<u64> {
     ranges.collect()
 }
 
+/// `PILOTHOUSE_WALK_STEPS` asks for walks of another length.
 #[test]
 fn random_walks_differ_as_listed_alone() {
-    let length = std::env::var("PILOTHOUSE_WALK_STEPS").map_or(150, |text| {
+    let length = std::env::var("PILOTHOUSE_WALK_STEPS").map_or(200, |text| {
         text.parse()
             .unwrap_or_else(|error| panic!("PILOTHOUSE_WALK_STEPS={text}: {error}"))
     });
