@@ -80,11 +80,16 @@ impl Kind {
 #[derive(Clone)]
 pub struct Api {
     client: Client,
+    namespace: String,
 }
 
 impl Api {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client }
+    /// A client of the test that has this namespace for its own.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
     }
 
     /// A client of a server at `http://ADDRESS:PORT`.
@@ -92,9 +97,9 @@ impl Api {
     /// # Panics
     /// If that is no address.
     #[track_caller]
-    pub fn at(server: &str) -> Self {
+    pub fn at(server: &str, namespace: &str) -> Self {
         let config = kube::Config::new(server.parse().expect("an address"));
-        Self::new(Client::try_from(config).expect("a client without TLS"))
+        Self::new(Client::try_from(config).expect("a client without TLS"), namespace)
     }
 
     async fn send(&self, method: Method, path: &str, content_type: &str, body: String) -> kube::Result<Value> {
@@ -168,21 +173,21 @@ impl Api {
         .await;
     }
 
-    /// A Greeting in `default`.
+    /// A Greeting in the test's namespace.
     pub async fn greet(&self, name: &str) -> Value {
-        self.create(GREETINGS, "default", name, json!({"spec": {"name": name}}))
+        self.create(GREETINGS, &self.namespace, name, json!({"spec": {"name": name}}))
             .await
     }
 
-    /// A Beast in `default`.
+    /// A Beast in the test's namespace.
     pub async fn beast(&self, name: &str, behaviour: &str) -> Value {
-        self.create(BEASTS, "default", name, json!({"spec": {"do": behaviour}}))
+        self.create(BEASTS, &self.namespace, name, json!({"spec": {"do": behaviour}}))
             .await
     }
 
-    /// What the ConfigMap of a Greeting in `default` says, once the Greeting says of its present spec that it does.
+    /// What the ConfigMap of a Greeting in the test's namespace says, once the Greeting says of its present spec that it does.
     pub async fn greeted(&self, name: &str) -> Option<String> {
-        let greeting = self.get(GREETINGS, "default", name).await?;
+        let greeting = self.get(GREETINGS, &self.namespace, name).await?;
         let status = &greeting["status"];
         let ready = status["conditions"]
             .as_array()?
@@ -191,7 +196,7 @@ impl Api {
         if !ready || status["observedGeneration"] != greeting["metadata"]["generation"] {
             return None;
         }
-        let child = self.get(CONFIG_MAPS, "default", name).await?;
+        let child = self.get(CONFIG_MAPS, &self.namespace, name).await?;
         let said = child["data"]["message"].as_str().map(str::to_owned);
         said.filter(|said| status["message"] == said.as_str())
     }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use crate::{Api, PATIENCE, within_patience};
+use crate::{Api, On, PATIENCE, within_patience};
 
 /// The last lines of each stream that a failed test shows.
 const SHOWN: usize = 60;
@@ -47,6 +47,8 @@ pub struct Host {
     out: Said,
     err: Said,
     readers: JoinSet<()>,
+    on: On,
+    namespace: String,
 }
 
 /// How a program ended.
@@ -82,7 +84,16 @@ impl Host {
             out,
             err,
             readers,
+            on: On::Local,
+            namespace: "default".to_owned(),
         }
+    }
+
+    /// The same, of a test that meets that API server and has that namespace for its own.
+    pub(crate) fn of(mut self, on: On, namespace: &str) -> Self {
+        self.on = on;
+        namespace.clone_into(&mut self.namespace);
+        self
     }
 
     /// The lines on stdout so far.
@@ -110,11 +121,11 @@ impl Host {
         self.log().iter().filter(|line| is_meant(line)).count()
     }
 
-    /// The runs of an object in `default` that ended so far, as `dev` streams them.
+    /// The runs of an object in the test's namespace that ended so far, as `dev` streams them.
     pub fn runs(&self, kind: &str, name: &str) -> Vec<Value> {
         let mut events = self.events();
         events.retain(|e| {
-            e["event"] == "reconciled" && e["kind"] == kind && e["namespace"] == "default" && e["name"] == name
+            e["event"] == "reconciled" && e["kind"] == kind && e["namespace"] == self.namespace && e["name"] == name
         });
         events
     }
@@ -148,10 +159,10 @@ impl Host {
         self.until(what, async move || self.log().into_iter().find(|line| is_meant(line)))
     }
 
-    /// Waits for the end of a run of an object in `default`, as `dev` streams it.
+    /// Waits for the end of a run of an object in the test's namespace, as `dev` streams it.
     #[track_caller]
     pub fn run_of(&self, kind: &str, name: &str, is_meant: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
-        let what = format!("a run of {kind} default/{name} that is meant here");
+        let what = format!("a run of {kind} {}/{name} that is meant here", self.namespace);
         let (kind, name) = (kind.to_owned(), name.to_owned());
         let caller = std::panic::Location::caller();
         async move {
@@ -163,22 +174,25 @@ impl Host {
         }
     }
 
-    /// Waits until a Greeting in `default` is as it should be; answers what it says.
+    /// Waits until a Greeting in the test's namespace is as it should be; answers what it says.
     #[track_caller]
     pub fn greeted(&self, api: &Api, name: &str) -> impl Future<Output = String> {
         let (api, name) = (api.clone(), name.to_owned());
         self.until("a Greeting that is ready", async move || api.greeted(&name).await)
     }
 
-    /// A client of the API server that `dev` runs.
+    /// A client of the API server that `dev` runs, or of the real one that it was given.
     ///
     /// # Panics
     /// If this is no `dev`, or none that serves yet.
     #[track_caller]
     pub fn api(&self) -> Api {
+        if self.on == On::Real {
+            return Api::new(crate::on::plane().client(), &self.namespace);
+        }
         let serving = self.events().into_iter().find(|event| event["event"] == "serving");
         let serving = serving.expect("`dev` has said where it serves");
-        Api::at(serving["server"].as_str().expect("an address"))
+        Api::at(serving["server"].as_str().expect("an address"), &self.namespace)
     }
 
     /// Sends a signal: `TERM`, `INT`.

@@ -1,15 +1,25 @@
-//! What the end-to-end tests need: a place with plugins ([`Scene`]), the host as a process ([`Host`]), an API server that
-//! a test can stop, hold and break ([`Server`]), objects ([`Api`]), components that are spoilt on purpose ([`wasm`]).
+//! What the end-to-end tests need: which API server they meet ([`On`]), a place with plugins ([`Scene`]), the host as a
+//! process ([`Host`]), a face of the API server that a test can stop, hold and break ([`Server`]), objects ([`Api`]),
+//! components that are spoilt on purpose ([`wasm`]).
 //!
-//! Promises: every test has processes, ports and folders of its own, and leaves none behind; nothing waits for a fixed
-//! time, everything for what it needs, at most [`PATIENCE`]; what did not happen is told together with what the host said.
+//! Promises: every test has processes, ports, folders and namespaces of its own, and leaves none of the first three
+//! behind; nothing waits for a fixed time, everything for what it needs, at most [`PATIENCE`]; what did not happen is told
+//! together with what the host said.
+//!
+//! Not promised: a real control plane of a test's own. It is one for all tests of a program, so a host must be granted the
+//! test's namespaces only ([`Scene::grants`]), and what belongs to no namespace needs a name of its own.
 //!
 //! The binary is the one that the environment variable `PILOTHOUSE_BIN` names, or else is built. A panic in here is a
 //! failed test, which is why these functions panic.
 
+#![cfg(unix)]
+
 mod api;
+mod backend;
+mod binary;
 mod host;
 mod metrics;
+mod on;
 mod scene;
 mod server;
 pub mod wasm;
@@ -19,6 +29,7 @@ use std::time::Duration;
 pub use api::{Api, BEASTS, CONFIG_MAPS, CRDS, EVENTS, GREETINGS, Kind, NAMESPACES, SECRETS};
 pub use host::{Ended, Host, field, message};
 pub use metrics::{Metrics, get};
+pub use on::On;
 pub use scene::Scene;
 pub use server::{Hold, Server};
 
@@ -31,6 +42,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The CustomResourceDefinition of Greetings, as the example has it.
 pub const GREETING_CRD: &str = include_str!("../../../examples/rust/greeting/crd.yaml");
+
+/// The Greeting `world`, as the example has it.
+const GREETING_SAMPLE: &str = include_str!("../../../examples/rust/greeting/samples/world.yaml");
 
 /// The CustomResourceDefinition of Beasts.
 pub const BEAST_CRD: &str = include_str!("../../guests/zoo/crd.yaml");
@@ -63,26 +77,6 @@ pub(crate) async fn within_patience<T>(mut look: impl AsyncFnMut() -> Option<T>)
     };
     #[expect(clippy::disallowed_methods, reason = "a test of real processes bounds its waits")]
     tokio::time::timeout(PATIENCE, waiting).await.ok()
-}
-
-/// A free port of this machine, not handed out before in this process. Below those that the system hands out by itself,
-/// so that nobody else gets it while a test keeps it closed for a while.
-pub(crate) fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u32 = 20_000;
-    const COUNT: u32 = 12_000;
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(number < COUNT, "no port between {FIRST} and {} is free", FIRST + COUNT);
-        // Another process begins elsewhere.
-        let start = std::process::id().wrapping_mul(97);
-        let port = FIRST + (start.wrapping_add(number)) % COUNT;
-        let port = u16::try_from(port).expect("ports are small");
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// A YAML document as JSON.

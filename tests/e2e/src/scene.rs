@@ -1,18 +1,23 @@
 //! A folder of its own, with plugins, files, and programs that run in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
+use crate::binary::binary;
 use crate::host::{Ended, Host};
-use crate::wasm;
+use crate::{On, on, wasm};
 
-/// A folder with a plugin directory; gone afterwards.
+/// A folder with a plugin directory, gone afterwards; and a namespace of a test's own.
 #[derive(Debug)]
-pub struct Scene(tempfile::TempDir);
+pub struct Scene {
+    folder: tempfile::TempDir,
+    on: On,
+    namespace: String,
+}
 
 impl Default for Scene {
     fn default() -> Self {
@@ -26,7 +31,12 @@ impl Scene {
     /// # Panics
     /// If the system gives no folder.
     pub fn new() -> Self {
-        let scene = Self(tempfile::tempdir().expect("a temporary folder"));
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let scene = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            on: On::Local,
+            namespace: format!("scene-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
+        };
         std::fs::create_dir(scene.path("plugins")).expect("a folder in it");
         scene
     }
@@ -45,9 +55,30 @@ impl Scene {
         scene
     }
 
+    /// The same, of a test that meets that API server. Without this it is the local cluster.
+    #[must_use]
+    pub fn on(self, on: On) -> Self {
+        Self { on, ..self }
+    }
+
+    /// Which API server it is.
+    pub(crate) fn api_server(&self) -> On {
+        self.on
+    }
+
+    /// The namespace that is this test's own. [`crate::Server`] and `dev` create it.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// A further namespace's name that is this test's own.
+    pub fn another_namespace(&self, name: &str) -> String {
+        format!("{}-{name}", self.namespace)
+    }
+
     /// Where a file of this name is or would be.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     /// Writes a file.
@@ -67,12 +98,41 @@ impl Scene {
         self.file(&format!("plugins/{name}.wasm"), component);
     }
 
-    /// Writes a configuration file. YAML is a superset of JSON.
+    /// Writes a configuration file with what it says of each plugin. Who is granted nothing in particular there is
+    /// granted what tests need, in the test's namespace.
     pub fn config(&self, plugins: &Value) {
-        self.file(
-            "config.yaml",
-            json!({"apiVersion": "pilothouse.dev/v1", "plugins": plugins}).to_string(),
-        );
+        let mut plugins = plugins.clone();
+        for plugin in plugins.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            if plugin["grants"].is_null() {
+                plugin["grants"] = self.grants(&[&self.namespace]);
+            }
+        }
+        // YAML is a superset of JSON.
+        let config = json!({"apiVersion": "pilothouse.dev/v1", "plugins": plugins});
+        self.file("config.yaml", config.to_string());
+    }
+
+    /// Everything that the plugins of the tests ask for, in these namespaces.
+    pub fn grants(&self, namespaces: &[&str]) -> Value {
+        let granted = |group: &str, kind: &str, subresources: &[&str]| json!({"group": group, "kind": kind, "verbs": ["*"], "namespaces": namespaces, "subresources": subresources});
+        json!([
+            granted("demo.pilothouse.dev", "Greeting", &[]),
+            granted("demo.pilothouse.dev", "Greeting", &["status"]),
+            granted("zoo.pilothouse.dev", "Beast", &[]),
+            granted("", "ConfigMap", &[]),
+            granted("", "Secret", &[]),
+        ])
+    }
+
+    /// Writes a configuration file that grants every plugin what tests need, unless there is one.
+    fn default_config(&self) {
+        if self.path("config.yaml").exists() {
+            return;
+        }
+        let plugins = std::fs::read_dir(self.path("plugins")).expect("the plugin directory");
+        let names = plugins.map(|file| file.expect("the plugin directory").path().with_extension(""));
+        let names = names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        self.config(&names.map(|name| (name, json!({}))).collect::<Map<_, _>>().into());
     }
 
     /// The program in this folder, with nothing of the machine's own configuration.
@@ -82,14 +142,17 @@ impl Scene {
         command
     }
 
-    /// kubectl in this folder, with the kubeconfig that `pilothouse dev` wrote here.
+    /// kubectl in this folder and in the test's namespace, with the kubeconfig that `pilothouse dev` wrote here, or that of
+    /// the real control plane.
     pub fn kubectl(&self, args: &[&str]) -> Command {
-        let program = std::env::var_os("KUBECTL")
-            .filter(|named| !named.is_empty())
-            .unwrap_or_else(|| "kubectl".into());
-        let mut command = Command::new(program);
-        self.settle(command.args(args))
-            .env("KUBECONFIG", self.path(".pilothouse/kubeconfig"));
+        let named = std::env::var_os("KUBECTL").filter(|named| !named.is_empty());
+        let (program, kubeconfig) = match self.on {
+            On::Local => ("kubectl".into(), self.path(".pilothouse/kubeconfig")),
+            On::Real => (on::plane().kubectl_path(), on::plane().kubeconfig().to_owned()),
+        };
+        let mut command = Command::new(named.map_or(program, PathBuf::from));
+        self.settle(command.args(["--namespace", &self.namespace]).args(args))
+            .env("KUBECONFIG", kubeconfig);
         command
     }
 
@@ -103,8 +166,8 @@ impl Scene {
             }
         }
         command
-            .current_dir(self.0.path())
-            .env("HOME", self.0.path())
+            .current_dir(self.folder.path())
+            .env("HOME", self.folder.path())
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -134,125 +197,82 @@ impl Scene {
         ended.stdout
     }
 
-    /// Starts `pilothouse dev`, whose stream is JSON, with both CustomResourceDefinitions, and waits until every
-    /// controller runs. A `config.yaml` in the folder is its configuration.
+    /// Starts `pilothouse dev`, whose stream is JSON, with both CustomResourceDefinitions and the test's namespace, and
+    /// waits until every controller runs. A `config.yaml` in the folder is its configuration.
     pub async fn dev(&self) -> Host {
         self.dev_with(&[]).await
     }
 
     /// The same with further arguments.
     pub async fn dev_with(&self, more: &[&str]) -> Host {
-        self.crds();
-        let mut args = vec!["dev", "--plugins", "plugins", "--apply", "crds", "--log-format", "json"];
-        if self.path("config.yaml").exists() {
-            args.extend(["--config", "config.yaml"]);
-        }
-        args.extend(more);
-        let host = Host::spawn(self.pilothouse(&args));
+        let args = self.dev_args(" --log-format json").await;
+        let host = self.spawn(&args, more);
         host.event("every controller runs", |event| event["event"] == "ready")
             .await;
         host
     }
 
-    /// Writes both CustomResourceDefinitions into the folder `crds`.
-    ///
-    /// # Panics
-    /// If they can't be written.
-    pub fn crds(&self) {
-        std::fs::create_dir_all(self.path("crds")).expect("a folder for the CRDs");
-        self.file("crds/greeting.yaml", crate::GREETING_CRD);
-        self.file("crds/beast.yaml", crate::BEAST_CRD);
+    /// Runs `pilothouse dev` to its end, with both CustomResourceDefinitions and the test's namespace.
+    pub async fn dev_to_end(&self, more: &[&str]) -> Ended {
+        let args = self.dev_args("").await;
+        self.spawn(&args, more).end().await
     }
 
-    /// Starts `pilothouse run` against a server, with JSON log lines of everything that is reconciled. Without a
-    /// `config.yaml` in the folder every plugin is granted what it asks for.
+    async fn dev_args(&self, more: &str) -> Vec<String> {
+        self.objects();
+        self.default_config();
+        let args = format!("dev --plugins plugins --apply objects --config config.yaml{more}");
+        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+        if self.on == On::Real {
+            let kubeconfig = on::serving().await.kubeconfig().display().to_string();
+            args.extend(["--kubeconfig".to_owned(), kubeconfig]);
+        }
+        args
+    }
+
+    fn spawn(&self, args: &[String], more: &[&str]) -> Host {
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        Host::spawn(self.pilothouse(&args)).of(self.on, &self.namespace)
+    }
+
+    /// Writes the CustomResourceDefinitions and the test's namespace into the folder `objects`.
+    fn objects(&self) {
+        std::fs::create_dir_all(self.path("objects")).expect("a folder for the objects");
+        self.file("objects/greeting.yaml", crate::GREETING_CRD);
+        self.file("objects/beast.yaml", crate::BEAST_CRD);
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        self.file("objects/namespace.yaml", namespace.to_string());
+    }
+
+    /// Writes the example's Greeting `world`, in the test's namespace, into `world.yaml`.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    pub fn sample(&self) {
+        let mut world = crate::yaml(crate::GREETING_SAMPLE);
+        world["metadata"]["namespace"] = json!(self.namespace);
+        self.file("world.yaml", world.to_string());
+    }
+
+    /// Starts `pilothouse run` against a server, with JSON log lines of everything that is reconciled. A `config.yaml` in
+    /// the folder is its configuration.
     pub fn run(&self, server: &crate::Server, more: &[&str]) -> Host {
         self.file("kubeconfig", server.kubeconfig());
-        if !self.path("config.yaml").exists() {
-            let plugins = ["greeting", "zoo"]
-                .into_iter()
-                .filter(|name| self.path(&format!("plugins/{name}.wasm")).exists());
-            self.config(
-                &plugins
-                    .map(|name| (name.to_owned(), json!({"grants": "asked"})))
-                    .collect::<Map<_, _>>()
-                    .into(),
-            );
-        }
-        let mut args = vec![
-            "run",
-            "--plugins",
-            "plugins",
-            "--kubeconfig",
-            "kubeconfig",
-            "--config",
-            "config.yaml",
-        ];
-        args.extend(["--log-format", "json", "--log-level", "info,pilothouse=debug"]);
+        self.default_config();
+        let args = "run --plugins plugins --kubeconfig kubeconfig --config config.yaml --log-format json \
+                    --log-level info,pilothouse=debug";
+        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
         if !more.contains(&"--metrics-address") {
-            args.extend(["--metrics-address", "off"]);
+            args.extend(["--metrics-address", "off"].map(str::to_owned));
         }
-        args.extend(more);
-        Host::spawn(self.pilothouse(&args))
+        self.spawn(&args, more)
     }
 
     /// The same with metrics and health at an address of its own, which is answered too.
     pub fn run_with_metrics(&self, server: &crate::Server, more: &[&str]) -> (Host, String) {
-        let address = format!("127.0.0.1:{}", crate::free_port());
+        let address = format!("127.0.0.1:{}", pilothouse_realcluster::free_port());
         let mut args = vec!["--metrics-address", &address];
         args.extend(more);
         (self.run(server, &args), address)
     }
-}
-
-/// The binary under test.
-#[track_caller]
-fn binary() -> &'static Path {
-    // What does not build is built once, and every test says why.
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match BINARY.get_or_init(build) {
-        Ok(path) => path,
-        Err(why) => panic!("{why}"),
-    }
-}
-
-fn build() -> Result<PathBuf, String> {
-    if let Some(named) = std::env::var_os("PILOTHOUSE_BIN").filter(|named| !named.is_empty()) {
-        let path = PathBuf::from(named);
-        let named = format!("PILOTHOUSE_BIN={}: there is no such file", path.display());
-        return path.is_file().then_some(path).ok_or(named);
-    }
-    let mut cargo = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo tells the tests it runs: build scripts that look at it would be run again, and what hangs on them.
-    for (name, _) in std::env::vars_os() {
-        let about_this_package = name.to_str().is_some_and(|name| {
-            let starts = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
-            starts.iter().any(|start| name.starts_with(start)) || name == "CARGO_PRIMARY_PACKAGE" || name == "OUT_DIR"
-        });
-        if about_this_package {
-            cargo.env_remove(name);
-        }
-    }
-    cargo.args([
-        "build",
-        "--package",
-        "pilothouse",
-        "--bin",
-        "pilothouse",
-        "--message-format=json-render-diagnostics",
-    ]);
-    cargo.current_dir(pilothouse_guests::workspace_root());
-    let built = cargo
-        .output()
-        .map_err(|error| format!("cargo can't be started: {error}"))?;
-    if !built.status.success() {
-        let why = String::from_utf8_lossy(&built.stderr);
-        return Err(format!("the binary under test does not build:\n{why}"));
-    }
-    String::from_utf8_lossy(&built.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == "pilothouse")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .ok_or_else(|| "cargo names no binary that it built".to_owned())
 }

@@ -1,8 +1,7 @@
-//! An API server in the test's process: a local cluster behind HTTP that the test can stop, hold and break.
+//! An API server in the test's process: a face over the local cluster, or over the real API server, that the test can
+//! stop, hold and break.
 
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -11,26 +10,26 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use pilothouse_localcluster::Cluster;
-use pilothouse_localcluster::service::LocalService;
-use pilothouse_localcluster::shared::{AnswerBody, SharedCluster};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tower::ServiceExt as _;
+use tower::BoxError;
 
-use crate::{Api, CRDS, LOOK, wait_until, yaml};
+use crate::backend::{Backend, Body};
+use crate::{Api, LOOK, NAMESPACES, Scene, wait_until};
 
 /// An API server; it ends when it is dropped.
 ///
 /// It does not listen before [`Server::start`], and again after [`Server::stop`]; the cluster behind it lives on, and
 /// [`Server::api`] reaches it at any time.
 pub struct Server {
-    cluster: SharedCluster,
+    backend: Backend,
+    namespace: String,
     port: u16,
     broken: Arc<Broken>,
     /// Lets the cluster's time pass.
-    _clock: JoinSet<()>,
+    _tasks: JoinSet<()>,
     face: JoinSet<()>,
 }
 
@@ -73,42 +72,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the cluster's clock is the wall's, as in `pilothouse dev`"
-)]
-fn wall_clock() -> Duration {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-}
-
 impl Server {
-    /// A server that listens, with both CustomResourceDefinitions.
-    pub async fn started() -> Self {
-        let mut server = Self::new().await;
+    /// A server for a test that listens, with both CustomResourceDefinitions and the test's namespace.
+    pub async fn started(scene: &Scene) -> Self {
+        let mut server = Self::new(scene).await;
         server.start().await;
         server
     }
 
-    /// A server that does not listen yet, with both CustomResourceDefinitions.
-    pub async fn new() -> Self {
-        let cluster = SharedCluster::new(Cluster::new(1), wall_clock);
-        let mut clock = JoinSet::new();
-        let own = cluster.clone();
-        clock.spawn(async move { own.drive().await });
+    /// The same, but it does not listen yet.
+    pub async fn new(scene: &Scene) -> Self {
+        let mut tasks = JoinSet::new();
         let server = Self {
-            cluster,
-            port: crate::free_port(),
+            backend: Backend::new(scene.api_server(), &mut tasks).await,
+            namespace: scene.namespace().to_owned(),
+            port: pilothouse_realcluster::free_port(),
             broken: Arc::default(),
-            _clock: clock,
+            _tasks: tasks,
             face: JoinSet::new(),
         };
-        for crd in [crate::GREETING_CRD, crate::BEAST_CRD] {
-            let crd = yaml(crd);
-            let name = crd["metadata"]["name"].as_str().expect("a CRD has a name").to_owned();
-            server.api().create(CRDS, "", &name, crd).await;
-        }
+        server.api().create(NAMESPACES, "", scene.namespace(), json!({})).await;
         server
     }
 
@@ -123,7 +106,7 @@ impl Server {
             TcpListener::bind(("127.0.0.1", port)).await.ok()
         })
         .await;
-        let (cluster, broken) = (self.cluster.clone(), self.broken.clone());
+        let (backend, broken) = (self.backend.clone(), self.broken.clone());
         self.face.spawn(async move {
             let mut connections = JoinSet::new();
             loop {
@@ -133,7 +116,7 @@ impl Server {
                         Ok((stream, _)) => {
                             let hangs_up = lock(&broken.hanging_up).as_mut().map(|count| *count += 1).is_some();
                             if !hangs_up {
-                                connections.spawn(connection(stream, cluster.clone(), broken.clone()));
+                                connections.spawn(connection(stream, backend.clone(), broken.clone()));
                             }
                         }
                         Err(error) => panic!("the server can't accept: {error}"),
@@ -202,9 +185,9 @@ impl Server {
             .count()
     }
 
-    /// A client of the cluster, past HTTP and past everything that is broken.
+    /// A client of the cluster, past everything that is broken.
     pub fn api(&self) -> Api {
-        Api::new(kube::Client::new(LocalService::new(self.cluster.clone()), "default"))
+        Api::new(self.backend.client(), &self.namespace)
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -248,8 +231,8 @@ impl Drop for Hold {
     }
 }
 
-async fn connection(stream: TcpStream, cluster: SharedCluster, broken: Arc<Broken>) {
-    let service = service_fn(move |request| respond(cluster.clone(), broken.clone(), request));
+async fn connection(stream: TcpStream, backend: Backend, broken: Arc<Broken>) {
+    let service = service_fn(move |request| respond(backend.clone(), broken.clone(), request));
     // An error: the client hung up, or the test had the connection break off.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -257,10 +240,10 @@ async fn connection(stream: TcpStream, cluster: SharedCluster, broken: Arc<Broke
 }
 
 async fn respond(
-    cluster: SharedCluster,
+    backend: Backend,
     broken: Arc<Broken>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, io::Error> {
+) -> Result<Response<Body>, BoxError> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let query = request.uri().query().unwrap_or_default().to_owned();
     lock(&broken.seen).push((method.clone(), path.clone()));
@@ -278,14 +261,11 @@ async fn respond(
         (_, Some(Act::Fail(status))) => return Ok(failure(status)),
         _ => {}
     }
-    let answer = match LocalService::new(cluster).oneshot(request).await {
-        Ok(answer) => answer,
-        Err(never) => match never {},
-    };
+    let answer = backend.answer(request).await?;
     if let (Some(rule), Some(Act::After | Act::Lose)) = (&rule, act) {
         rule.met.send_modify(|met| *met += 1);
         if act == Some(Act::Lose) {
-            return Err(io::Error::other("the test has this answer get lost"));
+            return Err("the test has this answer get lost".into());
         }
         over(rule).await;
     }
@@ -297,8 +277,9 @@ async fn over(rule: &Rule) {
     let _ = rule.over.subscribe().wait_for(|over| *over).await;
 }
 
-fn failure(status: u16) -> Response<AnswerBody> {
-    let body = Full::new(Bytes::from_static(b"the test has this request fail\n")).boxed_unsync();
+fn failure(status: u16) -> Response<Body> {
+    let body = Full::new(Bytes::from_static(b"the test has this request fail\n"));
+    let body = body.map_err(|never| match never {}).boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = status.try_into().expect("a status");
     answer

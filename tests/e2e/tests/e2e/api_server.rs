@@ -1,16 +1,16 @@
 //! An API server that is not there yet, that goes away, that fails.
 
-use pilothouse_e2e::{CONFIG_MAPS, GREETINGS, Scene, Server, message, wait_until};
+use pilothouse_e2e::{CONFIG_MAPS, GREETINGS, On, Scene, Server, message, on_both, wait_until};
 use serde_json::{Value, json};
 
 fn is_grave(line: &Value) -> bool {
     line["level"] == "WARN" || line["level"] == "ERROR"
 }
 
-#[tokio::test]
-async fn a_host_waits_for_an_api_server_that_is_not_there_yet() {
-    let scene = Scene::with_greeting();
-    let mut server = Server::new().await;
+on_both!(a_host_waits_for_an_api_server_that_is_not_there_yet);
+async fn a_host_waits_for_an_api_server_that_is_not_there_yet(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let mut server = Server::new(&scene).await;
     server.api().greet("world").await;
     let (host, address) = scene.run_with_metrics(&server, &[]);
     let waiting = format!("the API server {}/ can't be reached (", server.url());
@@ -38,10 +38,11 @@ async fn a_host_waits_for_an_api_server_that_is_not_there_yet() {
     assert_eq!(host.count(is_grave), 1, "one line for one reason");
 }
 
-#[tokio::test]
-async fn what_changed_while_the_api_server_was_away_is_reconciled_when_it_is_back() {
-    let scene = Scene::with_greeting();
-    let mut server = Server::started().await;
+on_both!(what_changed_while_the_api_server_was_away_is_reconciled_when_it_is_back);
+async fn what_changed_while_the_api_server_was_away_is_reconciled_when_it_is_back(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let mut server = Server::started(&scene).await;
     let api = server.api();
     let host = scene.run(&server, &[]);
     for name in ["changed", "tampered", "orphaned"] {
@@ -57,20 +58,15 @@ async fn what_changed_while_the_api_server_was_away_is_reconciled_when_it_is_bac
     api.greet("new").await;
     api.merge(
         GREETINGS,
-        "default",
+        ns,
         "changed",
         json!({"spec": {"salutation": "Good evening"}}),
     )
     .await;
-    api.merge(
-        CONFIG_MAPS,
-        "default",
-        "tampered",
-        json!({"data": {"message": "Go away"}}),
-    )
-    .await;
-    api.delete(CONFIG_MAPS, "default", "orphaned").await;
-    api.delete(GREETINGS, "default", "changed").await;
+    api.merge(CONFIG_MAPS, ns, "tampered", json!({"data": {"message": "Go away"}}))
+        .await;
+    api.delete(CONFIG_MAPS, ns, "orphaned").await;
+    api.delete(GREETINGS, ns, "changed").await;
     // Still away, in another way: it takes connections and closes them. The host tries often, and says nothing more.
     server.hang_up();
     server.start().await;
@@ -87,8 +83,8 @@ async fn what_changed_while_the_api_server_was_away_is_reconciled_when_it_is_bac
     host.until("what somebody changed to be mended", async || {
         let tampered = api.greeted("tampered").await? == "Hello, tampered!";
         let orphaned = api.greeted("orphaned").await? == "Hello, orphaned!";
-        let gone = api.get(GREETINGS, "default", "changed").await.is_none();
-        let child_gone = api.get(CONFIG_MAPS, "default", "changed").await.is_none();
+        let gone = api.get(GREETINGS, ns, "changed").await.is_none();
+        let child_gone = api.get(CONFIG_MAPS, ns, "changed").await.is_none();
         (tampered && orphaned && gone && child_gone).then_some(())
     })
     .await;
@@ -97,10 +93,10 @@ async fn what_changed_while_the_api_server_was_away_is_reconciled_when_it_is_bac
     assert_eq!(host.count(is_grave), 1, "{:#?}", host.log());
 }
 
-#[tokio::test]
-async fn an_api_server_that_fails_for_a_while_is_borne() {
-    let scene = Scene::with_greeting();
-    let mut server = Server::started().await;
+on_both!(an_api_server_that_fails_for_a_while_is_borne);
+async fn an_api_server_that_fails_for_a_while_is_borne(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let mut server = Server::started(&scene).await;
     let api = server.api();
     let host = scene.run(&server, &[]);
     api.greet("before").await;

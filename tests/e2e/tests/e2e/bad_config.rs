@@ -1,6 +1,6 @@
 //! Configuration that is wrong: the operator's file, the plugin's part of it, the kubeconfig.
 
-use pilothouse_e2e::{Scene, Server, message};
+use pilothouse_e2e::{On, Scene, Server, message, on_both};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -41,10 +41,10 @@ async fn a_configuration_file_that_is_not_there_is_named() {
 }
 
 /// Runs both plugins with that configuration of the zoo; answers why the zoo was refused while the greeting works.
-async fn zoo_refused(config: Value) -> String {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
-    scene.config(&json!({"greeting": {"grants": "asked"}, "zoo": {"grants": "asked", "config": config}}));
+async fn zoo_refused(on: On, config: Value) -> String {
+    let scene = Scene::with_zoo().on(on);
+    let server = Server::started(&scene).await;
+    scene.config(&json!({"greeting": {}, "zoo": {"config": config}}));
     let host = scene.run(&server, &[]);
     server.api().greet("neighbour").await;
     assert_eq!(host.greeted(&server.api(), "neighbour").await, "Hello, neighbour!");
@@ -56,18 +56,18 @@ async fn zoo_refused(config: Value) -> String {
     message(&refusal).to_owned()
 }
 
-#[tokio::test]
-async fn a_value_that_the_plugin_itself_refuses_is_named_in_the_operators_file() {
+on_both!(a_value_that_the_plugin_itself_refuses_is_named_in_the_operators_file);
+async fn a_value_that_the_plugin_itself_refuses_is_named_in_the_operators_file(on: On) {
     assert_eq!(
-        zoo_refused(json!({"appetite": 99})).await,
+        zoo_refused(on, json!({"appetite": 99})).await,
         "plugin zoo was not loaded: config: plugins.zoo.config.appetite: a zoo feeds at most 10: lower it; correct \
          plugins.zoo.config in the operator's file (--config)"
     );
 }
 
-#[tokio::test]
-async fn a_field_that_the_plugin_does_not_know_is_named_in_the_operators_file() {
-    let why = zoo_refused(json!({"apetite": 9})).await;
+on_both!(a_field_that_the_plugin_does_not_know_is_named_in_the_operators_file);
+async fn a_field_that_the_plugin_does_not_know_is_named_in_the_operators_file(on: On) {
+    let why = zoo_refused(on, json!({"apetite": 9})).await;
     assert!(
         why.contains("config: plugins.zoo.config.apetite: unknown field `apetite`, expected `appetite`"),
         "{why}"
@@ -77,14 +77,12 @@ async fn a_field_that_the_plugin_does_not_know_is_named_in_the_operators_file() 
 #[tokio::test]
 async fn a_kubeconfig_that_does_not_work_is_named() {
     let scene = Scene::with_greeting();
-    let server = Server::new().await;
-    scene.file("good", server.kubeconfig());
+    let good = pilothouse_localcluster::kubeconfig::text(([127, 0, 0, 1], 1).into());
+    scene.file("good", &good);
     scene.file("broken", "apiVersion: v1\nclusters: [\n");
     scene.file(
         "dangling",
-        server
-            .kubeconfig()
-            .replace("    cluster: pilothouse-local\n", "    cluster: elsewhere\n"),
+        good.replace("    cluster: pilothouse-local\n", "    cluster: elsewhere\n"),
     );
     let run = |more: &[&str]| {
         let args = [&["run", "--plugins", "plugins", "--metrics-address", "off"], more].concat();

@@ -1,12 +1,12 @@
 //! Files in the plugin directory that are no good plugins: each is refused with one message, and the greeting beside it
 //! works.
 
-use pilothouse_e2e::{Ended, Scene, Server, message, wasm, yaml};
+use pilothouse_e2e::{Ended, On, Scene, Server, message, on_both, wasm, yaml};
 use serde_json::{Value, json};
 
 /// Loads the greeting beside `bad.wasm`, lets it do its work, and answers why `bad` was refused.
-async fn refused(bad: &[u8]) -> String {
-    let scene = Scene::with_greeting();
+async fn refused(on: On, bad: &[u8]) -> String {
+    let scene = Scene::with_greeting().on(on);
     scene.plugin("bad", bad);
     let ended = dev_to_end(&scene).await;
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -14,28 +14,16 @@ async fn refused(bad: &[u8]) -> String {
     ended.refusal("bad")
 }
 
+/// Runs `dev` with the greeting's sample until nothing is left to do.
 async fn dev_to_end(scene: &Scene) -> Ended {
-    scene.crds();
-    scene.file(
-        "world.yaml",
-        include_str!("../../../../examples/rust/greeting/samples/world.yaml"),
-    );
-    let args = [
-        "dev",
-        "--plugins",
-        "plugins",
-        "--apply",
-        "crds",
-        "--apply",
-        "world.yaml",
-        "--until-idle",
-    ];
-    let mut args = args.to_vec();
-    args.extend(["--log-format", "json"]);
-    if scene.path("config.yaml").exists() {
-        args.extend(["--config", "config.yaml"]);
+    scene.sample();
+    if !scene.path("config.yaml").exists() {
+        // The other plugins are granted what they ask for.
+        scene.config(&json!({"greeting": {}}));
     }
-    scene.run_to_end(&args).await
+    scene
+        .dev_to_end(&["--apply", "world.yaml", "--until-idle", "--log-format", "json"])
+        .await
 }
 
 #[track_caller]
@@ -80,9 +68,9 @@ fn says(message: &str, parts: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn a_file_that_is_no_component() {
-    let why = refused(b"apiVersion: v1\nkind: ConfigMap\n").await;
+on_both!(a_file_that_is_no_component);
+async fn a_file_that_is_no_component(on: On) {
+    let why = refused(on, b"apiVersion: v1\nkind: ConfigMap\n").await;
     says(
         &why,
         &[
@@ -92,33 +80,33 @@ async fn a_file_that_is_no_component() {
     );
 }
 
-#[tokio::test]
-async fn a_core_module() {
-    let why = refused(b"\0asm\x01\0\0\0").await;
+on_both!(a_core_module);
+async fn a_core_module(on: On) {
+    let why = refused(on, b"\0asm\x01\0\0\0").await;
     says(
         &why,
         &["compile: this is a core WebAssembly module and no component: compile it for wasm32-wasip2"],
     );
 }
 
-#[tokio::test]
-async fn a_component_that_was_cut_off() {
+on_both!(a_component_that_was_cut_off);
+async fn a_component_that_was_cut_off(on: On) {
     let half = wasm::greeting().len() / 2;
-    let why = refused(&wasm::greeting()[..half]).await;
+    let why = refused(on, &wasm::greeting()[..half]).await;
     says(
         &why,
         &["compile: the component could not be compiled: ", "Build it again"],
     );
 }
 
-#[tokio::test]
-async fn a_component_of_another_world() {
+on_both!(a_component_of_another_world);
+async fn a_component_of_another_world(on: On) {
     let other = wasm::replaced(
         wasm::greeting(),
         "pilothouse:plugin/controller@",
         "lighthouse:plugin/controller@",
     );
-    let why = refused(&other).await;
+    let why = refused(on, &other).await;
     says(
         &why,
         &[
@@ -129,19 +117,19 @@ async fn a_component_of_another_world() {
     );
 }
 
-#[tokio::test]
-async fn a_plugin_of_another_version_of_the_contract() {
+on_both!(a_plugin_of_another_version_of_the_contract);
+async fn a_plugin_of_another_version_of_the_contract(on: On) {
     let later = wasm::replaced(wasm::greeting(), "@0.1.0", "@0.9.0");
-    let why = refused(&later).await;
+    let why = refused(on, &later).await;
     says(
         &why,
         &["compile: found pilothouse:plugin/controller@0.9.0, this host speaks 0.1.0: rebuild the plugin"],
     );
 }
 
-#[tokio::test]
-async fn a_file_whose_name_is_no_plugins() {
-    let scene = Scene::with_greeting();
+on_both!(a_file_whose_name_is_no_plugins);
+async fn a_file_whose_name_is_no_plugins(on: On) {
+    let scene = Scene::with_greeting().on(on);
     scene.file("plugins/My Plugin.wasm", wasm::greeting());
     let ended = dev_to_end(&scene).await;
     greeting_did_its_work(&ended);
@@ -151,24 +139,23 @@ async fn a_file_whose_name_is_no_plugins() {
     );
 }
 
-#[tokio::test]
-async fn a_module_that_is_too_large() {
-    let scene = Scene::with_greeting();
+on_both!(a_module_that_is_too_large);
+async fn a_module_that_is_too_large(on: On) {
+    let scene = Scene::with_greeting().on(on);
     let mut large = wasm::zoo().to_vec();
     large.resize(1 << 20 | 1, 0);
     scene.plugin("bad", large);
-    scene.file(
-        "config.yaml",
-        "apiVersion: pilothouse.dev/v1\nhost: {maxModuleMiB: 1}\n",
-    );
+    let plugins = json!({"greeting": {"grants": scene.grants(&[scene.namespace()])}});
+    let config = json!({"apiVersion": "pilothouse.dev/v1", "host": {"maxModuleMiB": 1}, "plugins": plugins});
+    scene.file("config.yaml", config.to_string());
     let ended = dev_to_end(&scene).await;
     greeting_did_its_work(&ended);
     says(&ended.refusal("bad"), &["read: ", "1 MiB", "maxModuleMiB"]);
 }
 
-#[tokio::test]
-async fn a_plugin_that_describes_itself_in_rubbish() {
-    let why = refused(&wasm::describing("rubbish")).await;
+on_both!(a_plugin_that_describes_itself_in_rubbish);
+async fn a_plugin_that_describes_itself_in_rubbish(on: On) {
+    let why = refused(on, &wasm::describing("rubbish")).await;
     says(
         &why,
         &[
@@ -186,11 +173,11 @@ fn manifest() -> Value {
     })
 }
 
-#[tokio::test]
-async fn a_manifest_with_a_wrong_field() {
+on_both!(a_manifest_with_a_wrong_field);
+async fn a_manifest_with_a_wrong_field(on: On) {
     let mut wrong = manifest();
     wrong["controllers"][0]["concurency"] = json!(2);
-    let why = refused(&wasm::with_manifest(&wrong)).await;
+    let why = refused(on, &wasm::with_manifest(&wrong)).await;
     says(
         &why,
         &[
@@ -201,17 +188,17 @@ async fn a_manifest_with_a_wrong_field() {
     );
 }
 
-#[tokio::test]
-async fn a_manifest_that_watches_what_it_does_not_ask_for() {
+on_both!(a_manifest_that_watches_what_it_does_not_ask_for);
+async fn a_manifest_that_watches_what_it_does_not_ask_for(on: On) {
     let mut wrong = manifest();
     wrong["permissions"] = json!([]);
-    let why = refused(&wasm::with_manifest(&wrong)).await;
+    let why = refused(on, &wasm::with_manifest(&wrong)).await;
     says(&why, &["manifest: controllers[0]", "permissions", "Greeting"]);
 }
 
-#[tokio::test]
-async fn a_plugin_that_panics_when_it_is_to_describe_itself() {
-    let why = refused(&wasm::describing("!panic")).await;
+on_both!(a_plugin_that_panics_when_it_is_to_describe_itself);
+async fn a_plugin_that_panics_when_it_is_to_describe_itself(on: On) {
+    let why = refused(on, &wasm::describing("!panic")).await;
     says(
         &why,
         &[
@@ -223,9 +210,9 @@ async fn a_plugin_that_panics_when_it_is_to_describe_itself() {
     );
 }
 
-#[tokio::test]
-async fn a_plugin_that_never_ends_to_describe_itself() {
-    let why = refused(&wasm::describing("!loop")).await;
+on_both!(a_plugin_that_never_ends_to_describe_itself);
+async fn a_plugin_that_never_ends_to_describe_itself(on: On) {
+    let why = refused(on, &wasm::describing("!loop")).await;
     // The wall time is what ends it on a machine that is so busy that it gets no CPU time to use up.
     let cut = ["used up its CPU time of 2s", "took longer than its wall time of 10s"];
     assert!(
@@ -238,11 +225,11 @@ async fn a_plugin_that_never_ends_to_describe_itself() {
     );
 }
 
-#[tokio::test]
-async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste() {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
-    scene.config(&json!({"greeting": {"grants": "asked"}}));
+on_both!(a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste);
+async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let server = Server::started(&scene).await;
+    scene.config(&json!({"greeting": {}}));
     let host = scene.run(&server, &[]);
     let refusal = host
         .logged("the refusal", |line| {
@@ -267,7 +254,10 @@ async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste(
         .split_once("add these grants to the operator's file (--config):\n")
         .unwrap();
     let mut plugins = yaml(&lines.replace("\n    ", "\n").replacen("    ", "", 1))["plugins"].clone();
-    plugins["greeting"] = json!({"grants": "asked"});
+    for grant in plugins["zoo"]["grants"].as_array_mut().expect("grants") {
+        grant["namespaces"] = json!([scene.namespace()]);
+    }
+    plugins["greeting"] = json!({});
     scene.config(&plugins);
     let host = scene.run(&server, &[]);
     host.logged("both controllers", |line| {

@@ -1,15 +1,15 @@
 //! Plugins that load and then misbehave: each end of a call has its message, and the greeting goes on.
 
-use pilothouse_e2e::{Host, Scene};
+use pilothouse_e2e::{Host, On, Scene, on_both};
 use serde_json::{Value, json};
 
 /// Lets a Beast misbehave beside the greeting; answers the end of its first run. Limits are small, so that the tests are
 /// quick; the wall time where it is what ends the call.
-async fn misbehaves(behaviour: &str) -> (Scene, Host, Value) {
-    let scene = Scene::with_zoo();
+async fn misbehaves(on: On, behaviour: &str) -> (Scene, Host, Value) {
+    let scene = Scene::with_zoo().on(on);
     let wall = if behaviour == "wait" { 1_000 } else { 60_000 };
     let limits = json!({"wallMs": wall, "cpuMs": 300, "memoryMiB": 16, "hostCalls": 200});
-    scene.config(&json!({"zoo": {"limits": limits}}));
+    scene.config(&json!({"greeting": {}, "zoo": {"limits": limits}}));
     let host = scene.dev().await;
     let api = host.api();
     api.beast("b", behaviour).await;
@@ -44,15 +44,15 @@ fn ended(run: &Value, reason: &str, parts: &[&str]) {
     assert!(run["againAfterMs"].is_u64(), "{run}");
 }
 
-#[tokio::test]
-async fn a_plugin_that_traps() {
-    let (_scene, _host, run) = misbehaves("trap").await;
+on_both!(a_plugin_that_traps);
+async fn a_plugin_that_traps(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "trap").await;
     ended(&run, "Trap", &["the plugin trapped: ", "unreachable"]);
 }
 
-#[tokio::test]
-async fn a_plugin_that_panics_is_told_with_file_and_line() {
-    let (_scene, _host, run) = misbehaves("panic").await;
+on_both!(a_plugin_that_panics_is_told_with_file_and_line);
+async fn a_plugin_that_panics_is_told_with_file_and_line(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "panic").await;
     let source = include_str!("../../../guests/zoo/src/lib.rs");
     let line = 1 + source
         .lines()
@@ -62,9 +62,9 @@ async fn a_plugin_that_panics_is_told_with_file_and_line() {
     ended(&run, "Panic", &["the plugin panicked at ", &place]);
 }
 
-#[tokio::test]
-async fn a_plugin_that_loops_for_ever_in_its_own_code() {
-    let (_scene, _host, run) = misbehaves("loop").await;
+on_both!(a_plugin_that_loops_for_ever_in_its_own_code);
+async fn a_plugin_that_loops_for_ever_in_its_own_code(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "loop").await;
     ended(
         &run,
         "CpuTime",
@@ -78,9 +78,9 @@ async fn a_plugin_that_loops_for_ever_in_its_own_code() {
     assert!((300.0..2_000.0).contains(&cpu), "cut soon after its limit: {run}");
 }
 
-#[tokio::test]
-async fn a_plugin_that_reads_for_ever() {
-    let (_scene, _host, run) = misbehaves("read-loop").await;
+on_both!(a_plugin_that_reads_for_ever);
+async fn a_plugin_that_reads_for_ever(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "read-loop").await;
     ended(
         &run,
         "HostCalls",
@@ -91,15 +91,15 @@ async fn a_plugin_that_reads_for_ever() {
     );
 }
 
-#[tokio::test]
-async fn a_plugin_that_loops_for_ever_in_host_calls_that_do_not_count() {
-    let (_scene, _host, run) = misbehaves("cheap-loop").await;
+on_both!(a_plugin_that_loops_for_ever_in_host_calls_that_do_not_count);
+async fn a_plugin_that_loops_for_ever_in_host_calls_that_do_not_count(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "cheap-loop").await;
     ended(&run, "CpuTime", &["used up its CPU time of 300ms"]);
 }
 
-#[tokio::test]
-async fn a_plugin_that_waits_for_ever() {
-    let (_scene, _host, run) = misbehaves("wait").await;
+on_both!(a_plugin_that_waits_for_ever);
+async fn a_plugin_that_waits_for_ever(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "wait").await;
     ended(
         &run,
         "WallTime",
@@ -111,9 +111,9 @@ async fn a_plugin_that_waits_for_ever() {
     );
 }
 
-#[tokio::test]
-async fn a_plugin_that_eats_memory() {
-    let (_scene, _host, run) = misbehaves("eat").await;
+on_both!(a_plugin_that_eats_memory);
+async fn a_plugin_that_eats_memory(on: On) {
+    let (_scene, _host, run) = misbehaves(on, "eat").await;
     ended(
         &run,
         "Memory",

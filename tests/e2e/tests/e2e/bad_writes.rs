@@ -1,12 +1,12 @@
 //! Writes and reads that can't be: rubbish, what the API server refuses, what the plugin may not. The plugin learns why,
 //! the stream shows it, nothing is sent that must not be.
 
-use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, Scene, Server, field, message};
+use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, On, Scene, Server, field, message, on_both};
 use serde_json::{Value, json};
 
 /// Lets a Beast try beside the greeting; answers the run that was parked for it.
-async fn tries(behaviour: &str) -> (Scene, Host, Value) {
-    let scene = Scene::with_zoo();
+async fn tries(on: On, behaviour: &str) -> (Scene, Host, Value) {
+    let scene = Scene::with_zoo().on(on);
     let host = scene.dev().await;
     let api = host.api();
     api.beast("b", behaviour).await;
@@ -30,31 +30,36 @@ fn failed(run: &Value, reason: &str, parts: &[&str]) {
     }
 }
 
-#[tokio::test]
-async fn an_object_that_is_no_json_is_not_sent() {
-    let (_scene, host, run) = tries("garbage-object").await;
+on_both!(an_object_that_is_no_json_is_not_sent);
+async fn an_object_that_is_no_json_is_not_sent(on: On) {
+    let (scene, host, run) = tries(on, "garbage-object").await;
     failed(&run, "BadRequest", &["the object is no JSON object", "line 1 column"]);
     assert_eq!(run["writes"], json!([]));
-    assert!(host.api().get(CONFIG_MAPS, "default", "garbage").await.is_none());
+    assert!(
+        host.api()
+            .get(CONFIG_MAPS, scene.namespace(), "garbage")
+            .await
+            .is_none()
+    );
 }
 
-#[tokio::test]
-async fn a_patch_that_is_no_json_is_not_sent() {
-    let (_scene, host, run) = tries("garbage-patch").await;
+on_both!(a_patch_that_is_no_json_is_not_sent);
+async fn a_patch_that_is_no_json_is_not_sent(on: On) {
+    let (scene, host, run) = tries(on, "garbage-patch").await;
     failed(&run, "BadRequest", &["no JSON"]);
     assert_eq!(run["writes"], json!([]));
-    let beast = host.api().get(BEASTS, "default", "b").await.unwrap();
+    let beast = host.api().get(BEASTS, scene.namespace(), "b").await.unwrap();
     assert_eq!(beast["spec"], json!({"do": "garbage-patch"}));
 }
 
-#[tokio::test]
-async fn a_write_that_the_api_server_refuses_is_shown_with_its_cause() {
-    let (_scene, _host, run) = tries("too-large").await;
+on_both!(a_write_that_the_api_server_refuses_is_shown_with_its_cause);
+async fn a_write_that_the_api_server_refuses_is_shown_with_its_cause(on: On) {
+    let (scene, _host, run) = tries(on, "too-large").await;
     failed(
         &run,
         "Invalid",
         &[
-            "patch zoo.pilothouse.dev/v1 Beast default/b: ",
+            &format!("patch zoo.pilothouse.dev/v1 Beast {}/b: ", scene.namespace()),
             "spec.size",
             "less than or equal to 10",
         ],
@@ -66,22 +71,25 @@ async fn a_write_that_the_api_server_refuses_is_shown_with_its_cause() {
     assert!(why.starts_with("Invalid: ") && why.contains("spec.size"), "{why}");
 }
 
-#[tokio::test]
-async fn what_the_manifest_does_not_ask_for_is_denied() {
-    let (_scene, _host, run) = tries("outside").await;
+on_both!(what_the_manifest_does_not_ask_for_is_denied);
+async fn what_the_manifest_does_not_ask_for_is_denied(on: On) {
+    let (scene, _host, run) = tries(on, "outside").await;
     failed(
         &run,
         "PilothouseDenied",
         &[
-            "plugin zoo may not get Deployment.apps \"web\" in namespace \"default\"",
+            &format!(
+                "plugin zoo may not get Deployment.apps \"web\" in namespace {:?}",
+                scene.namespace()
+            ),
             "its manifest does not ask for it",
         ],
     );
 }
 
-#[tokio::test]
-async fn what_the_manifest_does_not_watch_is_not_in_the_cache() {
-    let (_scene, _host, run) = tries("unwatched").await;
+on_both!(what_the_manifest_does_not_watch_is_not_in_the_cache);
+async fn what_the_manifest_does_not_watch_is_not_in_the_cache(on: On) {
+    let (_scene, _host, run) = tries(on, "unwatched").await;
     failed(
         &run,
         "PilothouseNotWatched",
@@ -89,11 +97,12 @@ async fn what_the_manifest_does_not_watch_is_not_in_the_cache() {
     );
 }
 
+on_both!(a_denied_read_reaches_no_api_server_and_is_counted);
 /// The same in the log of `pilothouse run`, and without a single request to the API server.
-#[tokio::test]
-async fn a_denied_read_reaches_no_api_server_and_is_counted() {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
+async fn a_denied_read_reaches_no_api_server_and_is_counted(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
     let (host, metrics) = scene.run_with_metrics(&server, &[]);
     server.api().beast("b", "outside").await;
     let line = host
@@ -107,10 +116,13 @@ async fn a_denied_read_reaches_no_api_server_and_is_counted() {
     );
     assert_eq!(
         (field(&line, "object"), field(&line, "next")),
-        ("Beast default/b", "parked until something changes")
+        (&*format!("Beast {ns}/b"), "parked until something changes")
     );
     assert_eq!(
-        server.seen(&http::Method::GET, "/apis/apps/v1/namespaces/default/deployments/web"),
+        server.seen(
+            &http::Method::GET,
+            &format!("/apis/apps/v1/namespaces/{ns}/deployments/web")
+        ),
         0
     );
     let scrape = pilothouse_e2e::Metrics::scrape(&metrics).await.unwrap();

@@ -1,21 +1,21 @@
 //! What operators look at: metrics, health, `inspect`, the stream of `dev`.
 
 use http::Method;
-use pilothouse_e2e::{CONFIG_MAPS, GREETINGS, Metrics, Scene, Server, get, wasm};
+use pilothouse_e2e::{CONFIG_MAPS, GREETINGS, Metrics, On, Scene, Server, get, on_both, wasm};
 use serde_json::{Value, json};
 
-#[tokio::test]
-async fn metrics_count_what_happened_under_controller_runtimes_names() {
-    let scene = Scene::with_greeting();
-    let server = Server::started().await;
+on_both!(metrics_count_what_happened_under_controller_runtimes_names);
+async fn metrics_count_what_happened_under_controller_runtimes_names(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
     let api = server.api();
     let (host, address) = scene.run_with_metrics(&server, &[]);
     for name in ["a", "b", "c"] {
         api.greet(name).await;
         host.greeted(&api, name).await;
     }
-    api.create(GREETINGS, "default", "nobody", json!({"spec": {"name": ""}}))
-        .await;
+    api.create(GREETINGS, ns, "nobody", json!({"spec": {"name": ""}})).await;
 
     let by = [("controller", "greeting/greeting")];
     let result = |result: &'static str| [by[0], ("result", result)];
@@ -76,11 +76,12 @@ async fn metrics_count_what_happened_under_controller_runtimes_names() {
     }
 }
 
-#[tokio::test]
-async fn a_host_is_ready_once_every_first_list_is_there() {
-    let scene = Scene::with_greeting();
-    let server = Server::started().await;
-    let hold = server.hold(Method::GET, &GREETINGS.path(""));
+on_both!(a_host_is_ready_once_every_first_list_is_there);
+async fn a_host_is_ready_once_every_first_list_is_there(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
+    let hold = server.hold(Method::GET, &GREETINGS.path(ns));
     let (host, address) = scene.run_with_metrics(&server, &[]);
     hold.met(1).await;
     assert_eq!(get(&address, "/healthz").await, Some((200, "ok\n".to_owned())));
@@ -180,37 +181,24 @@ async fn inspect_says_why_a_plugin_would_not_load() {
     );
 }
 
-#[tokio::test]
-async fn the_stream_of_dev_says_which_object_what_ran_what_it_wrote_and_why() {
-    let scene = Scene::with_greeting();
-    scene.crds();
-    scene.file(
-        "world.yaml",
-        include_str!("../../../../examples/rust/greeting/samples/world.yaml"),
-    );
-    let args = [
-        "dev",
-        "--plugins",
-        "plugins",
-        "--apply",
-        "crds",
-        "--apply",
-        "world.yaml",
-        "--until-idle",
-    ];
-    let ended = scene.run_to_end(&args).await;
+on_both!(the_stream_of_dev_says_which_object_what_ran_what_it_wrote_and_why);
+async fn the_stream_of_dev_says_which_object_what_ran_what_it_wrote_and_why(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    scene.sample();
+    let ended = scene.dev_to_end(&["--apply", "world.yaml", "--until-idle"]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let out = &ended.stdout;
     let block = out
         .split("\u{2713} ")
-        .find(|block| block.starts_with("greeting Greeting default/world "))
+        .find(|block| block.starts_with(&format!("greeting Greeting {ns}/world ")))
         .unwrap_or(out);
     let lines: Vec<&str> = block.lines().map(str::trim).collect();
-    assert!(lines[1].starts_with("why   Greeting default/world "), "{out}");
+    assert!(lines[1].starts_with(&format!("why   Greeting {ns}/world ")), "{out}");
     for wrote in [
-        "patched Greeting default/world (metadata.finalizers)",
-        "created ConfigMap default/world",
-        "patched Greeting default/world/status (status.conditions, status.message, status.observedGeneration)",
+        format!("patched Greeting {ns}/world (metadata.finalizers)"),
+        format!("created ConfigMap {ns}/world"),
+        format!("patched Greeting {ns}/world/status (status.conditions, status.message, status.observedGeneration)"),
     ] {
         assert!(
             lines.iter().any(|line| line.trim_start_matches("wrote ") == wrote),
@@ -220,9 +208,10 @@ async fn the_stream_of_dev_says_which_object_what_ran_what_it_wrote_and_why() {
     assert!(!out.contains('\u{1b}'), "no colours in a pipe");
 }
 
-#[tokio::test]
-async fn the_stream_of_dev_traces_a_run_back_to_what_led_to_it() {
-    let scene = Scene::with_greeting();
+on_both!(the_stream_of_dev_traces_a_run_back_to_what_led_to_it);
+async fn the_stream_of_dev_traces_a_run_back_to_what_led_to_it(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
     let host = scene.dev().await;
     let api = host.api();
     api.greet("world").await;
@@ -238,7 +227,7 @@ async fn the_stream_of_dev_traces_a_run_back_to_what_led_to_it() {
 
     // Nothing is under way any more: what comes now is somebody else's.
     let away = json!({"data": {"message": "Go away"}});
-    api.merge(CONFIG_MAPS, "default", "world", away).await;
+    api.merge(CONFIG_MAPS, ns, "world", away).await;
     let mended = host
         .run_of("Greeting", "world", |run| {
             run["writes"][0]["paths"] == json!(["data.message"])

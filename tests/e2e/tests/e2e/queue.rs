@@ -1,29 +1,32 @@
 //! One key at a time, and nothing lost meanwhile.
 
 use http::Method;
-use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, Metrics, Scene, Server, field, message};
+use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, Metrics, On, Scene, Server, field, message, on_both};
 use serde_json::{Value, json};
 
-fn begins<'a>(name: &'a str) -> impl Fn(&Value) -> bool + 'a {
-    move |line| message(line) == "begins" && field(line, "object") == format!("default/{name}")
+/// A run of that Beast begins.
+fn begins(scene: &Scene, name: &str) -> impl Fn(&Value) -> bool {
+    let object = format!("{}/{name}", scene.namespace());
+    move |line| message(line) == "begins" && field(line, "object") == object
 }
 
-#[tokio::test]
-async fn any_number_of_changes_while_a_key_is_in_work_cause_one_more_run() {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
+on_both!(any_number_of_changes_while_a_key_is_in_work_cause_one_more_run);
+async fn any_number_of_changes_while_a_key_is_in_work_cause_one_more_run(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
     let api = server.api();
-    let hold = server.hold(Method::GET, "/api/v1/namespaces/default/configmaps/gate");
+    let hold = server.hold(Method::GET, &CONFIG_MAPS.path_of(ns, "gate"));
     let (host, address) = scene.run_with_metrics(&server, &[]);
     api.beast("b", "gate").await;
     hold.met(1).await;
     for tick in 0..7 {
-        api.merge(BEASTS, "default", "b", json!({"spec": {"tick": tick}})).await;
+        api.merge(BEASTS, ns, "b", json!({"spec": {"tick": tick}})).await;
     }
     // Its event comes after theirs: when it was reconciled, the host has heard of all of them.
     api.beast("witness", "nothing").await;
-    host.logged("the witness", begins("witness")).await;
-    assert_eq!(host.count(begins("b")), 1, "no second worker holds the key");
+    host.logged("the witness", begins(&scene, "witness")).await;
+    assert_eq!(host.count(begins(&scene, "b")), 1, "no second worker holds the key");
 
     hold.release();
     assert_eq!(
@@ -31,7 +34,7 @@ async fn any_number_of_changes_while_a_key_is_in_work_cause_one_more_run() {
         3.0,
         "two of the Beast, one of the witness"
     );
-    assert_eq!(host.count(begins("b")), 2);
+    assert_eq!(host.count(begins(&scene, "b")), 2);
 }
 
 /// How many runs of Beasts there were, once there were at least so many and nothing is left to do.
@@ -47,22 +50,23 @@ async fn runs(host: &Host, address: &str, at_least: f64) -> f64 {
     .await
 }
 
+on_both!(what_a_run_wrote_itself_does_not_wake_the_key_that_it_parked);
 /// Otherwise a plugin that writes and fails would go round without a pause.
-#[tokio::test]
-async fn what_a_run_wrote_itself_does_not_wake_the_key_that_it_parked() {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
+async fn what_a_run_wrote_itself_does_not_wake_the_key_that_it_parked(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
     let api = server.api();
     let labels = json!({"zoo.pilothouse.dev/beast": "b"});
-    api.create(CONFIG_MAPS, "default", "diary", json!({"metadata": {"labels": labels}}))
+    api.create(CONFIG_MAPS, ns, "diary", json!({"metadata": {"labels": labels}}))
         .await;
     // The event of the write comes before its answer.
-    let hold = server.hold_answers(Method::PATCH, &CONFIG_MAPS.path_of("default", "diary"));
+    let hold = server.hold_answers(Method::PATCH, &CONFIG_MAPS.path_of(ns, "diary"));
     let (host, address) = scene.run_with_metrics(&server, &[]);
     api.beast("b", "give-up").await;
     hold.met(1).await;
     api.beast("witness", "nothing").await;
-    host.logged("the witness", begins("witness")).await;
+    host.logged("the witness", begins(&scene, "witness")).await;
     hold.release();
     assert_eq!(
         runs(&host, &address, 2.0).await,
@@ -72,10 +76,12 @@ async fn what_a_run_wrote_itself_does_not_wake_the_key_that_it_parked() {
     assert_eq!(parked(&address).await, 1.0);
 
     // Somebody else's change does wake it, once.
-    api.merge(CONFIG_MAPS, "default", "diary", json!({"data": {"other": "line"}}))
+    api.merge(CONFIG_MAPS, ns, "diary", json!({"data": {"other": "line"}}))
         .await;
-    host.until("another run", async || (host.count(begins("b")) >= 2).then_some(()))
-        .await;
+    host.until("another run", async || {
+        (host.count(begins(&scene, "b")) >= 2).then_some(())
+    })
+    .await;
     assert_eq!(runs(&host, &address, 3.0).await, 3.0);
     assert_eq!(parked(&address).await, 1.0);
 }

@@ -1,12 +1,13 @@
 //! What writes do and leave alone (decision 2), and that a sent write belongs to the host (decision 12).
 
 use http::Method;
-use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, Scene, Server, field, message};
+use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, On, Scene, Server, field, message, on_both};
 use serde_json::{Value, json};
 
-#[tokio::test]
-async fn a_struct_that_knows_one_field_of_ten_leaves_the_other_nine_alone() {
-    let scene = Scene::with_zoo();
+on_both!(a_struct_that_knows_one_field_of_ten_leaves_the_other_nine_alone);
+async fn a_struct_that_knows_one_field_of_ten_leaves_the_other_nine_alone(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
     let host = scene.dev().await;
     let api = host.api();
     let before = json!({
@@ -27,24 +28,32 @@ async fn a_struct_that_knows_one_field_of_ten_leaves_the_other_nine_alone() {
             "nested": {"a": {"b": {"c": "d"}}},
         },
     });
-    let created = api.create(BEASTS, "default", "b", before).await;
+    let created = api.create(BEASTS, ns, "b", before).await;
     let after = host
         .until("the label", async || {
-            api.get(BEASTS, "default", "b")
+            api.get(BEASTS, ns, "b")
                 .await
                 .filter(|beast| beast["metadata"]["labels"]["seen"] == "yes")
         })
         .await;
-    let mut expected = created.clone();
+    let (mut expected, mut after) = (created.clone(), after);
     expected["metadata"]["labels"]["seen"] = json!("yes");
     expected["metadata"]["resourceVersion"] = after["metadata"]["resourceVersion"].clone();
+    // Who wrote what stays known, where the server keeps it: one entry more, and the others as they were.
+    let owned = |object: &mut Value| match object["metadata"]["managedFields"].take() {
+        Value::Array(entries) => entries,
+        _ => Vec::new(),
+    };
+    let (before, now) = (owned(&mut expected), owned(&mut after));
+    assert!(
+        before.iter().all(|entry| now.contains(entry)),
+        "{before:?}, now {now:?}"
+    );
+    assert_eq!(now.len(), before.len() + usize::from(!before.is_empty()), "{now:?}");
+    assert_eq!(on == On::Real, !now.is_empty(), "a real server keeps it");
     assert_eq!(after, expected, "nothing else changed");
     let run = host.run_of("Beast", "b", |run| run["result"] == "success").await;
     assert_eq!(run["writes"][0]["paths"], json!(["metadata.labels.seen"]));
-}
-
-fn begins(line: &Value) -> bool {
-    message(line) == "begins" && field(line, "object") == "default/b"
 }
 
 async fn sees_what_was_written(host: &Host) {
@@ -54,46 +63,47 @@ async fn sees_what_was_written(host: &Host) {
     .await;
 }
 
-#[tokio::test]
-async fn a_sent_write_is_finished_though_its_call_has_ended_and_the_next_run_sees_it() {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
+on_both!(a_sent_write_is_finished_though_its_call_has_ended_and_the_next_run_sees_it);
+async fn a_sent_write_is_finished_though_its_call_has_ended_and_the_next_run_sees_it(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
     let api = server.api();
-    let path = CONFIG_MAPS.path("default");
+    let path = CONFIG_MAPS.path(ns);
     let hold = server.hold_answers(Method::POST, &path);
-    scene.config(&json!({"greeting": {"grants": "asked"}, "zoo": {"grants": "asked", "limits": {"wallMs": 300}}}));
+    scene.config(&json!({"greeting": {}, "zoo": {"limits": {"wallMs": 300}}}));
     let host = scene.run(&server, &[]);
     api.beast("b", "create-once").await;
     hold.met(1).await;
-    assert!(
-        api.get(CONFIG_MAPS, "default", "b").await.is_some(),
-        "the server did it"
-    );
+    assert!(api.get(CONFIG_MAPS, ns, "b").await.is_some(), "the server did it");
 
     // The witness's call begins after the Beast's and has the same wall time: when it was ended, so was the other. Its
     // event came after that of the change, too, which does not get the key going again before the write is settled.
-    api.merge(BEASTS, "default", "b", json!({"spec": {"tick": 1}})).await;
+    api.merge(BEASTS, ns, "b", json!({"spec": {"tick": 1}})).await;
     api.beast("witness", "wait").await;
-    let cut = |line: &Value, object: &str| {
-        message(line).contains("took longer than its wall time of 300ms") && field(line, "object") == object
+    let cut = |line: &Value, name: &str| {
+        message(line).contains("took longer than its wall time of 300ms")
+            && field(line, "object") == format!("Beast {ns}/{name}")
     };
-    host.logged("the witness", |line| cut(line, "Beast default/witness"))
-        .await;
-    assert_eq!(host.count(begins), 1);
+    host.logged("the witness", |line| cut(line, "witness")).await;
+    assert_eq!(
+        host.count(|line| message(line) == "begins" && field(line, "object") == format!("{ns}/b")),
+        1
+    );
 
     hold.release();
     sees_what_was_written(&host).await;
     assert_eq!(server.seen(&Method::POST, &path), 1, "it was written once");
-    host.logged("how the call ended", |line| cut(line, "Beast default/b"))
-        .await;
+    host.logged("how the call ended", |line| cut(line, "b")).await;
 }
 
-#[tokio::test]
-async fn after_an_answer_that_got_lost_the_next_run_sees_what_was_written() {
-    let scene = Scene::with_zoo();
-    let server = Server::started().await;
+on_both!(after_an_answer_that_got_lost_the_next_run_sees_what_was_written);
+async fn after_an_answer_that_got_lost_the_next_run_sees_what_was_written(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
     let api = server.api();
-    let path = CONFIG_MAPS.path("default");
+    let path = CONFIG_MAPS.path(ns);
     let hold = server.lose_answers(Method::POST, &path);
     let host = scene.run(&server, &[]);
     api.beast("b", "create-once").await;
@@ -101,7 +111,7 @@ async fn after_an_answer_that_got_lost_the_next_run_sees_what_was_written() {
     hold.release();
     sees_what_was_written(&host).await;
     assert_eq!(server.seen(&Method::POST, &path), 1, "it was written once");
-    let live = CONFIG_MAPS.path_of("default", "b");
+    let live = CONFIG_MAPS.path_of(ns, "b");
     assert!(
         server.seen(&Method::GET, &live) >= 1,
         "its target was read live before the next run"

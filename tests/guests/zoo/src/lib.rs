@@ -23,6 +23,9 @@ struct Beast {
 struct BeastSpec {
     #[serde(rename = "do")]
     behaviour: String,
+    /// Another namespace, for who wants to look there.
+    #[serde(default)]
+    there: String,
 }
 
 /// What an operator can set.
@@ -157,11 +160,11 @@ fn reconcile(cx: &Context, mut beast: Object<Beast>) -> Result<Outcome, Failure>
     }
 }
 
-/// Tries to learn of the namespace `b` by every import, and says what came of it.
+/// Tries to learn of the namespace that its spec names by every import, and says what came of it.
 fn spy(cx: &Context, beast: &Object<Beast>) {
     let there = |kind: &str| ObjectRef {
         kind: gvk("", "v1", kind),
-        namespace: Some("b".to_owned()),
+        namespace: Some(beast.spec.there.clone()),
         name: "treasure".to_owned(),
     };
     let host = cx.host();
@@ -172,13 +175,16 @@ fn spy(cx: &Context, beast: &Object<Beast>) {
     };
     let one = |answer: Result<Option<String>, ApiError>| told(answer.map(|found| found.unwrap_or("none".to_owned())));
 
-    let treasure = json!({"data": {"planted": "by a"}}).to_string();
+    let treasure = json!({"data": {"planted": "by the spy"}}).to_string();
     let report = [
         ("get", one(host.get(&there("ConfigMap"), &Freshness::Cached))),
         ("get-live", one(host.get(&there("ConfigMap"), &Freshness::Live))),
-        ("select", select(&Query::all().in_namespace("b"))),
+        ("select", select(&Query::all().in_namespace(&beast.spec.there))),
         ("select-all", select(&Query::all())),
-        ("select-live", select(&Query::all().in_namespace("b").live())),
+        (
+            "select-live",
+            select(&Query::all().in_namespace(&beast.spec.there).live()),
+        ),
         ("select-all-live", select(&Query::all().live())),
         ("digest", one(host.digest(&there("ConfigMap")))),
         ("digest-secret", one(host.digest(&there("Secret")))),
@@ -187,7 +193,13 @@ fn spy(cx: &Context, beast: &Object<Beast>) {
             told(host.create(&there("ConfigMap"), &treasure, &WriteOptions::default())),
         ),
     ];
-    host.event(&there("ConfigMap"), Severity::Warning, "Spied", "Spy", "a message to b");
+    host.event(
+        &there("ConfigMap"),
+        Severity::Warning,
+        "Spied",
+        "Spy",
+        "a message from elsewhere",
+    );
     cx.event(beast, Severity::Normal, "Spied", "a message at home");
     let report: Vec<(&str, &str)> = report.iter().map(|(name, text)| (*name, text.as_str())).collect();
     cx.log(Level::Info, "report", &report);
