@@ -171,6 +171,8 @@ pub(crate) enum NameRule {
     Label,
     /// An RFC 1035 label: services.
     Label1035,
+    /// Whatever can stand in a path: events.
+    PathSegment,
 }
 
 impl NameRule {
@@ -184,6 +186,7 @@ impl NameRule {
                 LABEL_1035,
                 is_label(name) && name.starts_with(|c: char| c.is_ascii_lowercase()),
             ),
+            NameRule::PathSegment => return check_path_segment(name),
         };
         if self == NameRule::Label && name.contains('.') {
             return Err("must not contain dots".into());
@@ -192,6 +195,16 @@ impl NameRule {
             return Err(format!("must be no more than {limit} bytes"));
         }
         if good { Ok(()) } else { Err(rule.to_owned()) }
+    }
+}
+
+fn check_path_segment(name: &str) -> Result<(), String> {
+    if name == "." || name == ".." {
+        return Err(format!("may not be '{name}'"));
+    }
+    match name.chars().find(|c| matches!(c, '/' | '%')) {
+        Some(unfit) => Err(format!("may not contain '{unfit}'")),
+        None => Ok(()),
     }
 }
 

@@ -263,6 +263,31 @@ fn an_event_is_one_object_in_both_groups() {
 }
 
 #[test]
+fn an_event_may_have_any_name_that_fits_into_a_path() {
+    let mut server = Server::new();
+    let event = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name},
+            "involvedObject": {"kind": "ConfigMap", "name": "a", "namespace": "default"}, "reason": "Seen", "type": "Normal",
+        })
+    };
+    let events = "/api/v1/namespaces/default/events";
+    // As hosts name them that cut an object's name off wherever it is too long.
+    for name in [&*format!("a{}.17c0ffee", "-".repeat(240)), "Upper_Case"] {
+        server.post(events, event(name)).ok();
+    }
+    for (name, why) in [
+        ("a/b", "may not contain '/'"),
+        ("a%b", "may not contain '%'"),
+        ("..", "may not be '..'"),
+    ] {
+        let answer = server.post(events, event(name));
+        answer.fails(422, "Invalid");
+        assert!(answer.body.to_string().contains(why), "{}", answer.body);
+    }
+}
+
+#[test]
 fn a_service_gets_an_address_and_keeps_it() {
     let mut server = Server::new();
     let service = json!({

@@ -51,6 +51,7 @@ pub(crate) fn name_rule(type_: &ResourceType) -> NameRule {
     match kind(type_) {
         Kind::Namespace => NameRule::Label,
         Kind::Service => NameRule::Label1035,
+        Kind::Event => NameRule::PathSegment,
         _ => NameRule::Subdomain,
     }
 }
