@@ -323,12 +323,18 @@ impl Call {
             Ok(Taken::Object(object)) => {
                 let head = object.head();
                 ledger.saw_live(head);
-                if head.gvk == kind {
+                if head.gvk == kind && !is_held(object) {
+                    // The last finalizer went with this write, and the object with it. The answer has the version from
+                    // before, so waiting for that would be no waiting.
+                    ledger.removed(kind.clone(), head.key.clone(), head.uid.to_string());
+                } else if head.gvk == kind {
                     let keep = if kind.is_secret() { Keep::Secret } else { Keep::Cut };
                     // It was read a moment ago with everything kept; with less it reads as well.
                     if let Ok(cut) = Object::parse(object.json().as_bytes(), Some(&kind), keep) {
                         ledger.put(cut);
                     }
+                }
+                if head.gvk == kind {
                     let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
                     lock(provenance).wrote(&kind, &head.key, &head.version, &self.plugin.name, cause);
                 }
@@ -459,16 +465,20 @@ fn take(verb: WriteVerb, kind: &Gvk, subresource: Option<&str>, answer: &[u8]) -
         });
     }
     let object = parse_answer(answer, kind)?;
-    let held = object
-        .metadata_text("finalizers")
-        .is_some_and(|finalizers| finalizers != "[]")
-        || field("metadata.deletionGracePeriodSeconds").is_some_and(|seconds| seconds != "0");
-    let uid = Some(object.head().uid.to_string());
-    Ok(if held && object.head().deletion.is_some() {
+    // Without a time of deletion it is the last state of what is gone.
+    Ok(if object.head().deletion.is_some() && is_held(&object) {
         Taken::Object(object)
     } else {
+        let uid = Some(object.head().uid.to_string());
         Taken::Gone { uid }
     })
+}
+
+/// Whether something keeps a written object on the server: nobody has deleted it, or a finalizer or a grace period holds
+/// it.
+fn is_held(object: &Object) -> bool {
+    let has = |member: &str, nothing: &str| object.metadata_text(member).is_some_and(|text| text != nothing);
+    object.head().deletion.is_none() || has("finalizers", "[]") || has("deletionGracePeriodSeconds", "0")
 }
 
 fn shown(error: &ApiError) -> String {
