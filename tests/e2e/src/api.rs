@@ -164,13 +164,14 @@ impl Api {
 
     /// Deletes an object.
     pub async fn delete(&self, kind: Kind, namespace: &str, name: &str) {
-        self.sent(
-            Method::DELETE,
-            &kind.path_of(namespace, name),
-            "application/json",
-            String::new(),
-        )
-        .await;
+        self.delete_with(kind, namespace, name, json!({})).await;
+    }
+
+    /// Deletes an object in the way that these DeleteOptions say.
+    pub async fn delete_with(&self, kind: Kind, namespace: &str, name: &str, options: Value) {
+        let path = kind.path_of(namespace, name);
+        self.sent(Method::DELETE, &path, "application/json", options.to_string())
+            .await;
     }
 
     /// A Greeting in the test's namespace.

@@ -14,7 +14,8 @@ use pilothouse_localcluster::shared::SharedCluster;
 use tokio::task::JoinSet;
 use tower::{BoxError, ServiceExt as _};
 
-use crate::{Api, CRDS, On, on, yaml};
+use crate::on::Cluster as Place;
+use crate::{Api, CRDS, yaml};
 
 /// The body of an answer, as it comes: a watch has no end.
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -34,7 +35,7 @@ const OF_THE_CONNECTION: [header::HeaderName; 5] = [
 pub(crate) enum Backend {
     /// A cluster of the test's own.
     Local(SharedCluster),
-    /// The shared control plane, as its administrator.
+    /// A real control plane, as its administrator.
     Real(Client),
 }
 
@@ -50,9 +51,9 @@ fn wall_clock() -> Duration {
 
 impl Backend {
     /// One that serves both CustomResourceDefinitions. Tasks of its own run in `tasks`.
-    pub(crate) async fn new(on: On, tasks: &mut JoinSet<()>) -> Self {
-        match on {
-            On::Local => {
+    pub(crate) async fn new(place: &Place, tasks: &mut JoinSet<()>) -> Self {
+        match place.ready().await {
+            None => {
                 let cluster = SharedCluster::new(Cluster::new(1), wall_clock);
                 let own = cluster.clone();
                 tasks.spawn(async move { own.drive().await });
@@ -64,7 +65,7 @@ impl Backend {
                 }
                 local
             }
-            On::Real => Self::Real(on::serving().await.client()),
+            Some(plane) => Self::Real(plane.client()),
         }
     }
 

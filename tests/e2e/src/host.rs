@@ -9,7 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use crate::{Api, On, PATIENCE, within_patience};
+use crate::on::Cluster;
+use crate::{Api, PATIENCE, within_patience};
 
 /// The last lines of each stream that a failed test shows.
 const SHOWN: usize = 60;
@@ -47,7 +48,7 @@ pub struct Host {
     out: Said,
     err: Said,
     readers: JoinSet<()>,
-    on: On,
+    cluster: Cluster,
     namespace: String,
 }
 
@@ -84,14 +85,14 @@ impl Host {
             out,
             err,
             readers,
-            on: On::Local,
+            cluster: Cluster::Local,
             namespace: "default".to_owned(),
         }
     }
 
     /// The same, of a test that meets that API server and has that namespace for its own.
-    pub(crate) fn of(mut self, on: On, namespace: &str) -> Self {
-        self.on = on;
+    pub(crate) fn of(mut self, cluster: Cluster, namespace: &str) -> Self {
+        self.cluster = cluster;
         namespace.clone_into(&mut self.namespace);
         self
     }
@@ -187,8 +188,8 @@ impl Host {
     /// If this is no `dev`, or none that serves yet.
     #[track_caller]
     pub fn api(&self) -> Api {
-        if self.on == On::Real {
-            return Api::new(crate::on::plane().client(), &self.namespace);
+        if let Some(plane) = self.cluster.plane() {
+            return Api::new(plane.client(), &self.namespace);
         }
         let serving = self.events().into_iter().find(|event| event["event"] == "serving");
         let serving = serving.expect("`dev` has said where it serves");

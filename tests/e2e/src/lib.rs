@@ -30,6 +30,7 @@ pub use api::{Api, BEASTS, CONFIG_MAPS, CRDS, EVENTS, GREETINGS, Kind, NAMESPACE
 pub use host::{Ended, Host, field, message};
 pub use metrics::{Metrics, get};
 pub use on::On;
+pub(crate) use pilothouse_realcluster::free_port;
 pub use scene::Scene;
 pub use server::{Hold, Server};
 

@@ -4,7 +4,7 @@
 //! `on_real!`, the last two with a line of doc that says why. They are called `NAME::local` and `NAME::real`, so that
 //! `cargo test … -- ::real` runs the real half and `--skip ::real` the other. Each has a namespace of its own.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use http::Request;
 use pilothouse_realcluster::{ControlPlane, Controllers, Options};
@@ -65,14 +65,44 @@ macro_rules! on_real {
     };
 }
 
-/// The real control plane of this process, once it serves the kinds of both CustomResourceDefinitions. It ends with the
-/// process.
-///
-/// # Panics
-/// If it can't be had.
-pub(crate) async fn serving() -> &'static ControlPlane {
+/// The API server of a test; clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) enum Cluster {
+    /// A local one.
+    Local,
+    /// The real one that all tests share.
+    Shared,
+    /// A real one that no other test has.
+    Own(Arc<ControlPlane>),
+}
+
+impl Cluster {
+    /// A real control plane, once it can be used.
+    ///
+    /// # Panics
+    /// If it can't be had.
+    pub(crate) async fn ready(&self) -> Option<&ControlPlane> {
+        if matches!(self, Self::Shared) {
+            return Some(serving().await);
+        }
+        self.plane()
+    }
+
+    /// The same, for who comes later.
+    #[track_caller]
+    pub(crate) fn plane(&self) -> Option<&ControlPlane> {
+        match self {
+            Self::Local => None,
+            Self::Shared => Some(shared()),
+            Self::Own(plane) => Some(plane),
+        }
+    }
+}
+
+/// The real control plane of this process, once it serves the kinds of both CustomResourceDefinitions.
+async fn serving() -> &'static ControlPlane {
     static SERVES: OnceCell<()> = OnceCell::const_new();
-    let plane = plane();
+    let plane = shared();
     let serves = async || {
         let client = plane.client();
         for kind in [GREETINGS, BEASTS] {
@@ -87,9 +117,9 @@ pub(crate) async fn serving() -> &'static ControlPlane {
     plane
 }
 
-/// The same without waiting, for who comes later.
+/// It ends with the process.
 #[track_caller]
-pub(crate) fn plane() -> &'static ControlPlane {
+fn shared() -> &'static ControlPlane {
     static PLANE: OnceLock<Result<ControlPlane, String>> = OnceLock::new();
     let options = Options {
         controllers: Controllers::All,

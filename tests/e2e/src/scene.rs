@@ -1,21 +1,24 @@
 //! A folder of its own, with plugins, files, and programs that run in it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pilothouse_realcluster::{ControlPlane, Options};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
 use crate::binary::binary;
 use crate::host::{Ended, Host};
-use crate::{On, on, wasm};
+use crate::on::Cluster;
+use crate::{On, wasm};
 
 /// A folder with a plugin directory, gone afterwards; and a namespace of a test's own.
 #[derive(Debug)]
 pub struct Scene {
     folder: tempfile::TempDir,
-    on: On,
+    cluster: Cluster,
     namespace: String,
 }
 
@@ -34,7 +37,7 @@ impl Scene {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let scene = Self {
             folder: tempfile::tempdir().expect("a temporary folder"),
-            on: On::Local,
+            cluster: Cluster::Local,
             namespace: format!("scene-{}", NEXT.fetch_add(1, Ordering::Relaxed)),
         };
         std::fs::create_dir(scene.path("plugins")).expect("a folder in it");
@@ -58,12 +61,43 @@ impl Scene {
     /// The same, of a test that meets that API server. Without this it is the local cluster.
     #[must_use]
     pub fn on(self, on: On) -> Self {
-        Self { on, ..self }
+        let cluster = match on {
+            On::Local => Cluster::Local,
+            On::Real => Cluster::Shared,
+        };
+        Self { cluster, ..self }
+    }
+
+    /// The same on an API server that no other test meets, without any controllers; for hosts that see all namespaces.
+    ///
+    /// # Panics
+    /// If it can't be had.
+    #[must_use]
+    pub fn alone_on(self, on: On) -> Self {
+        let cluster = match on {
+            On::Local => Cluster::Local,
+            On::Real => {
+                let plane = ControlPlane::start(&Options::default());
+                Cluster::Own(Arc::new(
+                    plane.unwrap_or_else(|error| panic!("no real control plane: {error}")),
+                ))
+            }
+        };
+        Self { cluster, ..self }
     }
 
     /// Which API server it is.
-    pub(crate) fn api_server(&self) -> On {
-        self.on
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The real control plane.
+    ///
+    /// # Panics
+    /// If this test meets the local cluster.
+    #[track_caller]
+    pub fn control_plane(&self) -> &ControlPlane {
+        self.cluster.plane().expect("this test runs on the real one alone")
     }
 
     /// The namespace that is this test's own. [`crate::Server`] and `dev` create it.
@@ -114,7 +148,11 @@ impl Scene {
 
     /// Everything that the plugins of the tests ask for, in these namespaces.
     pub fn grants(&self, namespaces: &[&str]) -> Value {
-        let granted = |group: &str, kind: &str, subresources: &[&str]| json!({"group": group, "kind": kind, "verbs": ["*"], "namespaces": namespaces, "subresources": subresources});
+        let granted = |group: &str, kind: &str, subresources: &[&str]| {
+            let mut grant = json!({"group": group, "kind": kind, "verbs": ["*"], "namespaces": namespaces});
+            grant["subresources"] = json!(subresources);
+            grant
+        };
         json!([
             granted("demo.pilothouse.dev", "Greeting", &[]),
             granted("demo.pilothouse.dev", "Greeting", &["status"]),
@@ -146,9 +184,9 @@ impl Scene {
     /// the real control plane.
     pub fn kubectl(&self, args: &[&str]) -> Command {
         let named = std::env::var_os("KUBECTL").filter(|named| !named.is_empty());
-        let (program, kubeconfig) = match self.on {
-            On::Local => ("kubectl".into(), self.path(".pilothouse/kubeconfig")),
-            On::Real => (on::plane().kubectl_path(), on::plane().kubeconfig().to_owned()),
+        let (program, kubeconfig) = match self.cluster.plane() {
+            None => ("kubectl".into(), self.path(".pilothouse/kubeconfig")),
+            Some(plane) => (plane.kubectl_path(), plane.kubeconfig().to_owned()),
         };
         let mut command = Command::new(named.map_or(program, PathBuf::from));
         self.settle(command.args(["--namespace", &self.namespace]).args(args))
@@ -205,8 +243,18 @@ impl Scene {
 
     /// The same with further arguments.
     pub async fn dev_with(&self, more: &[&str]) -> Host {
-        let args = self.dev_args(" --log-format json").await;
-        let host = self.spawn(&args, more);
+        self.default_config();
+        let args = ["--config", "config.yaml", "--log-format", "json"];
+        let host = self.start_dev(&[&args, more].concat()).await;
+        host.event("every controller runs", |event| event["event"] == "ready")
+            .await;
+        host
+    }
+
+    /// The same without any configuration, so that all plugins are granted what they ask for. Only for a scene
+    /// [alone](Scene::alone_on).
+    pub async fn dev_that_grants_everything(&self, more: &[&str]) -> Host {
+        let host = self.start_dev(&[&["--log-format", "json"], more].concat()).await;
         host.event("every controller runs", |event| event["event"] == "ready")
             .await;
         host
@@ -214,25 +262,27 @@ impl Scene {
 
     /// Runs `pilothouse dev` to its end, with both CustomResourceDefinitions and the test's namespace.
     pub async fn dev_to_end(&self, more: &[&str]) -> Ended {
-        let args = self.dev_args("").await;
-        self.spawn(&args, more).end().await
+        self.default_config();
+        self.start_dev(&[&["--config", "config.yaml"], more].concat())
+            .await
+            .end()
+            .await
     }
 
-    async fn dev_args(&self, more: &str) -> Vec<String> {
+    async fn start_dev(&self, more: &[&str]) -> Host {
         self.objects();
-        self.default_config();
-        let args = format!("dev --plugins plugins --apply objects --config config.yaml{more}");
-        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
-        if self.on == On::Real {
-            let kubeconfig = on::serving().await.kubeconfig().display().to_string();
-            args.extend(["--kubeconfig".to_owned(), kubeconfig]);
+        let mut args: Vec<String> = ["dev", "--plugins", "plugins", "--apply", "objects"]
+            .map(str::to_owned)
+            .into();
+        if let Some(plane) = self.cluster.ready().await {
+            args.extend(["--kubeconfig".to_owned(), plane.kubeconfig().display().to_string()]);
         }
-        args
+        self.spawn(&args, more)
     }
 
     fn spawn(&self, args: &[String], more: &[&str]) -> Host {
         let args: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        Host::spawn(self.pilothouse(&args)).of(self.on, &self.namespace)
+        Host::spawn(self.pilothouse(&args)).of(self.cluster.clone(), &self.namespace)
     }
 
     /// Writes the CustomResourceDefinitions and the test's namespace into the folder `objects`.
@@ -257,11 +307,16 @@ impl Scene {
     /// Starts `pilothouse run` against a server, with JSON log lines of everything that is reconciled. A `config.yaml` in
     /// the folder is its configuration.
     pub fn run(&self, server: &crate::Server, more: &[&str]) -> Host {
-        self.file("kubeconfig", server.kubeconfig());
+        let kubeconfig = self.file("kubeconfig", server.kubeconfig());
+        self.run_as(&kubeconfig, more)
+    }
+
+    /// The same against the server that a kubeconfig names.
+    pub fn run_as(&self, kubeconfig: &Path, more: &[&str]) -> Host {
         self.default_config();
-        let args = "run --plugins plugins --kubeconfig kubeconfig --config config.yaml --log-format json \
-                    --log-level info,pilothouse=debug";
+        let args = "run --plugins plugins --config config.yaml --log-format json --log-level info,pilothouse=debug";
         let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+        args.extend(["--kubeconfig".to_owned(), kubeconfig.display().to_string()]);
         if !more.contains(&"--metrics-address") {
             args.extend(["--metrics-address", "off"].map(str::to_owned));
         }
@@ -270,7 +325,7 @@ impl Scene {
 
     /// The same with metrics and health at an address of its own, which is answered too.
     pub fn run_with_metrics(&self, server: &crate::Server, more: &[&str]) -> (Host, String) {
-        let address = format!("127.0.0.1:{}", pilothouse_realcluster::free_port());
+        let address = format!("127.0.0.1:{}", crate::free_port());
         let mut args = vec!["--metrics-address", &address];
         args.extend(more);
         (self.run(server, &args), address)

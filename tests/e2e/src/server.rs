@@ -1,12 +1,14 @@
 //! An API server in the test's process: a face over the local cluster, or over the real API server, that the test can
 //! stop, hold and break.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -42,6 +44,15 @@ struct Broken {
     hanging_up: Mutex<Option<u64>>,
 }
 
+impl Broken {
+    /// The first rule that holds and is meant.
+    fn rule(&self, is_meant: impl Fn(&Rule) -> bool) -> Option<Arc<Rule>> {
+        let mut rules = lock(&self.rules);
+        rules.retain(|rule| !*rule.over.borrow());
+        rules.iter().find(|rule| is_meant(rule)).cloned()
+    }
+}
+
 type Meant = Box<dyn Fn(&Method, &str, &str) -> bool + Send + Sync>;
 
 struct Rule {
@@ -63,6 +74,8 @@ enum Act {
     Lose,
     /// This status instead.
     Fail(u16),
+    /// What watches have to tell waits.
+    Events,
 }
 
 /// A rule of the server's, until it is released or dropped.
@@ -84,9 +97,9 @@ impl Server {
     pub async fn new(scene: &Scene) -> Self {
         let mut tasks = JoinSet::new();
         let server = Self {
-            backend: Backend::new(scene.api_server(), &mut tasks).await,
+            backend: Backend::new(scene.cluster(), &mut tasks).await,
             namespace: scene.namespace().to_owned(),
-            port: pilothouse_realcluster::free_port(),
+            port: crate::free_port(),
             broken: Arc::default(),
             _tasks: tasks,
             face: JoinSet::new(),
@@ -166,6 +179,12 @@ impl Server {
         self.rule(Box::new(|_, _, _| true), Act::Fail(status))
     }
 
+    /// What the watches of this path have to tell waits, also of those that are open.
+    pub fn hold_events(&self, path: &str) -> Hold {
+        let path = path.to_owned();
+        self.rule(Box::new(move |_, p, query| p == path && is_watch(query)), Act::Events)
+    }
+
     fn rule(&self, meant: Meant, act: Act) -> Hold {
         let rule = Arc::new(Rule {
             meant,
@@ -203,7 +222,11 @@ impl Server {
 
 fn exactly(method: Method, path: &str) -> Meant {
     let path = path.to_owned();
-    Box::new(move |m, p, query| *m == method && *p == path && !query.contains("watch="))
+    Box::new(move |m, p, query| *m == method && *p == path && !is_watch(query))
+}
+
+fn is_watch(query: &str) -> bool {
+    query.contains("watch=")
 }
 
 impl Hold {
@@ -247,11 +270,7 @@ async fn respond(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let query = request.uri().query().unwrap_or_default().to_owned();
     lock(&broken.seen).push((method.clone(), path.clone()));
-    let rule = {
-        let mut rules = lock(&broken.rules);
-        rules.retain(|rule| !*rule.over.borrow());
-        rules.iter().find(|rule| (rule.meant)(&method, &path, &query)).cloned()
-    };
+    let rule = broken.rule(|rule| rule.act != Act::Events && (rule.meant)(&method, &path, &query));
     let act = rule.as_ref().map(|rule| rule.act);
     if let (Some(rule), Some(Act::Before | Act::Fail(_))) = (&rule, act) {
         rule.met.send_modify(|met| *met += 1);
@@ -269,7 +288,46 @@ async fn respond(
         }
         over(rule).await;
     }
-    Ok(answer)
+    if !is_watch(&query) {
+        return Ok(answer);
+    }
+    let events = |body| Events {
+        body,
+        target: (method, path, query),
+        broken,
+        waiting: None,
+    };
+    Ok(answer.map(|body| events(body).boxed_unsync()))
+}
+
+/// What a watch tells, in so far as no rule holds it.
+struct Events {
+    body: Body,
+    target: (Method, String, String),
+    broken: Arc<Broken>,
+    /// Ends with the rule that holds it now.
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let (method, path, query) = &this.target;
+        while let Some(rule) = this
+            .broken
+            .rule(|rule| rule.act == Act::Events && (rule.meant)(method, path, query))
+        {
+            let waiting = this
+                .waiting
+                .get_or_insert_with(|| Box::pin(async move { over(&rule).await }));
+            ready!(waiting.as_mut().poll(cx));
+            this.waiting = None;
+        }
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
 }
 
 async fn over(rule: &Rule) {

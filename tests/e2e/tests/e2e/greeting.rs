@@ -97,6 +97,17 @@ async fn a_config_map_that_somebody_changed_or_deleted_is_made_as_it_was(on: On)
         (again["metadata"]["uid"] != child["metadata"]["uid"]).then_some(again)
     });
     assert_eq!(again.await["data"]["message"], "Hello, world!");
+    // It says the same of the second ConfigMap as of the first.
+    let counted = host.until("one Event for both", async || {
+        let events = api.events_about(ns, "world").await;
+        let mut created = events
+            .iter()
+            .filter(|event| event["message"] == "ConfigMap world created: Hello, world!");
+        let (event, more) = (created.next()?, created.count());
+        assert_eq!(more, 0, "{events:#?}");
+        (event["count"] == 2).then_some(())
+    });
+    counted.await;
 }
 
 on_both!(a_deleted_greeting_says_goodbye_and_takes_its_config_map_along);
@@ -116,6 +127,35 @@ async fn a_deleted_greeting_says_goodbye_and_takes_its_config_map_along(on: On) 
         event_about(&host, &api, ns, "world", "Goodbye").await["message"],
         "Goodbye, world!"
     );
+}
+
+on_both!(a_greeting_that_is_deleted_in_the_foreground_goes_after_its_config_map);
+async fn a_greeting_that_is_deleted_in_the_foreground_goes_after_its_config_map(on: On) {
+    let (scene, host, api) = world(on).await;
+    let ns = scene.namespace();
+    api.greet("world").await;
+    host.greeted(&api, "world").await;
+    // Nobody takes this one's finalizer away yet, so the ConfigMap is seen going.
+    let holding = json!({"metadata": {"finalizers": ["example.com/hold"]}});
+    api.merge(CONFIG_MAPS, ns, "world", holding).await;
+    api.delete_with(GREETINGS, ns, "world", json!({"propagationPolicy": "Foreground"}))
+        .await;
+    host.until("that only the ConfigMap holds the Greeting", async || {
+        let child = api.get(CONFIG_MAPS, ns, "world").await.expect("it is held");
+        let greeting = api.get(GREETINGS, ns, "world").await.expect("its ConfigMap holds it");
+        let by_gc = json!(["foregroundDeletion"]);
+        (child["metadata"]["deletionTimestamp"].is_string() && greeting["metadata"]["finalizers"] == by_gc)
+            .then_some(())
+    })
+    .await;
+    api.merge(CONFIG_MAPS, ns, "world", json!({"metadata": {"finalizers": null}}))
+        .await;
+    host.until("both to be gone", async || {
+        let greeting = api.get(GREETINGS, ns, "world").await;
+        let child = api.get(CONFIG_MAPS, ns, "world").await;
+        (greeting.is_none() && child.is_none()).then_some(())
+    })
+    .await;
 }
 
 on_both!(a_greeting_that_makes_no_sense_says_so_is_parked_and_wakes_when_it_changes);

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod api_server;
+mod apply;
 mod bad_config;
 mod bad_modules;
 mod bad_plugins;
@@ -11,6 +12,7 @@ mod kubectl;
 mod mappings;
 mod operations;
 mod queue;
+mod rights;
 mod stopping;
 mod views;
 mod writes;

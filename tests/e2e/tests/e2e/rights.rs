@@ -1,0 +1,121 @@
+//! What a host may see of a cluster: everything, or one namespace and no more than it needs there.
+
+use pilothouse_e2e::{GREETINGS, NAMESPACES, On, Scene, Server, field, message, on_both, on_real};
+use pilothouse_realcluster::Scope;
+use serde_json::{Value, json};
+
+on_both!(without_a_configuration_dev_works_in_every_namespace_of_a_new_cluster);
+async fn without_a_configuration_dev_works_in_every_namespace_of_a_new_cluster(on: On) {
+    let scene = Scene::with_greeting().alone_on(on);
+    scene.sample();
+    // Definitions, a namespace and an object at once: the definitions are a moment old when the object comes, and when
+    // the plugin's watches begin.
+    let host = scene.dev_that_grants_everything(&["--apply", "world.yaml"]).await;
+    let api = host.api();
+    assert_eq!(host.greeted(&api, "world").await, "Hello, World!");
+    let other = scene.another_namespace("other");
+    api.create(NAMESPACES, "", &other, json!({})).await;
+    for ns in [&other, "default"] {
+        api.create(GREETINGS, ns, "there", json!({"spec": {"name": ns}})).await;
+        let greeted = host.event("a run elsewhere", |run| {
+            let wrote = run["writes"].as_array().is_some_and(|writes| writes.len() == 3);
+            run["event"] == "reconciled" && run["namespace"] == *ns && run["result"] == "success" && wrote
+        });
+        greeted.await;
+    }
+    assert_eq!(
+        host.events().iter().filter(|event| event["result"] == "error").count(),
+        0
+    );
+}
+
+/// What the README says that a host needs for the greeting; with or without its status.
+fn rules(status: bool) -> Value {
+    let rule = |group: &str, resources: &str, verbs: &[&str]| json!({"apiGroups": [group], "resources": [resources], "verbs": verbs});
+    let mut rules = vec![
+        rule("demo.pilothouse.dev", "greetings", &["list", "watch", "get", "patch"]),
+        rule("", "configmaps", &["list", "watch", "get", "create", "patch", "delete"]),
+        rule("", "events", &["create", "patch"]),
+    ];
+    if status {
+        rules.push(rule("demo.pilothouse.dev", "greetings/status", &["get", "patch"]));
+    }
+    rules.into()
+}
+
+fn is_grave(line: &Value) -> bool {
+    line["level"] == "WARN" || line["level"] == "ERROR"
+}
+
+on_real!(a_host_needs_no_more_rights_than_the_readme_says);
+/// On the real one alone: the local cluster lets everybody do everything.
+async fn a_host_needs_no_more_rights_than_the_readme_says(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let api = Server::new(&scene).await.api();
+    let plane = scene.control_plane();
+    let user = plane.user(ns, "host").unwrap();
+    plane.grant(&user, Scope::Namespace(ns), &rules(true)).unwrap();
+
+    let host = scene.run_as(user.kubeconfig(), &[]);
+    api.greet("world").await;
+    assert_eq!(host.greeted(&api, "world").await, "Hello, world!");
+    api.delete(GREETINGS, ns, "world").await;
+    host.until("the Greeting to be gone", async || {
+        api.get(GREETINGS, ns, "world").await.is_none().then_some(())
+    })
+    .await;
+    host.until("both Events", async || {
+        (api.events_about(ns, "world").await.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(host.count(is_grave), 0, "{:#?}", host.log());
+}
+
+on_real!(a_right_that_the_host_lacks_is_named_and_used_once_it_is_given);
+/// On the real one alone: the local cluster lets everybody do everything.
+async fn a_right_that_the_host_lacks_is_named_and_used_once_it_is_given(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let api = Server::new(&scene).await.api();
+    let plane = scene.control_plane();
+    let user = plane.user(ns, "host").unwrap();
+    plane.grant(&user, Scope::Namespace(ns), &rules(false)).unwrap();
+    let host = scene.run_as(user.kubeconfig(), &[]);
+    api.greet("world").await;
+    let line = host.logged("that it lacks a right", is_grave).await;
+    let lacks = format!(
+        "reconcile failed: Forbidden: patch the status of demo.pilothouse.dev/v1 Greeting {ns}/world: \
+         greetings.demo.pilothouse.dev \"world\" is forbidden: User \"system:serviceaccount:{ns}:host\" cannot patch \
+         resource \"greetings/status\""
+    );
+    assert!(message(&line).starts_with(&lacks), "{line:#}");
+
+    plane.grant(&user, Scope::Namespace(ns), &rules(true)).unwrap();
+    // It tries by itself a minute later, and at once when something changes.
+    api.merge(GREETINGS, ns, "world", json!({"spec": {"salutation": "Hi"}}))
+        .await;
+    assert_eq!(host.greeted(&api, "world").await, "Hi, world!");
+}
+
+on_real!(a_kind_that_the_host_may_not_watch_is_named);
+/// On the real one alone: the local cluster lets everybody do everything.
+async fn a_kind_that_the_host_may_not_watch_is_named(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let _server = Server::new(&scene).await;
+    let user = scene.control_plane().user(ns, "host").unwrap();
+    let host = scene.run_as(user.kubeconfig(), &[]);
+    for (kind, resource) in [
+        ("v1 ConfigMap", "configmaps"),
+        ("demo.pilothouse.dev/v1 Greeting", "greetings"),
+    ] {
+        let lacks = format!("User \"system:serviceaccount:{ns}:host\" cannot list resource \"{resource}\"");
+        let is_named = |line: &Value| {
+            message(line).starts_with("this host may not list and watch the kind")
+                && field(line, "kind") == kind
+                && field(line, "problem").contains(&lacks)
+        };
+        host.logged("that it may not watch a kind", is_named).await;
+    }
+}
