@@ -71,6 +71,8 @@ impl Site {
 pub struct ApiServer {
     name: String,
     port: u16,
+    /// Where it reaches etcd.
+    etcd_port: u16,
     kubeconfig: PathBuf,
     site: Arc<Site>,
     /// None while it is stopped.
@@ -87,10 +89,16 @@ impl ApiServer {
         Ok(Self {
             name: name.to_owned(),
             port,
+            etcd_port: site.etcd_port,
             kubeconfig,
             site: Arc::clone(site),
             program: Mutex::new(None),
         })
+    }
+
+    /// The same, reaching etcd at another port.
+    pub(crate) fn through(self, etcd_port: u16) -> Self {
+        Self { etcd_port, ..self }
     }
 
     fn program(&self) -> MutexGuard<'_, Option<Program>> {
@@ -143,7 +151,7 @@ impl ApiServer {
         let file = |name: &str| self.site.home.join(name).display().to_string();
         let mut command = Command::new(self.site.binaries.path(Binary::ApiServer));
         command.args([
-            format!("--etcd-servers=http://127.0.0.1:{}", self.site.etcd_port),
+            format!("--etcd-servers=http://127.0.0.1:{}", self.etcd_port),
             "--bind-address=127.0.0.1".to_owned(),
             "--advertise-address=127.0.0.1".to_owned(),
             // Nobody needs the Endpoints of `kubernetes`, which may not be a loopback address anyway.

@@ -242,7 +242,8 @@ impl ControlPlane {
     }
 
     /// Where etcd listens, over plain HTTP.
-    pub(crate) fn etcd_port(&self) -> u16 {
+    #[must_use]
+    pub fn etcd_port(&self) -> u16 {
         self.etcd_port
     }
 
@@ -256,9 +257,18 @@ impl ControlPlane {
     /// # Errors
     /// It is not ready in time.
     pub fn another_apiserver(&self) -> Result<ApiServer, Error> {
+        self.another_apiserver_through(self.etcd_port)
+    }
+
+    /// The same, reaching etcd at another port: that of a test's proxy. What it serves from its own cache is as stale as
+    /// the proxy makes it.
+    ///
+    /// # Errors
+    /// It is not ready in time.
+    pub fn another_apiserver_through(&self, etcd_port: u16) -> Result<ApiServer, Error> {
         static NEXT: AtomicU32 = AtomicU32::new(2);
         let name = format!("kube-apiserver-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let another = ApiServer::prepare(&self.site, &name, free_port())?;
+        let another = ApiServer::prepare(&self.site, &name, free_port())?.through(etcd_port);
         another.start()?;
         Ok(another)
     }
