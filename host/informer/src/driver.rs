@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, Trouble},
     index::IndexError,
     informer::{Command, Handler, IndexSpec, Informer},
-    outage::Outage,
+    reach::Reach,
     read::{Format, Lines, ListReader, Unreadable},
     reflector::{Event, Input, ListRequest, Order, ReflectorConfig, WatchRequest},
     registry::Registry,
@@ -120,7 +120,7 @@ struct Inner {
     /// Taken before an informer's locks.
     registry: Mutex<Registry>,
     tasks: Mutex<Tasks>,
-    outage: Mutex<Outage>,
+    reach: Reach,
     lists: Semaphore,
 }
 
@@ -133,13 +133,13 @@ impl SharedInformers {
     /// process, or all come back at the same moment.
     pub fn new(client: Client, config: DriverConfig, clock: Arc<dyn Clock>, runtime: Handle, seed: u64) -> Self {
         Self(Arc::new(Inner {
+            reach: Reach::new(client.clone(), clock.clone(), runtime.clone()),
             client,
             config,
             clock,
             runtime,
             registry: Mutex::new(Registry::new(config.reflector, seed)),
             tasks: Mutex::new(Tasks::default()),
-            outage: Mutex::new(Outage::default()),
             lists: Semaphore::new(config.lists_at_once.max(1)),
         }))
     }
@@ -225,16 +225,21 @@ impl SharedInformers {
             .collect()
     }
 
-    /// For how long no request got an answer; none while the API server answers.
+    /// For how long no request got an answer, or every one a 401; none while the API server answers.
     pub fn unreachable_for(&self) -> Option<Duration> {
-        let since = lock(&self.0.outage).since()?;
-        Some(self.0.clock.now().saturating_sub(since))
+        self.0.reach.away_for()
+    }
+
+    /// Whether the API server answers.
+    pub fn reach(&self) -> &Reach {
+        &self.0.reach
     }
 
     /// Stops every watch. After this has returned no handler is called; what is cached stays readable.
     pub fn stop(&self) {
         let registry = lock(&self.0.registry);
         lock(&self.0.tasks).stopped = true;
+        self.0.reach.stop();
         for informer in registry.iter() {
             Inner::run(&self.0, informer, informer.close());
         }
@@ -264,27 +269,13 @@ impl Inner {
                         informer: informer.clone(),
                         id,
                         told: (Duration::ZERO, 0),
+                        forbidden: false,
                     };
                     // A watch that was stopped before it is started here finds itself gone at its first step.
                     let handle = this.runtime.spawn(task.run());
                     tasks.running.insert(id, handle.abort_handle());
                 }
             }
-        }
-    }
-
-    fn answered(&self) {
-        if let Some(away) = lock(&self.outage).answered(self.clock.now()) {
-            tracing::info!(seconds = away.as_secs(), "the API server answers again");
-        }
-    }
-
-    fn unanswered(&self, failure: &Failure) {
-        if lock(&self.outage).failed(self.clock.now()) {
-            tracing::warn!(
-                problem = %failure,
-                "the API server can't be reached; trying again until it answers (check the kubeconfig's server, and that it is up)"
-            );
         }
     }
 }
@@ -300,6 +291,9 @@ enum End {
     Order(Order),
 }
 
+/// Once the API server is back, watches come back over so many milliseconds.
+const SPREAD: u64 = 500;
+
 /// The most unreadable objects that one watch tells of in a minute.
 const TOLD_A_MINUTE: u32 = 10;
 
@@ -310,6 +304,8 @@ struct Task {
     id: u64,
     /// When the running minute of log lines began, and how many it had.
     told: (Duration, u32),
+    /// The last request was forbidden.
+    forbidden: bool,
 }
 
 impl Task {
@@ -332,8 +328,7 @@ impl Task {
         while let Some(current) = order {
             let end = match current {
                 Order::Wait(pause) => {
-                    #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
-                    tokio::time::sleep(pause).await;
+                    self.wait(pause).await;
                     Input::Timer
                 }
                 Order::Discover => match self.discover(&scope).await {
@@ -365,11 +360,25 @@ impl Task {
     }
 
     fn heard<T>(&self, answer: Result<T, Failure>) -> Result<T, Failure> {
-        match &answer {
-            Err(failure) if failure.trouble == Trouble::Unreachable => self.inner.unanswered(failure),
-            _ => self.inner.answered(),
-        }
+        self.inner.reach.heard(&answer);
         answer
+    }
+
+    /// Waits for so long, or, while the API server does not answer, until it does: the probe is quicker than this is.
+    async fn wait(&self, pause: Duration) {
+        let mut away = self.inner.reach.away();
+        let back = async {
+            // Errors: the sender is this driver's own.
+            let _ = away.wait_for(|away| *away).await;
+            let _ = away.wait_for(|away| !*away).await;
+            // Not all at the same moment.
+            let spread = Duration::from_millis(self.id.wrapping_mul(37) % SPREAD);
+            #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
+            tokio::time::sleep(spread).await;
+        };
+        #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
+        // An error: the pause is over.
+        let _ = tokio::time::timeout(pause, back).await;
     }
 
     async fn discover(&self, scope: &Scope) -> Result<Resource, Failure> {
@@ -383,8 +392,14 @@ impl Task {
         Ok(found)
     }
 
-    async fn open(&self, path: &str) -> Result<Body, Failure> {
-        self.heard(transport::get(&self.inner.client, path, self.inner.config.patience).await)
+    async fn open(&mut self, path: &str) -> Result<Body, Failure> {
+        let answer = self.heard(transport::get(&self.inner.client, path, self.inner.config.patience).await);
+        match &answer {
+            Ok(_) if std::mem::take(&mut self.forbidden) => self.inner.reach.allowed(),
+            Err(failure) if failure.trouble == Trouble::Forbidden => self.forbidden = true,
+            _ => {}
+        }
+        answer
     }
 
     fn format(&self) -> Format {

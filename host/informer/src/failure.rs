@@ -16,6 +16,8 @@ pub enum Trouble {
     TooLargeVersion,
     /// 429.
     TooManyRequests,
+    /// 401: the server does not take the host's credentials.
+    Unauthorized,
     /// 403.
     Forbidden,
     /// 404: the kind is not served.
@@ -106,6 +108,7 @@ impl Failure {
             _ if too_large => Trouble::TooLargeVersion,
             (410, _) | (_, "Expired" | "Gone") => Trouble::Expired,
             (429, _) => Trouble::TooManyRequests,
+            (401, _) => Trouble::Unauthorized,
             (403, _) => Trouble::Forbidden,
             (404, _) => Trouble::NotFound,
             (500..=599, _) => Trouble::Server,
@@ -154,9 +157,8 @@ mod tests {
             failure.message.len() < 600 && !failure.message.contains('\x1b'),
             "{failure}"
         );
-        assert_eq!(
-            Failure::of_status(Some(401), b"", None).to_string(),
-            "the server gave no reason (HTTP 401)"
-        );
+        let refused = Failure::of_status(Some(401), b"", None);
+        assert_eq!(refused.to_string(), "the server gave no reason (HTTP 401)");
+        assert_eq!(refused.trouble, Trouble::Unauthorized);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Guarantees to each [`Handler`]: the store is updated before it is called; it is called by one thread at a time, and for
 //! each key in order; the states it hears are a subsequence of those that were; a late one gets what the store holds as
-//! additions, then what happens, nothing lost and nothing doubled; a relist of unchanged objects is silent; after
+//! additions, then what happens, nothing lost and nothing doubled; a relist of unchanged objects is silent; what this
+//! process wrote and [`Informer::expect`]ed is heard of, be it that it is gone, though nobody watched then; after
 //! [`Informer::unsubscribe`] has returned it is not called again.
 //!
 //! In exchange a handler must be quick and must not panic, subscribe, unsubscribe, drop a [`crate::Subscription`] or call
@@ -18,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use pilothouse_object::{FieldPath, Gvk, Keep};
+use pilothouse_object::{FieldPath, Gvk, Keep, Object};
 use tokio::sync::watch;
 
 use crate::{
@@ -171,6 +172,14 @@ impl Informer {
 
     fn store_mut(&self) -> RwLockWriteGuard<'_, Store> {
         self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This process wrote an object: should it be gone before any watch tells of it, its deletion is told all the same.
+    pub fn expect(&self, object: &Object) {
+        // It was an object before; one that can't be cut is not awaited.
+        if let Ok(object) = Object::parse(object.json().as_bytes(), Some(&self.gvk), self.keep) {
+            self.store_mut().expect(object);
+        }
     }
 
     /// Ticks whenever a version moved on or a subscriber was synced.
@@ -356,7 +365,7 @@ impl Informer {
                     self.tick();
                 }
                 Action::Health(failure) => {
-                    slot.health(&self.gvk, failure);
+                    slot.health(&self.gvk, now, failure);
                 }
                 Action::Io(order) => outcome.progress.order = Some(order),
             }

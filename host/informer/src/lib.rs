@@ -16,9 +16,11 @@
 //! | [`store`] | [`Store`]: objects, indexes, versions |
 //! | [`read`] | lists and watch lines out of bytes |
 //! | [`status`] | how watches fare |
+//! | [`reach`] | whether the API server answers this host at all |
 //!
 //! Not here yet: streaming lists, resyncs, watches with selectors or of metadata alone on the wire.
 
+mod awaited;
 pub mod backoff;
 pub mod driver;
 pub mod failure;
@@ -26,6 +28,7 @@ pub mod index;
 pub mod informer;
 pub mod messages;
 mod outage;
+pub mod reach;
 pub mod read;
 pub mod reflector;
 pub mod registry;
@@ -43,6 +46,7 @@ pub use driver::{Clock, DriverConfig, SharedInformers, SubscribeError, TokioCloc
 pub use failure::{Failure, Trouble};
 pub use index::IndexError;
 pub use informer::{Handler, IndexSpec, Informer};
+pub use reach::Reach;
 pub use status::{Counters, Phase, WatchStatus};
 pub use store::{Scope, Store};
 pub use subscription::{Holds, Listing, Query, ReadError, Reader, Subscription};

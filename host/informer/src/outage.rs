@@ -1,29 +1,99 @@
-//! Tells an outage of the whole API server in one line, and its end in another.
+//! Whether the API server answers this host at all, and what of that is news. Pure.
+//!
+//! One request without an answer, or one refused for its credentials, is a suspicion: a connection may break, and one of
+//! several servers may be gone. A probe decides. While the host is cut off nothing else is tried that can wait.
 
 use std::time::Duration;
+
+use crate::failure::{Failure, Trouble};
+
+/// An API server that has just been started answers 403, 401 and 5xx until it knows its roles and accounts. So long such an
+/// answer does not count as the end of an outage.
+const STARTING: Duration = Duration::from_secs(5);
+
+/// Credentials that are refused for less than this are not worth a line: see above.
+const DOUBT: Duration = Duration::from_secs(2);
+
+/// Why the host is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// No request gets an answer.
+    Unreachable,
+    /// Every request is answered with 401.
+    Credentials,
+}
+
+/// What a probe or another request brought that should be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// This is wrong now.
+    Began(Cut),
+    /// What was said last is over, after so long.
+    Over(Cut, Duration),
+}
 
 /// Whether the API server answers at all.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
+    /// When the first request failed, and whether a probe did too.
     since: Option<Duration>,
+    confirmed: bool,
+    /// Since when the credentials are refused without an exception.
+    refused: Option<Duration>,
+    /// Since when there are answers that a server gives that is starting.
+    stirs: Option<Duration>,
+    told: Option<Cut>,
 }
 
 impl Outage {
-    /// A request got no answer. True where that is news.
-    pub(crate) fn failed(&mut self, now: Duration) -> bool {
-        let news = self.since.is_none();
+    /// A request that was no probe failed in a way that may mean that all will.
+    pub(crate) fn suspect(&mut self, now: Duration) {
         self.since.get_or_insert(now);
-        news
     }
 
-    /// A request got an answer. How long none did, where that is news.
-    pub(crate) fn answered(&mut self, now: Duration) -> Option<Duration> {
-        self.since.take().map(|since| now.saturating_sub(since))
+    /// A probe was answered like this, or a request was while the host is cut off.
+    pub(crate) fn probed(&mut self, now: Duration, failure: Option<&Failure>) -> Option<News> {
+        let cut = match failure.map(|failure| failure.trouble) {
+            None => return self.answered(now),
+            Some(Trouble::Unreachable) => {
+                (self.refused, self.stirs) = (None, None);
+                Some(Cut::Unreachable)
+            }
+            Some(Trouble::Unauthorized) => {
+                let since = *self.refused.get_or_insert(now);
+                (now.saturating_sub(since) >= DOUBT).then_some(Cut::Credentials)
+            }
+            Some(_) => {
+                self.refused = None;
+                let since = *self.stirs.get_or_insert(now);
+                // Nobody waits for a probe that is refused for good, as it is where even health is secret.
+                if !self.confirmed || now.saturating_sub(since) >= STARTING {
+                    return self.answered(now);
+                }
+                None
+            }
+        };
+        self.since.get_or_insert(now);
+        self.confirmed = true;
+        let news = cut.filter(|cut| self.told != Some(*cut));
+        self.told = cut.or(self.told);
+        news.map(News::Began)
     }
 
-    /// Since when no request got an answer.
+    /// A request was answered as it should be.
+    pub(crate) fn answered(&mut self, now: Duration) -> Option<News> {
+        let Self { since, told, .. } = std::mem::take(self);
+        Some(News::Over(told?, now.saturating_sub(since?)))
+    }
+
+    /// Whether there is something to be found out.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Since when the host is cut off.
     pub(crate) fn since(&self) -> Option<Duration> {
-        self.since
+        self.since.filter(|_| self.confirmed)
     }
 }
 
@@ -31,17 +101,63 @@ impl Outage {
 mod tests {
     use super::*;
 
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn no(trouble: Trouble) -> Failure {
+        Failure::new(trouble, "no")
+    }
+
     #[test]
     fn an_outage_is_told_once_and_so_is_its_end() {
-        let s = Duration::from_secs;
         let mut outage = Outage::default();
         assert_eq!(outage.answered(s(1)), None);
-        assert_eq!(
-            [outage.failed(s(2)), outage.failed(s(3)), outage.failed(s(9))],
-            [true, false, false]
-        );
+        outage.suspect(s(2));
+        let away = no(Trouble::Unreachable);
+        assert_eq!(outage.probed(s(3), Some(&away)), Some(News::Began(Cut::Unreachable)));
+        assert_eq!(outage.probed(s(9), Some(&away)), None);
         assert_eq!(outage.since(), Some(s(2)));
-        assert_eq!([outage.answered(s(12)), outage.answered(s(13))], [Some(s(10)), None]);
-        assert!(outage.failed(s(14)));
+        assert_eq!(outage.probed(s(12), None), Some(News::Over(Cut::Unreachable, s(10))));
+        assert_eq!(outage.answered(s(13)), None);
+        assert!(outage.since().is_none() && !outage.is_suspected());
+    }
+
+    #[test]
+    fn one_request_that_fails_is_no_outage_where_the_probe_is_answered() {
+        let mut outage = Outage::default();
+        outage.suspect(s(2));
+        assert!(outage.is_suspected() && outage.since().is_none());
+        assert_eq!(outage.probed(s(2), Some(&no(Trouble::Forbidden))), None);
+        assert!(!outage.is_suspected(), "an answer of whatever kind");
+    }
+
+    #[test]
+    fn a_server_that_is_starting_has_not_come_back_yet() {
+        let mut outage = Outage::default();
+        outage.probed(s(0), Some(&no(Trouble::Unreachable)));
+        for (at, trouble) in [
+            (10, Trouble::Server),
+            (12, Trouble::Forbidden),
+            (14, Trouble::Forbidden),
+        ] {
+            assert_eq!(outage.probed(s(at), Some(&no(trouble))), None);
+            assert!(outage.since().is_some());
+        }
+        let over = outage.probed(s(15), Some(&no(Trouble::Forbidden)));
+        assert_eq!(over, Some(News::Over(Cut::Unreachable, s(15))), "it may be so for good");
+    }
+
+    #[test]
+    fn credentials_that_are_refused_are_told_once_that_is_sure() {
+        let mut outage = Outage::default();
+        let refused = no(Trouble::Unauthorized);
+        outage.suspect(s(0));
+        assert_eq!(outage.probed(s(0), Some(&refused)), None);
+        assert!(outage.since().is_some(), "but nothing else is tried");
+        assert_eq!(outage.probed(s(1), Some(&refused)), None);
+        assert_eq!(outage.probed(s(2), Some(&refused)), Some(News::Began(Cut::Credentials)));
+        assert_eq!(outage.probed(s(3), Some(&refused)), None);
+        assert_eq!(outage.probed(s(9), None), Some(News::Over(Cut::Credentials, s(9))));
     }
 }

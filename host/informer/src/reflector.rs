@@ -22,10 +22,12 @@ use crate::{
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 /// Watch timeouts are spread over one to two times this, so that watches don't come back together.
 const MIN_WATCH: Duration = Duration::from_secs(300);
-/// How much longer than its timeout a stream may be silent: the server's own end should come first.
-const SILENCE_GRACE: Duration = Duration::from_secs(15);
-/// Pause after a 403: rights change by hand, and asking often fills the audit log.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(30);
+/// A stream that is silent for so long is dead: the server sends a bookmark about every minute, and where it sends none a
+/// watch more costs little. Nothing else tells of a connection that some box in between has forgotten.
+const SILENCE: Duration = Duration::from_secs(150);
+/// Pauses after a 403 grow to this: rights change by hand, and asking often fills the audit log. They begin small, since
+/// a server that has just been started refuses everybody until it knows its roles.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 /// After so many server errors in a row at the start of a watch a list is tried: it may tell more, or work.
 const MAX_WATCH_FAILURES: u32 = 5;
 /// The most pages of one list: with 500 objects each, five million objects.
@@ -116,6 +118,7 @@ pub struct Reflector {
     watch_failures: u32,
     backoff: Backoff,
     discovery: Backoff,
+    forbidden: Backoff,
     unwell: bool,
     synced: bool,
     counts: Counts,
@@ -135,6 +138,10 @@ impl Reflector {
             watch_failures: 0,
             backoff: Backoff::new(config.backoff),
             discovery: Backoff::new(config.discovery),
+            forbidden: Backoff::new(BackoffConfig {
+                cap: FORBIDDEN_PAUSE,
+                ..config.backoff
+            }),
             unwell: false,
             synced: false,
             counts: Counts::default(),
@@ -289,7 +296,7 @@ impl Reflector {
         out.push(Action::Io(Order::Watch(WatchRequest {
             version: self.last.clone().unwrap_or_default(),
             timeout,
-            silence: timeout + SILENCE_GRACE,
+            silence: SILENCE,
         })));
     }
 
@@ -404,7 +411,7 @@ impl Reflector {
             (State::Listing(_), Trouble::Garbled | Trouble::Forbidden) => Next::List,
             (State::Listing(request), _) => Next::Page(request.clone()),
             // The version is as good as before: no list.
-            (_, Trouble::Unreachable | Trouble::TooManyRequests) => Next::Watch,
+            (_, Trouble::Unreachable | Trouble::Unauthorized | Trouble::TooManyRequests) => Next::Watch,
             (State::Opening, Trouble::Server) if self.watch_failures < MAX_WATCH_FAILURES => {
                 self.watch_failures += 1;
                 Next::Watch
@@ -417,7 +424,7 @@ impl Reflector {
 
     fn pause(&mut self, failure: Failure, next: Next, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
         let pause = match (&next, failure.trouble) {
-            (_, Trouble::Forbidden) => FORBIDDEN_PAUSE.mul_f64(1.0 + rng.f64()),
+            (_, Trouble::Forbidden) => self.forbidden.next(now, failure.retry_after, rng),
             (Next::Discover, Trouble::NotFound) => self.discovery.next(now, failure.retry_after, rng),
             _ => self.backoff.next(now, failure.retry_after, rng),
         };

@@ -1,5 +1,7 @@
 //! One reflector of a kind, with what its informer needs to know of it.
 
+use std::time::Duration;
+
 use pilothouse_object::Gvk;
 
 use crate::{
@@ -10,6 +12,10 @@ use crate::{
     store::{Relist, Scope, Store},
 };
 
+/// Trouble that is over sooner is not worth a line: a server that has just been started answers 403, 404 and 5xx until it
+/// knows its roles and kinds.
+const DOUBT: Duration = Duration::from_secs(2);
+
 /// A reflector among those of its kind.
 pub(crate) struct Slot {
     pub(crate) scope: Scope,
@@ -17,6 +23,9 @@ pub(crate) struct Slot {
     pub(crate) relist: Relist,
     pub(crate) committed: bool,
     pub(crate) trouble: Option<Failure>,
+    /// Since when, and whether it has been said.
+    since: Duration,
+    told: bool,
 }
 
 impl Slot {
@@ -27,6 +36,8 @@ impl Slot {
             relist: Relist::default(),
             committed: false,
             trouble: None,
+            since: Duration::ZERO,
+            told: false,
         }
     }
 
@@ -39,14 +50,29 @@ impl Slot {
 
     /// A list was answered: this is no longer forbidden.
     pub(crate) fn allowed(&mut self, kind: &Gvk) {
-        if self.trouble.take_if(|t| t.trouble == Trouble::Forbidden).is_some() {
+        if self.trouble.take_if(|t| t.trouble == Trouble::Forbidden).is_some() && std::mem::take(&mut self.told) {
             tracing::info!(%kind, scope = %self.scope, "allowed to list again");
         }
     }
 
-    /// Takes in how the reflector fares, and says so where that is news.
-    pub(crate) fn health(&mut self, kind: &Gvk, now: Option<Failure>) {
-        report(kind, &self.scope, self.trouble.as_ref(), now.as_ref());
+    /// Takes in how the reflector fares at `at`, and says so where that is news.
+    pub(crate) fn health(&mut self, kind: &Gvk, at: Duration, now: Option<Failure>) {
+        if let Some(failure) = &now {
+            let same = self.trouble.as_ref().is_some_and(|t| t.trouble == failure.trouble);
+            if !same {
+                (self.since, self.told) = (at, false);
+            }
+            let lasts = at.saturating_sub(self.since) >= DOUBT;
+            if lasts && !self.told {
+                self.told = report(kind, &self.scope, failure);
+            } else {
+                tracing::debug!(%kind, scope = %self.scope, problem = %failure, "not watching");
+            }
+        } else if std::mem::take(&mut self.told) {
+            tracing::info!(%kind, scope = %self.scope, "watching again");
+        } else {
+            tracing::debug!(%kind, scope = %self.scope, "watching again");
+        }
         self.trouble = now;
     }
 
@@ -75,7 +101,7 @@ fn phase(slot: &Slot) -> Phase {
         (State::Streaming { .. }, _) => Phase::Watching,
         (_, Some(Trouble::NotFound)) => Phase::WaitingForKind,
         (_, Some(Trouble::Forbidden)) => Phase::Forbidden,
-        (_, Some(Trouble::Unreachable)) => Phase::Unreachable,
+        (_, Some(Trouble::Unreachable | Trouble::Unauthorized)) => Phase::Unreachable,
         (State::Waiting(_), _) => Phase::BackingOff,
         (State::New | State::Discovering, _) => Phase::Starting,
         (State::Listing(_) | State::Committing { .. }, _) => Phase::Listing,
@@ -83,29 +109,23 @@ fn phase(slot: &Slot) -> Phase {
     }
 }
 
-/// One line when trouble begins or turns into another, one when it is over. That the whole API server is away is said
-/// once for all watches by the driver.
-fn report(kind: &Gvk, scope: &Scope, before: Option<&Failure>, now: Option<&Failure>) {
-    match (before, now) {
-        (Some(before), Some(now)) if before.trouble == now.trouble => {
-            tracing::debug!(%kind, %scope, problem = %now, "still not watching");
+/// One line when trouble lasts; whether there was one. That the API server does not answer this host at all is said once
+/// for all watches: see [`crate::reach`].
+fn report(kind: &Gvk, scope: &Scope, now: &Failure) -> bool {
+    match now.trouble {
+        Trouble::Unreachable | Trouble::Unauthorized => {
+            tracing::debug!(%kind, %scope, problem = %now, "not watching");
+            return false;
         }
-        (_, Some(now)) => match now.trouble {
-            Trouble::Unreachable => tracing::debug!(%kind, %scope, problem = %now, "not watching"),
-            Trouble::NotFound => tracing::warn!(
-                %kind, %scope, problem = %now,
-                "the API server does not serve this kind; waiting for it (is its CustomResourceDefinition installed?)"
-            ),
-            Trouble::Forbidden => tracing::warn!(
-                %kind, %scope, problem = %now,
-                "this host may not list and watch the kind; grant its account the verbs list and watch, or name the namespaces it may see"
-            ),
-            _ => tracing::warn!(%kind, %scope, problem = %now, "the watch is interrupted; trying again"),
-        },
-        (Some(before), None) if before.trouble == Trouble::Unreachable => {
-            tracing::debug!(%kind, %scope, "watching again");
-        }
-        (Some(_), None) => tracing::info!(%kind, %scope, "watching again"),
-        (None, None) => {}
+        Trouble::NotFound => tracing::warn!(
+            %kind, %scope, problem = %now,
+            "the API server does not serve this kind; waiting for it (is its CustomResourceDefinition installed?)"
+        ),
+        Trouble::Forbidden => tracing::warn!(
+            %kind, %scope, problem = %now,
+            "this host may not list and watch the kind; grant its account the verbs list and watch, or name the namespaces it may see"
+        ),
+        _ => tracing::warn!(%kind, %scope, problem = %now, "the watch is interrupted; trying again"),
     }
+    true
 }

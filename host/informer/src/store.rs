@@ -13,6 +13,7 @@ use std::{
 use pilothouse_object::{FieldPath, Key, Object, Version};
 
 use crate::{
+    awaited::Awaited,
     index::{Index, IndexError},
     view::{Delta, Names},
 };
@@ -151,6 +152,7 @@ pub struct Store {
     indexes: BTreeMap<Arc<str>, Index>,
     /// The version of each part that has been listed.
     versions: BTreeMap<Scope, Version>,
+    awaited: Awaited,
     weight: usize,
     stale: u64,
     index_failures: u64,
@@ -303,8 +305,19 @@ impl Store {
         }
     }
 
+    /// This process wrote an object. Should the watch never tell of it, the next list that lacks it is its deletion.
+    pub fn expect(&mut self, object: Object) {
+        let scope = object.key().namespace.clone().map_or(Scope::All, Scope::Namespace);
+        // Else the watch has told of it already.
+        if self.version(&scope).is_none_or(|at| older(at, &object.head().version)) {
+            self.awaited.insert(object);
+        }
+    }
+
     /// Applies one event of a watch. None where nothing changed, and where the event is older than the store.
     pub fn apply(&mut self, scope: &Scope, change: Change) -> Vec<Delta> {
+        self.awaited
+            .heard(change.object().key(), &change.object().head().version);
         let at = self.versions.get(scope);
         let version = &change.object().head().version;
         let held = self.objects.get(change.object().key());
@@ -355,9 +368,15 @@ impl Store {
             Scope::All => list.lacks(self.objects.values()),
             Scope::Namespace(namespace) => list.lacks(self.namespace(namespace)),
         };
+        // Those that the store held are among the vanished.
+        let mut unheard = self.awaited.listed(&version, |key| scope.covers(key));
+        unheard.retain(|written| !self.objects.contains_key(written.key()) && !list.seen.contains_key(written.key()));
         for old in vanished {
             self.remove(&old);
             deltas.push(Delta::gone(old, None, version.clone()));
+        }
+        for written in unheard {
+            deltas.push(Delta::gone(written, None, version.clone()));
         }
         for new in list.changed {
             if !scope.covers(new.key()) {

@@ -79,6 +79,40 @@ fn rule_42_a_relist_tells_deletions_first_and_then_changes_in_list_order() {
 }
 
 #[test]
+fn what_was_written_and_is_gone_before_any_watch_told_of_it_is_deleted_by_the_next_list() {
+    let mut store = filled("10", [object("a", "held", "1", 1)]);
+    for (name, version) in [("gone", 12), ("listed", 13), ("heard", 14), ("held", 15), ("later", 30)] {
+        store.expect(object("a", name, "2", version));
+    }
+    // The watch told of it, and of its end.
+    store.apply(&ALL, Change::Put(object("a", "heard", "2", 14)));
+    store.apply(&ALL, Change::Deleted(object("a", "heard", "2", 15)));
+    let list = staged(&store, [object("a", "listed", "2", 13)]);
+    let deltas = store.replace(&ALL, list, v("20"), false).unwrap().deltas;
+    assert_eq!(
+        told(&deltas),
+        ["-a/held@20?", "-a/gone@20?", "+a/listed@13"],
+        "each once"
+    );
+    assert_eq!(
+        deltas[1].old,
+        Some(object("a", "gone", "2", 12)),
+        "with what was written"
+    );
+    // What the list is too old for is decided by a later one, and nothing is told twice.
+    let again = |store: &mut Store, version: &str| {
+        let list = staged(store, [object("a", "listed", "2", 13)]);
+        told(&store.replace(&ALL, list, v(version), false).unwrap().deltas)
+    };
+    assert_eq!(again(&mut store, "29"), [""; 0]);
+    assert_eq!(again(&mut store, "30"), ["-a/later@30?"]);
+    assert_eq!(again(&mut store, "31"), [""; 0]);
+    // The watch is past it: it was told of then.
+    store.expect(object("a", "past", "2", 31));
+    assert_eq!(again(&mut store, "40"), [""; 0]);
+}
+
+#[test]
 fn rule_42_only_what_changed_is_held_while_a_list_comes_in() {
     let store = filled("10", (0..100).map(|n| object("a", &format!("x{n}"), "u", n)));
     let list = staged(

@@ -170,6 +170,14 @@ impl Reader {
         &self.view
     }
 
+    /// This process wrote an object of this kind. Where it lies in the view its end will be heard of, also if it comes
+    /// while nobody watches.
+    pub fn expect(&self, object: &Object) {
+        if self.view.sees(object.head()) {
+            self.informer.expect(object);
+        }
+    }
+
     /// True once the first lists are in the store and delivered. Stays true while watches are renewed.
     pub fn synced(&self) -> bool {
         self.synced.load(Memory::Acquire)
