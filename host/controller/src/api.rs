@@ -10,7 +10,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pilothouse_informer::Resource;
+use pilothouse_informer::{Reach, Resource};
 use pilothouse_object::{Gvk, check_path_segment, shorten};
 use pilothouse_runtime::{ApiError, Cause, reason};
 use serde::Deserialize;
@@ -56,15 +56,18 @@ pub(crate) struct Api {
     permits: Arc<Semaphore>,
     /// Those that one plugin may have at once; taken before the common ones.
     own: Option<Arc<Semaphore>>,
+    reach: Reach,
 }
 
 impl Api {
-    pub(crate) fn new(client: kube::Client, config: ApiConfig) -> Self {
+    /// `reach` hears of requests that got no answer.
+    pub(crate) fn new(client: kube::Client, config: ApiConfig, reach: Reach) -> Self {
         let permits = Arc::new(Semaphore::new(config.in_flight.max(1)));
         Self {
             client,
             config,
             permits,
+            reach,
             own: None,
         }
     }
@@ -132,6 +135,9 @@ impl Api {
                 .await
                 .map_err(|error| no_answer(&error, is_write))?;
             let (head, body) = response.into_parts();
+            if head.status == StatusCode::UNAUTHORIZED {
+                return Err(unauthorized());
+            }
             let body = Limited::new(body, self.config.max_answer)
                 .collect()
                 .await
@@ -161,10 +167,14 @@ impl Api {
             reason = "the driver of single requests: each is bounded in time"
         )]
         let answer = tokio::time::timeout(self.config.timeout, exchange).await;
-        answer.unwrap_or_else(|_| {
+        let answer = answer.unwrap_or_else(|_| {
             let message = format!("the API server did not answer within {:?}", self.config.timeout);
             Err(unavailable(message, is_write))
-        })
+        });
+        if answer.as_ref().is_err_and(|error| error.reason == reason::UNAVAILABLE) {
+            self.reach.suspect();
+        }
+        answer
     }
 }
 
@@ -223,6 +233,15 @@ fn unavailable(message: String, is_write: bool) -> ApiError {
     ApiError {
         maybe_applied: is_write,
         ..ApiError::of_host(reason::UNAVAILABLE, message)
+    }
+}
+
+/// The server does not take the host's credentials: nothing was done, and no plugin can do anything about it.
+fn unauthorized() -> ApiError {
+    let message = "the API server refuses this host's credentials (401)".to_owned();
+    ApiError {
+        code: 401,
+        ..unavailable(message, false)
     }
 }
 
@@ -341,6 +360,7 @@ fn reason_of(code: StatusCode) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
@@ -379,7 +399,11 @@ mod tests {
     async fn a_plugin_whose_requests_wait_for_ever_leaves_room_for_others() {
         let (address, mut heard) = server().await;
         let config = kube::Config::new(address.parse().unwrap());
-        let api = Api::new(kube::Client::try_from(config).unwrap(), ApiConfig::default());
+        let client = kube::Client::try_from(config).unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let clock = Arc::new(TokioClock::start());
+        let informers = SharedInformers::new(client.clone(), DriverConfig::default(), clock, runtime, 1);
+        let api = Api::new(client, ApiConfig::default(), informers.reach().clone());
         let (slow, quick) = (api.share(), api.share());
         for _ in 0..20 {
             let slow = slow.clone();

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     ControllerId, Dispatcher,
     call::{PluginState, Shared},
+    rarely::Rarely,
 };
 
 /// Targets of writes, by the controller and key whose run sent them.
@@ -26,6 +27,8 @@ pub(crate) struct Core {
     pub(crate) wake: Notify,
     /// Targets of writes whose outcome nobody knows, by the key whose run sent them.
     pub(crate) uncertain: Mutex<Uncertain>,
+    /// Caches that lag behind concern every key that wrote.
+    pub(crate) lagging: Mutex<Rarely>,
     /// True once the host stops: nothing new begins, and nobody waits for caches any more.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) origin: tokio::time::Instant,

@@ -153,6 +153,25 @@ impl Dispatcher {
         }
     }
 
+    /// What made keys fail is over: those that wait for their next attempt need wait no longer. Attempts are counted on.
+    pub fn hasten(&mut self, now: Duration) {
+        for Entry { queue, .. } in self.entries.values_mut() {
+            let waiting: Vec<(Key, Option<Cause>)> = queue
+                .entries()
+                .filter(|entry| entry.attempts > 0 && matches!(entry.state, State::Delayed { .. }))
+                .map(|entry| (entry.key.clone(), entry.causes.first().cloned()))
+                .collect();
+            for (key, cause) in waiting {
+                let what = What::Retry {
+                    failures: 0,
+                    reason: "the API server may take now what it refused".into(),
+                };
+                let cause = cause.unwrap_or_else(|| Cause::new(what, None));
+                queue.add_unless_parked(now, key, LOW_PRIORITY, cause);
+            }
+        }
+    }
+
     /// The next job, or none where no started controller has a ready key and a permit.
     pub fn next(&mut self, now: Duration) -> Option<Job> {
         for entry in self.entries.values_mut() {

@@ -119,9 +119,13 @@ impl Host {
     pub fn start(client: kube::Client, plugins: Vec<Arc<Plugin>>, options: HostOptions) -> Self {
         let (events, event_queue) = mpsc::channel(EVENT_BACKLOG);
         let mut rng = fastrand::Rng::with_seed(options.seed);
-        let api = Api::new(client.clone(), options.api);
+        let clock = Arc::new(TokioClock::start());
+        let runtime = tokio::runtime::Handle::current();
+        let informers = SharedInformers::new(client.clone(), DriverConfig::default(), clock, runtime, rng.u64(..));
+        let reach = informers.reach();
+        let api = Api::new(client.clone(), options.api, reach.clone());
         let shared = Arc::new(Shared {
-            kinds: Kinds::new(client.clone()),
+            kinds: Kinds::new(client, reach.clone()),
             api,
             metrics: Metrics::new(),
             observer: options.observer,
@@ -136,12 +140,10 @@ impl Host {
             dispatcher: Mutex::new(Dispatcher::new(options.pool)),
             wake: Notify::new(),
             uncertain: Mutex::default(),
+            lagging: Mutex::default(),
             stopping: watch::Sender::new(false),
             origin: tokio::time::Instant::now(),
         });
-        let clock = Arc::new(TokioClock::start());
-        let runtime = tokio::runtime::Handle::current();
-        let informers = SharedInformers::new(client, DriverConfig::default(), clock, runtime, rng.u64(..));
         let mut controllers = BTreeMap::new();
         let mut states = BTreeMap::new();
         for plugin in plugins {
@@ -153,7 +155,14 @@ impl Host {
         let controllers = Arc::new(controllers);
         let jobs = Arc::new(Mutex::new(JoinSet::new()));
         let mut tasks = JoinSet::new();
-        tasks.spawn(dispatch(core.clone(), controllers.clone(), jobs.clone(), rng.fork()));
+        let reach = (reach.away(), reach.better());
+        tasks.spawn(dispatch(
+            core.clone(),
+            controllers.clone(),
+            jobs.clone(),
+            reach,
+            rng.fork(),
+        ));
         tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
         Self {
             core,
@@ -264,7 +273,9 @@ impl Drop for Host {
     }
 }
 
-/// Hands out jobs whenever there is one, and sees to resyncs.
+/// Hands out jobs whenever there is one, and sees to resyncs. While the API server is away nothing begins: every run would
+/// fail at its first write and wait the longer afterwards. Once it is back, or something is allowed again, what failed
+/// is tried again at once.
 #[allow(
     clippy::disallowed_methods,
     reason = "the driver: spawns runs and waits for the next due time"
@@ -273,6 +284,7 @@ async fn dispatch(
     core: Arc<Core>,
     controllers: Arc<BTreeMap<ControllerId, Arc<Controller>>>,
     jobs: Arc<Mutex<JoinSet<()>>>,
+    (mut away, mut better): (watch::Receiver<bool>, watch::Receiver<u64>),
     mut rng: fastrand::Rng,
 ) {
     let mut resyncs: Vec<(Duration, Duration, Arc<Controller>)> = controllers
@@ -303,25 +315,33 @@ async fn dispatch(
             }
             let mut jobs = lock(&jobs);
             while jobs.try_join_next().is_some() {}
-            while let Some(job) = dispatcher.next(now) {
-                // Every controller of the dispatcher is registered from this map.
-                if let Some(controller) = controllers.get(&job.id) {
-                    jobs.spawn(run(core.clone(), controller.clone(), job));
+            if *away.borrow_and_update() {
+                None
+            } else {
+                while let Some(job) = dispatcher.next(now) {
+                    // Every controller of the dispatcher is registered from this map.
+                    if let Some(controller) = controllers.get(&job.id) {
+                        jobs.spawn(run(core.clone(), controller.clone(), job));
+                    }
                 }
+                dispatcher.next_due()
             }
-            dispatcher.next_due()
         };
         let resync_due = due_keys.peek().map(|Reverse(next)| next.due);
         let due = resyncs.iter().map(|(due, ..)| *due).chain(due).chain(resync_due).min();
-        match due {
-            Some(due) => {
-                tokio::select! {
-                    biased;
-                    () = woken => {}
-                    () = tokio::time::sleep(due.saturating_sub(core.now())) => {}
-                }
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep(due.saturating_sub(core.now())).await,
+                None => std::future::pending().await,
             }
-            None => woken.await,
+        };
+        tokio::select! {
+            biased;
+            () = woken => {}
+            // The other end lives as long as the informers, which outlive this.
+            Ok(()) = away.changed() => {}
+            Ok(()) = better.changed() => lock(&core.dispatcher).hasten(core.now()),
+            () = due => {}
         }
     }
 }

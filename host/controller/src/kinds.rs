@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use pilothouse_informer::{Patience, Resource, discover};
+use pilothouse_informer::{Patience, Reach, Resource, Trouble, discover};
 use pilothouse_object::{Gvk, check_path_segment, escape_control};
 use pilothouse_runtime::{ApiError, reason};
 
@@ -16,13 +16,15 @@ const REMEMBERED: usize = 4_096;
 
 pub(crate) struct Kinds {
     client: kube::Client,
+    reach: Reach,
     known: Mutex<HashMap<Gvk, Arc<Resource>>>,
 }
 
 impl Kinds {
-    pub(crate) fn new(client: kube::Client) -> Self {
+    pub(crate) fn new(client: kube::Client, reach: Reach) -> Self {
         Self {
             client,
+            reach,
             known: Mutex::default(),
         }
     }
@@ -43,9 +45,12 @@ impl Kinds {
         let found = discover(&self.client, kind, Patience::default())
             .await
             .map_err(|failure| {
+                if matches!(failure.trouble, Trouble::Unreachable | Trouble::Unauthorized) {
+                    self.reach.suspect();
+                }
                 let message = format!("{} is not served: {failure}", escape_control(&kind.to_string()));
                 match failure.trouble {
-                    pilothouse_informer::Trouble::NotFound => ApiError {
+                    Trouble::NotFound => ApiError {
                         code: 404,
                         ..ApiError::of_host("NotFound", message)
                     },

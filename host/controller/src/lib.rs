@@ -26,6 +26,7 @@
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
 //! | `run`, `feed`, `windows`, `host`, `core` | the driver on tokio | yes |
+//! | `rarely` | lines that would come for each of many keys | no |
 //! | `metrics`, `happening` | what is counted and told | no |
 
 mod api;
@@ -44,6 +45,7 @@ mod lock;
 mod metrics;
 mod outcome;
 mod provenance;
+mod rarely;
 mod reads;
 mod router;
 mod run;

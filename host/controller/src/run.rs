@@ -238,9 +238,13 @@ async fn await_echoes(core: &Core, call: &Call, job: &Job) {
     };
     if !tokio::time::timeout(ECHO_BOUND, all).await.unwrap_or(false) {
         core.shared.metrics.stale(&job.id);
-        tracing::warn!(
-            controller = %job.id, key = %job.taken.key,
-            "the cache does not hold what the last run wrote after {ECHO_BOUND:?}; the key runs on what there is"
-        );
+        let said = lock(&core.lagging).say(core.now());
+        if let Some(others) = said {
+            tracing::warn!(
+                controller = %job.id, key = %job.taken.key, others,
+                "the cache does not hold what the last run wrote after {ECHO_BOUND:?}; the key runs on what there is (said once \
+                 a minute; `others` is how many fared so since the last time)"
+            );
+        }
     }
 }

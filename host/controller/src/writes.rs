@@ -333,6 +333,7 @@ impl Call {
                     if let Ok(cut) = Object::parse(object.json().as_bytes(), Some(&kind), keep) {
                         ledger.put(cut);
                     }
+                    self.expect(object);
                 }
                 if head.gvk == kind {
                     let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
@@ -388,6 +389,13 @@ impl Call {
         })
     }
 
+    /// The plugin's windows are to tell of this object's end even if no watch ever tells of the object.
+    fn expect(&self, object: &Object) {
+        for window in self.plugin.views.get(&object.head().gvk).into_iter().flatten() {
+            window.expect(object);
+        }
+    }
+
     /// A written object as the plugin may see it: a Secret's data takes the right to read it.
     fn shown_to_the_plugin(&self, object: &Object) -> String {
         let head = object.head();
@@ -420,9 +428,10 @@ impl Call {
             return Ok(None);
         };
         match self.plugin.api.send(Method::GET, uri, None, Vec::new()).await {
-            Ok(answer) => Ok(parse_answer(&answer, kind)
-                .ok()
-                .map(|object| object.head().version.clone())),
+            Ok(answer) => Ok(parse_answer(&answer, kind).ok().map(|object| {
+                self.expect(&object);
+                object.head().version.clone()
+            })),
             Err(error) if error.reason == reason::UNAVAILABLE || error.code >= 500 || error.code == 429 => Err(error),
             // Refused (not there, or no right to read it): as much as can be known.
             Err(_) => Ok(None),

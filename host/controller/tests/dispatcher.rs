@@ -245,3 +245,28 @@ fn a_long_reason_does_not_live_on_in_the_causes_of_retries() {
     };
     assert!(reason.len() <= 300, "{} bytes", reason.len());
 }
+
+#[test]
+fn what_failed_is_tried_again_at_once_when_its_reason_is_over() {
+    let mut desk = Desk::new();
+    for key in ["fails", "parked", "later"] {
+        desk.add("a", key);
+    }
+    let (fails, parked) = (desk.next().unwrap(), desk.next().unwrap());
+    let after = 60 * SECOND;
+    let reason = "forbidden".to_owned();
+    desk.finish(&fails, Verdict::RetryAfter { after, reason });
+    desk.finish(
+        &parked,
+        Verdict::Park {
+            reason: "for good".into(),
+        },
+    );
+    let later = desk.next().unwrap();
+    desk.finish(&later, Verdict::RequeueAfter(after));
+    assert!(desk.next().is_none());
+    desk.dispatcher.hasten(desk.now);
+    let again = desk.next().unwrap();
+    assert_eq!((&*again.taken.key.name, again.taken.attempt), ("fails", 2));
+    assert!(desk.next().is_none(), "the others did not fail, or failed for good");
+}
