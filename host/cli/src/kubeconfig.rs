@@ -12,12 +12,12 @@ use std::{
 
 use kube::{
     Client, Config,
-    client::AuthError,
+    client::{AuthError, ClientBuilder},
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError},
 };
 use pilothouse_object::{escape_control, shorten};
 
-use crate::exit::Stop;
+use crate::{exit::Stop, token::TokenFile};
 
 /// So many names of contexts stand in a message.
 const SHOWN_CONTEXTS: usize = 10;
@@ -131,8 +131,17 @@ fn is_address(server: &http::Uri) -> bool {
 /// # Errors
 /// Wrong usage: credentials or certificates that can't be used.
 pub(crate) fn client(target: Target) -> Result<Client, Stop> {
-    let Target { config, source } = target;
-    Client::try_from(config).map_err(|error| {
+    let Target { mut config, source } = target;
+    let made = TokenFile::take(&mut config.auth_info)
+        .map_err(kube::Error::Auth)
+        .and_then(|file| {
+            let client = ClientBuilder::try_from(config)?;
+            Ok(match file {
+                Some(file) => client.with_layer(&file).build(),
+                None => client.build(),
+            })
+        });
+    made.map_err(|error| {
         let message = match &error {
             kube::Error::Auth(error) => auth(error),
             kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. } => {

@@ -15,11 +15,13 @@ mod local;
 mod logging;
 mod plugins;
 mod present;
+mod quiet;
 mod reach;
 mod run;
 mod serve;
 mod signals;
 mod stream;
+mod token;
 
 use std::{
     io::Write as _,

@@ -1,6 +1,9 @@
 //! `pilothouse run`: the host against a cluster.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use pilothouse_controller::{Happening, Host, HostOptions, Observer};
 use pilothouse_object::{escape_control, shorten};
@@ -8,7 +11,8 @@ use pilothouse_runtime::Level;
 use tokio::task::JoinSet;
 
 use crate::{
-    args, exit::Stop, front::Front, kubeconfig, plugins, present::duration, reach::reach, serve, signals::Signals,
+    args, exit::Stop, front::Front, kubeconfig, plugins, present::duration, quiet::Quiet, reach::reach, serve,
+    signals::Signals,
 };
 
 /// Runs until a signal.
@@ -64,7 +68,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         }
         started = started => started?,
     };
-    let mut options = HostOptions::new(fastrand::u64(..), Arc::new(Log));
+    let mut options = HostOptions::new(fastrand::u64(..), Arc::new(Log::new()));
     options.pool = config.host.pool_size as usize;
     front.put(Host::start(client, plugins.loaded, options));
     let own = front.clone();
@@ -85,7 +89,20 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
 }
 
 /// What happens, as log lines: failures are warnings, what went well is for `--log-level debug`.
-struct Log;
+struct Log {
+    began: Instant,
+    quiet: Mutex<Quiet>,
+}
+
+impl Log {
+    #[expect(clippy::disallowed_methods, reason = "this is a driver: its clock")]
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            quiet: Mutex::default(),
+        }
+    }
+}
 
 impl Observer for Log {
     fn happened(&self, happening: &Happening) {
@@ -95,7 +112,7 @@ impl Observer for Log {
                 let object = format!("{} {}", run.kind.kind, run.key);
                 let object = &*escape_control(&object);
                 let why = || run.causes.first().map(ToString::to_string).unwrap_or_default();
-                let failure = match &run.result {
+                let (reason, failure) = match &run.result {
                     Ok(Ok(_)) => {
                         tracing::debug!(
                             controller = %run.id, object, took = %duration(run.wall), writes = run.writes.len(), why = why(),
@@ -103,9 +120,25 @@ impl Observer for Log {
                         );
                         return;
                     }
-                    Ok(Err(failure)) => format!("{}: {}", failure.reason, failure.message),
-                    Err(error) => error.to_string(),
+                    Ok(Err(failure)) => (&*failure.reason, format!("{}: {}", failure.reason, failure.message)),
+                    Err(error) => (error.kind(), error.to_string()),
                 };
+                // The reason is the plugin's word.
+                let kind = format!("{} {}", run.id, shorten(reason, 64));
+                let told = {
+                    let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+                    quiet.tell(self.began.elapsed(), &kind)
+                };
+                let Some(others) = told else {
+                    tracing::debug!(controller = %run.id, object, "reconcile failed: {}", escape_control(&failure));
+                    return;
+                };
+                if others > 0 {
+                    tracing::warn!(
+                        controller = %run.id, others,
+                        "more reconciles failed like this one, and were not told one by one"
+                    );
+                }
                 let next = match run.again_after {
                     _ if run.parked => "parked until something changes".to_owned(),
                     Some(after) => format!("again in {}", duration(after)),
