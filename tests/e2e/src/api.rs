@@ -155,6 +155,14 @@ impl Api {
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// Every object in a namespace, or why they can't be had now.
+    pub(crate) async fn try_list(&self, kind: Kind, namespace: &str) -> kube::Result<Vec<Value>> {
+        let list = self
+            .send(Method::GET, &kind.path(namespace), "application/json", String::new())
+            .await?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
     /// Merges a patch into an object.
     pub async fn merge(&self, kind: Kind, namespace: &str, name: &str, patch: Value) -> Value {
         let path = kind.path_of(namespace, name);

@@ -196,6 +196,14 @@ impl Host {
         Api::at(serving["server"].as_str().expect("an address"), &self.namespace)
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it has ended and was waited for.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it still runs")
+    }
+
     /// Sends a signal: `TERM`, `INT`.
     ///
     /// # Panics
@@ -238,7 +246,7 @@ impl Host {
     }
 
     /// The end of what it said, for people.
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let mut said = String::new();
         for (name, lines) in [("stdout", self.stdout()), ("stderr", self.stderr())] {
             let skipped = lines.len().saturating_sub(SHOWN);

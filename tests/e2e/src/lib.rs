@@ -15,11 +15,16 @@
 #![cfg(unix)]
 
 mod api;
+mod audit;
 mod backend;
 mod binary;
+mod checker;
 mod host;
+mod load;
 mod metrics;
 mod on;
+mod ordeal;
+mod proxy;
 mod scene;
 mod server;
 pub mod wasm;
@@ -28,9 +33,12 @@ use std::time::Duration;
 
 pub use api::{Api, BEASTS, CONFIG_MAPS, CRDS, EVENTS, GREETINGS, Kind, NAMESPACES, SECRETS};
 pub use host::{Ended, Host, field, message};
+pub use load::{Ended as EndedLoad, Load};
 pub use metrics::{Metrics, get};
 pub use on::On;
+pub use ordeal::{Bounds, Fault, Ordeal, Rights, Setup};
 pub(crate) use pilothouse_realcluster::free_port;
+pub use proxy::{Proxy, Way};
 pub use scene::Scene;
 pub use server::{Hold, Server};
 

@@ -1,0 +1,45 @@
+//! What lies between the host and the API server.
+
+use std::time::Duration;
+
+use pilothouse_e2e::{Bounds, Ordeal, Setup, Way};
+
+use super::{AWAY, BACK};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_cut_again_and_again_cost_no_change() {
+    let mut ordeal = Ordeal::begin(Setup {
+        seed: 6,
+        ..Setup::default()
+    })
+    .await;
+    let fault = ordeal.fault();
+    for _ in 0..10 {
+        ordeal.proxy.cut();
+        ordeal.changes(5).await;
+    }
+    let closed = ordeal.fault();
+    ordeal.proxy.be(Way::Closed);
+    ordeal.connections(&closed, 8).await;
+    ordeal.proxy.be(Way::Open);
+    ordeal.over("cut", fault, Bounds::default()).await;
+    assert!(ordeal.said(&fault, AWAY) <= 11 && ordeal.said(&fault, BACK) <= 11);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_slow_and_then_dead_cost_no_change() {
+    let mut ordeal = Ordeal::begin(Setup {
+        seed: 7,
+        ..Setup::default()
+    })
+    .await;
+    let fault = ordeal.fault();
+    ordeal.proxy.be(Way::Slow(4_000));
+    ordeal.changes(60).await;
+    ordeal.proxy.cut();
+    ordeal.changes(60).await;
+    ordeal.proxy.be(Way::Held);
+    ordeal.lasts(&fault, Duration::from_secs(12)).await;
+    ordeal.proxy.be(Way::Open);
+    ordeal.over("slow", fault, Bounds::default()).await;
+}
