@@ -304,7 +304,7 @@ struct Task {
     id: u64,
     /// When the running minute of log lines began, and how many it had.
     told: (Duration, u32),
-    /// The last request was forbidden.
+    /// A request was forbidden since the last watch was opened.
     forbidden: bool,
 }
 
@@ -364,13 +364,20 @@ impl Task {
         answer
     }
 
-    /// Waits for so long, or, while the API server does not answer, until it does: the probe is quicker than this is.
+    /// Waits for so long, or until there is reason to hope: the API server was away and answers, or another watch that was
+    /// forbidden like this one may be had.
     async fn wait(&self, pause: Duration) {
-        let mut away = self.inner.reach.away();
-        let back = async {
-            // Errors: the sender is this driver's own.
-            let _ = away.wait_for(|away| *away).await;
-            let _ = away.wait_for(|away| !*away).await;
+        let reach = &self.inner.reach;
+        let (mut away, mut better) = (reach.away(), reach.better());
+        let hope = async {
+            // Errors: the senders are this driver's own.
+            if self.forbidden {
+                // Which the end of an outage is too.
+                let _ = better.changed().await;
+            } else {
+                let _ = away.wait_for(|away| *away).await;
+                let _ = away.wait_for(|away| !*away).await;
+            }
             // Not all at the same moment.
             let spread = Duration::from_millis(self.id.wrapping_mul(37) % SPREAD);
             #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
@@ -378,7 +385,7 @@ impl Task {
         };
         #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
         // An error: the pause is over.
-        let _ = tokio::time::timeout(pause, back).await;
+        let _ = tokio::time::timeout(pause, hope).await;
     }
 
     async fn discover(&self, scope: &Scope) -> Result<Resource, Failure> {
@@ -394,11 +401,7 @@ impl Task {
 
     async fn open(&mut self, path: &str) -> Result<Body, Failure> {
         let answer = self.heard(transport::get(&self.inner.client, path, self.inner.config.patience).await);
-        match &answer {
-            Ok(_) if std::mem::take(&mut self.forbidden) => self.inner.reach.allowed(),
-            Err(failure) if failure.trouble == Trouble::Forbidden => self.forbidden = true,
-            _ => {}
-        }
+        self.forbidden |= matches!(&answer, Err(failure) if failure.trouble == Trouble::Forbidden);
         answer
     }
 
@@ -451,6 +454,10 @@ impl Task {
             Ok(body) => body,
             Err(failure) => return Ok(End::Input(Input::Failed(failure))),
         };
+        // Not for a list: where lists are allowed and watches are not, two kinds would wake each other for ever.
+        if std::mem::take(&mut self.forbidden) {
+            self.inner.reach.allowed();
+        }
         if let Some(order) = self.feed(Input::Opened)? {
             return Ok(End::Order(order));
         }

@@ -397,6 +397,7 @@ async fn a_forbidden_kind_is_said_so_and_asked_for_again_more_and_more_slowly() 
     );
     let mut better = rig.informers.reach().better();
     rig.server.list("10", &[]);
+    let _pieces = rig.server.stream();
     rig.server.requests(6).await;
     assert!(rig.clock.now() >= Duration::from_secs(30));
     assert_eq!(*lock(&rig.server.probes), 0, "it is no outage");
@@ -459,6 +460,25 @@ async fn credentials_that_are_refused_hold_everything_up_until_they_are_taken() 
         "not after its own pause"
     );
     assert_eq!(*lock(&rig.server.probes), 2, "and none more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rights_that_come_back_for_one_watch_are_tried_by_the_others_at_once() {
+    let rig = rig();
+    rig.server.discovery();
+    for _ in 0..8 {
+        rig.server.status(403, r#"{"reason":"Forbidden","code":403}"#);
+    }
+    let _subscription = rig.subscribe();
+    rig.server.requests(9).await;
+    rig.server.list("10", &[]);
+    let began = rig.clock.now();
+    // As another watch does.
+    tokio::task::yield_now().await;
+    rig.informers.reach().allowed();
+    rig.server.requests(1).await;
+    assert!(rig.clock.now() - began <= Duration::from_millis(500));
+    rig.heard(1).await;
 }
 
 #[tokio::test(start_paused = true)]
