@@ -16,13 +16,19 @@ async fn connections_that_are_cut_again_and_again_cost_no_change() {
     let fault = ordeal.fault();
     for _ in 0..10 {
         ordeal.proxy.cut();
-        ordeal.changes(5).await;
+        ordeal.changes(15).await;
     }
     let closed = ordeal.fault();
     ordeal.proxy.be(Way::Closed);
     ordeal.connections(&closed, 8).await;
+    ordeal.lasts(&closed, Duration::from_secs(5)).await;
     ordeal.proxy.be(Way::Open);
-    ordeal.over("cut", fault, Bounds::default()).await;
+    let bounds = Bounds {
+        // Eleven faults in one.
+        warnings: 40,
+        ..Bounds::default()
+    };
+    ordeal.over("cut", fault, bounds).await;
     assert!(ordeal.said(&fault, AWAY) <= 11 && ordeal.said(&fault, BACK) <= 11);
 }
 
