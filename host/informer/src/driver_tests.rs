@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use kube::client::Body;
 use pilothouse_object::{Key, LabelSelector};
 use tokio::sync::{Notify, mpsc};
 
