@@ -308,7 +308,7 @@ impl Comparer {
             if sides[0] != sides[1] {
                 leaves.push(Leaf {
                     path: format!("only here in {path}"),
-                    sides: told_apart(sides),
+                    sides,
                 });
             }
             for (name, real) in real_names.iter().zip(real) {

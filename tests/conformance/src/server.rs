@@ -124,7 +124,11 @@ impl Server {
     /// # Panics
     /// If there is no answer.
     pub async fn watch(&self, sent: &Sent) -> (Answer, Option<Body>) {
-        let (head, body) = self.open(sent).await.into_parts();
+        #[expect(clippy::disallowed_methods, reason = "a test of real servers bounds its waits")]
+        let opened = tokio::time::timeout(PATIENCE, self.open(sent)).await;
+        let (head, body) = opened
+            .unwrap_or_else(|_| panic!("{} {}: no answer within {PATIENCE:?}", sent.method, sent.path))
+            .into_parts();
         if head.status == 200 {
             return (answer(&head, Value::Null), Some(body));
         }

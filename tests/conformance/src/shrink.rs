@@ -1,7 +1,7 @@
 //! The shortest script that still shows a difference.
 
 /// How often a script is tried at most; what is left then is short, if not the shortest.
-const TRIES: usize = 300;
+const TRIES: usize = 200;
 
 /// Leaves out steps as long as `shows` says that what is left still shows the difference. The last step, which shows it,
 /// stays.

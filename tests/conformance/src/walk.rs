@@ -65,41 +65,39 @@ impl<'a> Ground<'a> {
     pub async fn walk(&self, seed: u64, length: usize, known: &Differences) -> Walked {
         let steps = steps(seed, length);
         let (listed, found) = self.run(&steps, known).await;
-        let Some(number) = found else {
+        let Some((number, difference)) = found else {
             return Walked { listed, found: None };
         };
         let steps = steps[..=number].to_vec();
-        let shows = async |steps: &[Step]| self.run(steps, known).await.1 == Some(steps.len() - 1);
-        let shortest = shrink(steps, shows).await;
-        let found = self.last_of(&shortest).await.map(|difference| {
-            let script = Script {
-                about: format!("The shortest that a walk from the seed {seed} found."),
-                widgets: true,
-                steps: shortest.clone(),
-            };
-            (difference, script)
-        });
-        // Gone when asked again: still a difference, and to be looked at.
-        let found = found.unwrap_or_else(|| {
-            let lost = Difference {
-                topic: TOPIC.to_owned(),
-                request: what(&shortest[shortest.len() - 1]).to_owned(),
-                real: "differed, but not again".to_owned(),
-                ours: String::new(),
-            };
-            let about = format!("A walk from the seed {seed} differed here once.");
-            (
-                lost,
-                Script {
-                    about,
-                    widgets: true,
-                    steps: shortest,
-                },
-            )
-        });
+        // Whoever looks at the output sees it before the long search.
+        eprintln!("seed {seed}: looking for the shortest way to\n{difference}");
+        let shows = async |steps: &[Step]| {
+            let found = self.run(steps, known).await.1;
+            found.is_some_and(|(number, _)| number == steps.len() - 1)
+        };
+        let again = self.run(&steps, known).await.1.filter(|(again, _)| *again == number);
+        let (difference, steps, about) = match again {
+            Some(_) => {
+                let shortest = shrink(steps, shows).await;
+                let last = self.run(&shortest, known).await.1;
+                let about = format!("The shortest that a walk from the seed {seed} found.");
+                (last.map_or(difference, |(_, difference)| difference), shortest, about)
+            }
+            // Still a difference, and to be looked at.
+            None => (
+                difference,
+                steps,
+                format!("A walk from the seed {seed} differed here once, but not again."),
+            ),
+        };
+        let script = Script {
+            about,
+            widgets: true,
+            steps,
+        };
         Walked {
             listed,
-            found: Some(found),
+            found: Some((difference, script)),
         }
     }
 
@@ -112,15 +110,15 @@ impl<'a> Ground<'a> {
             .with_unsaved(UNSAVED)
     }
 
-    /// The listed differences, and the number of the first step that differs otherwise.
-    async fn run(&self, steps: &[Step], known: &Differences) -> (Vec<Difference>, Option<usize>) {
+    /// The listed differences, and the first other one with the number of its step.
+    async fn run(&self, steps: &[Step], known: &Differences) -> (Vec<Difference>, Option<(usize, Difference)>) {
         let mut session = self.session().await;
         let mut listed = Vec::new();
         let mut found = None;
         for (number, step) in steps.iter().enumerate() {
             if let Some(difference) = session.step(step).await.map(|found| difference(step, found)) {
                 if !known.has(&difference) {
-                    found = Some(number);
+                    found = Some((number, difference));
                     break;
                 }
                 if !listed.contains(&difference) {
@@ -130,16 +128,6 @@ impl<'a> Ground<'a> {
         }
         session.end().await;
         (listed, found)
-    }
-
-    async fn last_of(&self, steps: &[Step]) -> Option<Difference> {
-        let mut session = self.session().await;
-        let mut last = None;
-        for step in steps {
-            last = session.step(step).await.map(|found| difference(step, found));
-        }
-        session.end().await;
-        last
     }
 }
 
