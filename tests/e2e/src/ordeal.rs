@@ -43,8 +43,6 @@ pub enum Rights {
 pub struct Setup {
     /// What the host may.
     pub rights: Rights,
-    /// Whether namespaces that are deleted go, and what nobody owns any more.
-    pub collects: bool,
     /// What the load does.
     pub seed: u64,
     /// More flags for the API servers.
@@ -55,7 +53,6 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             rights: Rights::Namespace,
-            collects: false,
             seed: 1,
             flags: &[],
         }
@@ -176,11 +173,9 @@ impl Ordeal {
         let scene = Scene::with_zoo();
         let audit = Audit::in_folder(&scene.path(""));
         let options = Options {
-            controllers: if setup.collects {
-                Controllers::GarbageCollection
-            } else {
-                Controllers::None
-            },
+            // As everywhere: a finalizer that is added while its object is being deleted holds nothing, and what its owner
+            // made in that moment is for garbage collection.
+            controllers: Controllers::GarbageCollection,
             objects: [GREETING_CRD, BEAST_CRD].map(|crd| yaml(crd).to_string()).into(),
             apiserver_flags: audit
                 .flags()

@@ -39,7 +39,6 @@ async fn a_crd_that_is_deleted_and_created_again_while_it_is_watched_costs_no_ch
 async fn a_namespace_that_is_deleted_under_the_plugins_goes_and_its_successor_is_served() {
     let setup = Setup {
         rights: Rights::Cluster,
-        collects: true,
         seed: 11,
         ..Setup::default()
     };
