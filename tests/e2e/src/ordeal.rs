@@ -116,12 +116,13 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            during: 80.0,
+            during: 120.0,
             beyond: 20.0,
             // What has gathered meanwhile is worked off at once.
             peak: 400,
             memory: 24 << 10,
-            warnings: 12,
+            // Five for each controller and reason in half a minute, and what concerns all.
+            warnings: 24,
         }
     }
 }
