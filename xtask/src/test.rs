@@ -18,6 +18,10 @@ use crate::{builds, demo, kubectl, newcomer, realcluster, run, tested};
 /// The Go build and the Rust build run side by side where so much memory is free; each takes about half of it at most.
 const SIDE_BY_SIDE: u64 = 8 << 30;
 
+/// Tests of the real half mostly wait for other processes: one more at a time than there are cores takes a third off.
+/// More of them at once would make each wait longer than its patience on a busy machine.
+const REAL_AT_ONCE: &str = "3";
+
 /// What selects the real half in a test's name.
 const REAL: [&str; 2] = ["::real", "real::"];
 
@@ -151,7 +155,7 @@ fn checks<'a>(state: &'a State, real: &RealHalf) -> Vec<Check<'a>> {
             "tests",
             "KUBECTL=$(cargo xtask kubectl) cargo test --workspace --lib --bins --tests --examples -- --skip ::real --skip real::",
             Box::new(|| {
-                let passed = tests(&REAL.map(|real| ["--skip", real]).concat())?;
+                let passed = tests(&REAL.map(|real| ["--skip", real]).concat(), &[])?;
                 note(state, format!("the local cluster, or none: {passed} tests"));
                 Ok(())
             }),
@@ -197,7 +201,7 @@ fn checks<'a>(state: &'a State, real: &RealHalf) -> Vec<Check<'a>> {
                 "tests, real half",
                 "KUBECTL=$(cargo xtask kubectl) cargo test --workspace --lib --bins --tests --examples -- ::real real::",
                 Box::new(|| {
-                    let passed = tests(&REAL)?;
+                    let passed = tests(&REAL, &[("RUST_TEST_THREADS", REAL_AT_ONCE)])?;
                     note(state, format!("a real API server: {passed} tests"));
                     Ok(())
                 }),
@@ -226,7 +230,7 @@ fn tested_host() -> Result<PathBuf> {
 
 /// Runs those of the workspace's tests that the arguments to their programs choose; answers how many passed, which is
 /// at least one.
-fn tests(choice: &[&str]) -> Result<usize> {
+fn tests(choice: &[&str], environment: &[(&str, &str)]) -> Result<usize> {
     let kubectl = kubectl::kubectl()?;
     // End-to-end tests start the host that this very build makes, instead of building one themselves.
     let host = builds::Workspace::read()?.host()?;
@@ -235,7 +239,8 @@ fn tests(choice: &[&str]) -> Result<usize> {
         .args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples", "--"])
         .args(choice)
         .env("KUBECTL", kubectl)
-        .env("PILOTHOUSE_BIN", host);
+        .env("PILOTHOUSE_BIN", host)
+        .envs(environment.iter().copied());
     tested::run(&mut command)
 }
 

@@ -200,6 +200,15 @@ impl<'a> Session<'a> {
         if let Some(watch) = &step.drain {
             let [first, second] = &mut self.watches;
             let (real, ours) = tokio::join!(drain(first, watch, step), drain(second, watch, step));
+            if let (Some(count), true) = (step.events, self.watches[0].contains_key(watch)) {
+                // Else a step whose events come on neither side would compare nothing with nothing.
+                assert!(
+                    real.len() >= count,
+                    "{}: the real server told of {} events within {EVENTS:?}, and the script waits for {count}: {real:#?}",
+                    step.name,
+                    real.len()
+                );
+            }
             let rules = self.with_saved(rules);
             return self.comparer.events(&step.name, &real, &ours, &rules);
         }

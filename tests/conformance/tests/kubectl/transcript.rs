@@ -106,7 +106,11 @@ impl Transcript {
         ];
         static READY: Once = Once::new();
         // It tells of the schemas of custom resources a moment after it serves them.
-        READY.call_once(|| sides[0].must(&format!("for i in $(seq 300); do {EXPLAINS} && break; sleep 0.1; done")));
+        READY.call_once(|| {
+            sides[0].must(&format!(
+                "for i in $(seq 300); do {EXPLAINS} && exit 0; sleep 0.1; done; exit 1"
+            ))
+        });
         sides[1].file(".widgets.yaml", WIDGETS);
         sides[1].must("kubectl create -f .widgets.yaml");
         let namespace =

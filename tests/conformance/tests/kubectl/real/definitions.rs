@@ -32,14 +32,14 @@ fn a_kind_is_there_once_it_is_defined_and_goes_with_its_definition() {
     t.run("kubectl wait --for=condition=Established crd gadgets.new.ex.io --timeout=30s");
     t.run("kubectl apply -f gadgets.yaml");
     t.run("kubectl get crd gadgets.new.ex.io -o yaml");
-    t.run("for i in $(seq 300); do kubectl create -f gadget.yaml 2> refused && break; sleep 0.1; done");
+    t.run("for i in $(seq 300); do kubectl create -f gadget.yaml 2> refused && exit 0; sleep 0.1; done; exit 1");
     t.run("kubectl get gadgets");
     t.run("kubectl get gadget g1 -o yaml");
     t.run("kubectl apply -f gadget.yaml");
     t.run("kubectl describe gadget g1");
     t.run("kubectl delete crd gadgets.new.ex.io --timeout=50s");
     // Discovery learns of it a moment later.
-    t.run("for i in $(seq 300); do kubectl api-resources --api-group=new.ex.io | grep -q gadgets || break; sleep 0.1; done");
+    t.run("for i in $(seq 300); do kubectl api-resources --api-group=new.ex.io | grep -q gadgets || exit 0; sleep 0.1; done; exit 1");
     t.fails("kubectl get gadgets --cache-dir=fresh");
     t.end();
 }
