@@ -24,7 +24,7 @@ const REQUESTS_A_CHANGE: usize = 3;
 /// So long the host is looked at when all is right again, and so many requests it may still send: a watch that ends by
 /// itself, an Event that waited. What spins sends hundreds.
 const QUIET: Duration = Duration::from_secs(2);
-const IDLE: usize = 20;
+const IDLE: usize = 8;
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 
