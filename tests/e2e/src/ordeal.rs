@@ -124,11 +124,11 @@ impl Default for Bounds {
             during: 120.0,
             beyond: 20.0,
             // What has gathered meanwhile is worked off at once.
-            peak: 400,
+            peak: 600,
             // Measured: at most 2 MiB. What an allocator keeps for itself comes on top on other machines.
             memory: 12 << 10,
             // Five for each controller and reason in half a minute, and what concerns all.
-            warnings: 24,
+            warnings: 32,
         }
     }
 }

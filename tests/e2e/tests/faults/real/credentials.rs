@@ -52,7 +52,7 @@ async fn a_role_that_is_taken_away_and_given_back_costs_no_change() {
     ordeal.give_rights();
     let bounds = Bounds {
         // A few for each controller and reason, and one for each kind.
-        warnings: 20,
+        warnings: 32,
         ..Bounds::default()
     };
     ordeal.over("role taken away", fault, bounds).await;
