@@ -35,7 +35,7 @@ mod go;
 mod plane;
 mod ports;
 mod program;
-mod shell;
+pub mod shell;
 mod supervisor;
 mod users;
 

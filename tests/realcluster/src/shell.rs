@@ -1,4 +1,4 @@
-//! Programs that run to their end, and how they are shown.
+//! Programs that run to their end, and how they are shown: for this crate, and for whoever runs programs beside it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use crate::Error;
 
 /// A command as a person would type it, without its environment.
-pub(crate) fn shown(command: &Command) -> String {
+#[must_use]
+pub fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut line = program
         .file_name()
@@ -40,13 +41,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
 }
 
 /// The end of a text.
-pub(crate) fn last_lines(text: &str, count: usize) -> String {
+#[must_use]
+pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 /// Where a program of this name stands on `PATH`.
-pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+#[must_use]
+pub fn on_path(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let is_executable = |file: &Path| {
         file.metadata()
