@@ -61,7 +61,7 @@ pub(crate) fn host() -> Result<PathBuf> {
 }
 
 /// stderr is ours: people see what is compiled, and what is wrong.
-fn run_showing_errors(command: &mut Command) -> Result<String> {
+pub(crate) fn run_showing_errors(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(std::process::Stdio::inherit())
         .output()
@@ -118,6 +118,13 @@ impl Workspace {
             .filter(|package| is_plugin(package))
             .filter_map(|package| package["name"].as_str().map(str::to_owned))
             .collect()
+    }
+
+    /// The name of the package with this manifest.
+    pub(crate) fn package_of(&self, manifest: &str) -> Option<String> {
+        let packages = self.0["packages"].as_array()?;
+        let package = packages.iter().find(|package| package["manifest_path"] == manifest)?;
+        package["name"].as_str().map(str::to_owned)
     }
 
     /// Whether there is a package of this name.

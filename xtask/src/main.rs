@@ -1,4 +1,4 @@
-//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench`, `realcluster`, and small ones.
+//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench`, `rules`, `realcluster`, and small ones.
 //!
 //! Promises: each command does its own set-up and says before it tries what needs root or the network; what it starts
 //! it ends, on failure and on Ctrl-C too; scratch files lie under `target/` or the system's temporary directory and go
@@ -17,6 +17,7 @@ mod kubectl;
 mod newcomer;
 mod readme;
 mod realcluster;
+mod rules;
 mod run;
 mod story;
 mod test;
@@ -51,6 +52,12 @@ enum Errand {
     Kubectl,
     /// Measure whole reconciles, and bare wasmtime beside them.
     Bench,
+    /// Print every rule of host/RULES.md with the tests that hold it; fail where one is not held.
+    Rules {
+        /// Name the tests that there are in host/RULES.md.
+        #[arg(long)]
+        write: bool,
+    },
     /// Start a real Kubernetes control plane, say how kubectl reaches it, and end it on Ctrl-C.
     Realcluster,
 }
@@ -64,6 +71,7 @@ fn main() -> ExitCode {
         Errand::Plugins => builds::plugins(),
         Errand::Kubectl => kubectl::kubectl().map(|path| println!("{}", path.display())),
         Errand::Bench => bench::bench(),
+        Errand::Rules { write } => rules::rules(write),
         Errand::Realcluster => realcluster::realcluster(),
     });
     match result {

@@ -23,7 +23,7 @@ const SIDE_BY_SIDE: u64 = 8 << 30;
 const REAL_AT_ONCE: &str = "3";
 
 /// What selects the real half in a test's name.
-const REAL: [&str; 2] = ["::real", "real::"];
+pub(crate) const REAL: [&str; 2] = ["::real", "real::"];
 
 /// One check.
 struct Check<'a> {
