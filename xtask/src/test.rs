@@ -161,6 +161,23 @@ fn checks<'a>(state: &'a State, real: &RealHalf) -> Vec<Check<'a>> {
             }),
         ),
         check(
+            "threads",
+            "cargo test --workspace --features pilothouse-informer/shuttle --test threads",
+            Box::new(|| {
+                let what = ["test", "--workspace", "--test", "threads"];
+                let passed = tested::run(
+                    run::cargo()
+                        .args(what)
+                        .args(["--features", "pilothouse-informer/shuttle"]),
+                )?;
+                note(
+                    state,
+                    format!("a scheduler that tries many orders of threads: {passed} tests"),
+                );
+                Ok(())
+            }),
+        ),
+        check(
             "doc tests",
             "cargo test --workspace --doc",
             Box::new(|| cargo(&["test", "--workspace", "--doc"], &[])),

@@ -37,6 +37,7 @@ mod slot;
 pub mod status;
 pub mod store;
 pub mod subscription;
+mod sync;
 mod task;
 #[cfg(test)]
 mod testing;
