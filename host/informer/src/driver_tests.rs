@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::{
+    reflector::ListMode,
     status::Phase,
     subscription::ReadError,
     testing::{Recorder, gvk, json},
@@ -121,9 +122,21 @@ struct Rig {
     informers: SharedInformers,
     heard: Arc<Recorder>,
     clock: Arc<TokioClock>,
+    streams: bool,
 }
 
 fn rig() -> Rig {
+    rig_with(DriverConfig::default())
+}
+
+/// Lists come in pages.
+fn paged() -> Rig {
+    let mut config = DriverConfig::default();
+    config.reflector.lists = ListMode::Paged;
+    rig_with(config)
+}
+
+fn rig_with(config: DriverConfig) -> Rig {
     let server = Arc::new(Server::default());
     let answering = server.clone();
     let service = tower::service_fn(move |request: http::Request<Body>| {
@@ -135,9 +148,10 @@ fn rig() -> Rig {
     let clock = Arc::new(TokioClock::start());
     Rig {
         server,
-        informers: SharedInformers::new(client, DriverConfig::default(), clock.clone(), Handle::current(), 1),
+        informers: SharedInformers::new(client, config, clock.clone(), Handle::current(), 1),
         heard: Recorder::new(),
         clock,
+        streams: config.reflector.lists == ListMode::Streaming,
     }
 }
 
@@ -163,10 +177,18 @@ impl Rig {
 
     /// Lists this and opens a watch, whose other end is answered.
     async fn watching(&self, version: &str, items: &[&str]) -> (Subscription, Pieces) {
-        self.server.discovery().list(version, items);
+        self.server.discovery();
+        if !self.streams {
+            self.server.list(version, items);
+        }
         let pieces = self.server.stream();
         let subscription = self.subscribe();
-        self.server.requests(3).await;
+        if self.streams {
+            self.server.requests(2).await;
+            initial(&pieces, version, items);
+        } else {
+            self.server.requests(3).await;
+        }
         self.heard(items.len() + 1).await;
         (subscription, pieces)
     }
@@ -180,6 +202,17 @@ fn line(kind: &str, object: &str) -> io::Result<Bytes> {
     Ok(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into())
 }
 
+/// The initial events of a streaming list, and their end.
+fn initial(pieces: &Pieces, version: &str, items: &[&str]) {
+    for item in items {
+        pieces.send(line("ADDED", item)).unwrap();
+    }
+    let end = format!(
+        r#"{{"kind":"Widget","metadata":{{"resourceVersion":"{version}","annotations":{{"k8s.io/initial-events-end":"true"}}}}}}"#
+    );
+    pieces.send(line("BOOKMARK", &end)).unwrap();
+}
+
 const EXPIRED: &str = r#"{"kind":"Status","message":"too old resource version: 1 (86)","reason":"Expired","code":410}"#;
 
 fn without_timeout(request: &str) -> &str {
@@ -188,11 +221,13 @@ fn without_timeout(request: &str) -> &str {
 
 const LIST: &str = "/apis/ex.io/v1/widgets?limit=500&resourceVersion=0";
 const QUORUM: &str = "/apis/ex.io/v1/widgets?limit=500";
+const STREAM: &str = "/apis/ex.io/v1/widgets?watch=true&allowWatchBookmarks=true&sendInitialEvents=true\
+                      &resourceVersionMatch=NotOlderThan";
 const WATCH: &str = "/apis/ex.io/v1/widgets?watch=true&allowWatchBookmarks=true&resourceVersion=";
 
 #[tokio::test(start_paused = true)]
 async fn it_discovers_lists_watches_and_tells_what_happens() {
-    let rig = rig();
+    let rig = paged();
     rig.server.discovery().list("10", &[&widget("x", 3)]);
     let pieces = rig.server.stream();
     let subscription = rig.subscribe();
@@ -224,7 +259,7 @@ async fn it_discovers_lists_watches_and_tells_what_happens() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_as_an_http_status_is_followed_by_a_quorum_list() {
-    let rig = rig();
+    let rig = paged();
     rig.server
         .discovery()
         .list("10", &[&widget("x", 3)])
@@ -241,7 +276,7 @@ async fn expired_as_an_http_status_is_followed_by_a_quorum_list() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_as_an_event_is_followed_by_a_quorum_list() {
-    let rig = rig();
+    let rig = paged();
     let (_subscription, pieces) = rig.watching("10", &[&widget("x", 3)]).await;
     rig.server.list("90", &[&widget("x", 80)]);
     let _next = rig.server.stream();
@@ -280,7 +315,7 @@ async fn a_silent_stream_is_cut_though_its_connection_lives() {
 
 #[tokio::test(start_paused = true)]
 async fn too_many_requests_are_obeyed_and_cost_no_list() {
-    let rig = rig();
+    let rig = paged();
     rig.server.discovery().list("10", &[]);
     rig.server.then(Answer::Status(
         429,
@@ -296,7 +331,7 @@ async fn too_many_requests_are_obeyed_and_cost_no_list() {
 
 #[tokio::test(start_paused = true)]
 async fn server_errors_on_a_list_are_tried_again_with_growing_pauses() {
-    let rig = rig();
+    let rig = paged();
     rig.server.discovery();
     for _ in 0..5 {
         rig.server
@@ -320,7 +355,7 @@ async fn server_errors_on_a_list_are_tried_again_with_growing_pauses() {
 
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_not_there_yet_is_waited_for() {
-    let rig = rig();
+    let rig = paged();
     rig.server
         .then(Answer::Refuse)
         .then(Answer::Refuse)
@@ -360,7 +395,7 @@ async fn an_api_server_that_goes_away_and_comes_back_costs_no_list() {
 
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_is_not_installed_is_waited_for_and_then_served() {
-    let rig = rig();
+    let rig = paged();
     rig.server
         .status(404, "404 page not found")
         .ok(r#"{"resources":[]}"#)
@@ -379,7 +414,7 @@ async fn a_kind_that_is_not_installed_is_waited_for_and_then_served() {
 
 #[tokio::test(start_paused = true)]
 async fn a_forbidden_kind_is_said_so_and_asked_for_again_more_and_more_slowly() {
-    let rig = rig();
+    let rig = paged();
     rig.server.discovery();
     for _ in 0..7 {
         rig.server.status(
@@ -443,7 +478,7 @@ async fn while_the_api_server_is_away_it_is_probed_and_watches_come_back_with_it
 
 #[tokio::test(start_paused = true)]
 async fn credentials_that_are_refused_hold_everything_up_until_they_are_taken() {
-    let rig = rig();
+    let rig = paged();
     let (_subscription, pieces) = rig.watching("10", &[]).await;
     rig.server.status(401, r#"{"reason":"Unauthorized","code":401}"#);
     let _again = rig.server.stream();
@@ -465,7 +500,7 @@ async fn credentials_that_are_refused_hold_everything_up_until_they_are_taken() 
 
 #[tokio::test(start_paused = true)]
 async fn rights_that_come_back_for_one_watch_are_tried_by_the_others_at_once() {
-    let rig = rig();
+    let rig = paged();
     rig.server.discovery();
     for _ in 0..8 {
         rig.server.status(403, r#"{"reason":"Forbidden","code":403}"#);
@@ -497,7 +532,7 @@ async fn one_request_without_an_answer_is_no_outage() {
 
 #[tokio::test(start_paused = true)]
 async fn named_namespaces_have_a_watch_each() {
-    let rig = rig();
+    let rig = paged();
     let view = View {
         namespaces: Names::of(["a"]),
         ..View::everything()
@@ -515,7 +550,7 @@ async fn named_namespaces_have_a_watch_each() {
 
 #[tokio::test(start_paused = true)]
 async fn pages_are_read_one_after_the_other() {
-    let rig = rig();
+    let rig = paged();
     let page = |token: &str, item: &str| {
         format!(r#"{{"metadata":{{"resourceVersion":"10","continue":"{token}"}},"items":[{item}]}}"#)
     };
@@ -531,7 +566,7 @@ async fn pages_are_read_one_after_the_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_list_that_is_cut_off_commits_nothing_and_is_asked_for_again() {
-    let rig = rig();
+    let rig = paged();
     rig.server.discovery();
     let pieces = rig.server.stream();
     rig.server.list("11", &[&widget("y", 5)]);
@@ -550,7 +585,7 @@ async fn a_list_that_is_cut_off_commits_nothing_and_is_asked_for_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_can_not_be_read_costs_itself_alone() {
-    let rig = rig();
+    let rig = paged();
     rig.server
         .discovery()
         .list("10", &[r#"{"metadata":{"name":5}}"#, &widget("x", 3)]);
@@ -615,7 +650,7 @@ async fn names_that_would_leave_their_place_in_the_path_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn an_index_on_more_than_metadata_makes_the_cache_keep_more() {
-    let rig = rig();
+    let rig = paged();
     let index = |path: &str| IndexSpec {
         name: "mine".to_owned(),
         paths: vec![pilothouse_object::FieldPath::parse(path).unwrap()],
@@ -641,4 +676,178 @@ async fn an_index_on_more_than_metadata_makes_the_cache_keep_more() {
         Err(SubscribeError::SecretIndex { .. })
     ));
     assert!(subscribe(&secret, ".metadata.labels['a/b']").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_38_a_streaming_list_commits_at_its_bookmark_and_goes_on_as_the_watch() {
+    let rig = rig();
+    rig.server.discovery();
+    let pieces = rig.server.stream();
+    let subscription = rig.subscribe();
+    let requests = rig.server.requests(2).await;
+    assert_eq!(without_timeout(&requests[1]), format!("{STREAM}&resourceVersion=0"));
+    pieces.send(line("ADDED", &widget("x", 3))).unwrap();
+    tokio::task::yield_now().await;
+    assert!(
+        subscription.get(&Key::new(Some("a"), "x")).is_err(),
+        "not before the end"
+    );
+    assert_eq!(subscription.statuses()[0].phase, Phase::Listing);
+    initial(&pieces, "10", &[&widget("y", 4)]);
+    pieces.send(line("MODIFIED", &widget("x", 11))).unwrap();
+    assert_eq!(rig.heard(4).await, ["!+a/x@3", "!+a/y@4", "synced", "~a/x@11"]);
+    let status = &subscription.statuses()[0];
+    assert_eq!((status.phase, status.restarts, status.relists), (Phase::Watching, 0, 0));
+    assert_eq!(rig.informers.0.lists.available_permits(), 4);
+    // The same stream, and the common silence.
+    let _again = rig.server.stream();
+    let request = rig.server.requests(1).await;
+    assert_eq!(without_timeout(&request[0]), format!("{WATCH}11"));
+    assert_eq!(rig.clock.now(), Duration::from_secs(150));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_38_a_stream_that_is_cut_before_its_bookmark_is_thrown_away() {
+    let rig = rig();
+    rig.server.discovery();
+    let pieces = rig.server.stream();
+    let again = rig.server.stream();
+    let _subscription = rig.subscribe();
+    rig.server.requests(2).await;
+    pieces.send(line("ADDED", &widget("x", 3))).unwrap();
+    tokio::task::yield_now().await;
+    drop(pieces);
+    let request = rig.server.requests(1).await;
+    assert_eq!(without_timeout(&request[0]), format!("{STREAM}&resourceVersion=0"));
+    initial(&again, "10", &[&widget("y", 4)]);
+    assert_eq!(rig.heard(2).await, ["!+a/y@4", "synced"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_38_a_server_that_refuses_streaming_lists_is_asked_for_pages_at_once() {
+    let rig = rig();
+    rig.server
+        .discovery()
+        .status(422, r#"{"kind":"Status","reason":"Invalid","code":422}"#)
+        .list("10", &[&widget("x", 3)]);
+    let _pieces = rig.server.stream();
+    let _subscription = rig.subscribe();
+    let requests = rig.server.requests(4).await;
+    assert_eq!(requests[2], LIST);
+    assert_eq!(without_timeout(&requests[3]), format!("{WATCH}10"));
+    assert_eq!(rig.heard(2).await, ["!+a/x@3", "synced"]);
+    assert_eq!(rig.clock.now(), Duration::ZERO);
+    let counts = rig.informers.counters()[0].1.reflectors;
+    assert_eq!((counts.streams, counts.fallbacks, counts.lists), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_38_a_server_that_does_not_know_the_parameter_is_asked_for_pages_after_ten_seconds() {
+    let rig = rig();
+    rig.server.discovery();
+    let ignorant = rig.server.stream();
+    rig.server.list("10", &[&widget("x", 3)]);
+    let _pieces = rig.server.stream();
+    let _subscription = rig.subscribe();
+    rig.server.requests(2).await;
+    ignorant.send(line("ADDED", &widget("x", 3))).unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(rig.informers.0.lists.available_permits(), 3);
+    let requests = rig.server.requests(2).await;
+    assert_eq!(requests[0], LIST);
+    assert_eq!(rig.heard(2).await, ["!+a/x@3", "synced"]);
+    assert_eq!(rig.clock.now(), Duration::from_secs(10));
+    ignorant.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_streaming_list_gives_its_turn_to_another() {
+    let rig = rig();
+    rig.server.discovery();
+    let _ignorant = rig.server.stream();
+    let _subscription = rig.subscribe();
+    rig.server.requests(2).await;
+    while rig.informers.0.lists.available_permits() < 4 {
+        #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(rig.clock.now() < Duration::from_millis(1_200), "{:?}", rig.clock.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_38_a_relist_by_streaming_is_not_older_than_the_last_version_and_silent_where_nothing_changed() {
+    let rig = rig();
+    let (_subscription, pieces) = rig.watching("10", &[&widget("x", 3), &widget("y", 4)]).await;
+    let again = rig.server.stream();
+    let boom = r#"{"kind":"Status","message":"boom","code":500}"#;
+    pieces.send(line("ERROR", boom)).unwrap();
+    let request = rig.server.requests(1).await;
+    assert_eq!(without_timeout(&request[0]), format!("{STREAM}&resourceVersion=10"));
+    initial(&again, "20", &[&widget("x", 3), &widget("z", 15)]);
+    assert_eq!(rig.heard(2).await, ["-a/y@20?", "+a/z@15"]);
+    pieces.closed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_38_expired_as_an_event_is_followed_by_a_streaming_list_with_a_quorum() {
+    let rig = rig();
+    let (_subscription, pieces) = rig.watching("10", &[&widget("x", 3)]).await;
+    let again = rig.server.stream();
+    pieces.send(line("ERROR", EXPIRED)).unwrap();
+    assert_eq!(without_timeout(&rig.server.requests(1).await[0]), STREAM);
+    initial(&again, "90", &[&widget("x", 80)]);
+    assert_eq!(rig.heard(1).await, ["~a/x@80"]);
+    assert_eq!(rig.clock.now(), Duration::ZERO, "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_40_what_can_not_be_read_among_the_initial_events_stays_as_it_was() {
+    let rig = rig();
+    let (_subscription, pieces) = rig.watching("10", &[&widget("x", 3), &widget("y", 4)]).await;
+    let again = rig.server.stream();
+    pieces.send(line("ERROR", EXPIRED)).unwrap();
+    rig.server.requests(1).await;
+    again
+        .send(line("ADDED", r#"{"metadata":{"namespace":"a","name":"x","labels":5}}"#))
+        .unwrap();
+    initial(&again, "90", &["17"]);
+    assert_eq!(rig.heard(1).await, ["-a/y@90?"]);
+    assert_eq!(rig.informers.counters()[0].1.reflectors.unreadable, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_39_a_watch_that_sends_bytes_for_ever_and_never_a_line_is_cut() {
+    let rig = rig();
+    let (_subscription, pieces) = rig.watching("10", &[]).await;
+    let _again = rig.server.stream();
+    while !pieces.is_closed() {
+        let _ = pieces.send(Ok(Bytes::from_static(b"x")));
+        #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let ended = rig.clock.now();
+    assert!(
+        ended > Duration::from_secs(330) && ended < Duration::from_secs(640),
+        "{ended:?}"
+    );
+    assert_eq!(without_timeout(&rig.server.requests(1).await[0]), format!("{WATCH}10"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_sends_bytes_for_ever_is_given_up() {
+    let rig = paged();
+    rig.server.discovery();
+    let pieces = rig.server.stream();
+    rig.server.list("10", &[]);
+    let _watch = rig.server.stream();
+    let _subscription = rig.subscribe();
+    rig.server.requests(2).await;
+    pieces.send(Ok(Bytes::from_static(b"{"))).unwrap();
+    while !pieces.is_closed() {
+        let _ = pieces.send(Ok(Bytes::from_static(b" ")));
+        #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert!(rig.clock.now() < Duration::from_secs(640), "{:?}", rig.clock.now());
+    assert_eq!(rig.heard(1).await, ["synced"]);
 }

@@ -365,6 +365,10 @@ impl Informer {
                     drop(store);
                     self.tick();
                 }
+                Action::FellBack(why) => tracing::info!(
+                    kind = %self.gvk, scope = %slot.scope, %why,
+                    "the API server gives no streaming list of this kind; listing it in pages for an hour"
+                ),
                 Action::Health(failure) => {
                     slot.health(&self.gvk, now, failure);
                 }

@@ -3,7 +3,7 @@ use pilothouse_object::{Key, LabelSelector, Object, Version};
 use super::*;
 use crate::{
     failure::{Failure, Trouble},
-    reflector::{Event, ListRequest},
+    reflector::{Event, ListMode, ListRequest},
     status::Phase,
     store::{Change, Item},
     subscription::{Holds, Home, ReadError, Subscription},
@@ -26,8 +26,12 @@ impl Home for Rig {
 fn rig() -> Arc<Rig> {
     let rng = fastrand::Rng::with_seed(3);
     let ids = Arc::new(AtomicU64::new(1));
+    let config = ReflectorConfig {
+        lists: ListMode::Paged,
+        ..ReflectorConfig::default()
+    };
     Arc::new(Rig {
-        informer: Arc::new(Informer::new(gvk(), Keep::Cut, ReflectorConfig::default(), ids, rng)),
+        informer: Arc::new(Informer::new(gvk(), Keep::Cut, config, ids, rng)),
         running: Mutex::default(),
     })
 }

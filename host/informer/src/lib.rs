@@ -13,15 +13,17 @@
 //! | [`informer`] | [`Informer`]: one kind; [`Handler`] and what it may rely on |
 //! | [`shared`], [`registry`] | which watches and informers are needed |
 //! | [`reflector`], [`messages`] | [`Reflector`](reflector::Reflector): list, watch, come back |
+//! | [`config`] | how a reflector asks: page by page or as a stream, how often |
 //! | [`store`] | [`Store`]: objects, indexes, versions |
 //! | [`read`] | lists and watch lines out of bytes |
 //! | [`status`] | how watches fare |
 //! | [`reach`] | whether the API server answers this host at all |
 //!
-//! Not here yet: streaming lists, resyncs, watches with selectors or of metadata alone on the wire.
+//! Not here yet: resyncs, watches with selectors or of metadata alone on the wire.
 
 mod awaited;
 pub mod backoff;
+pub mod config;
 pub mod driver;
 pub mod failure;
 pub mod index;

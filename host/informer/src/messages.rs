@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilothouse_object::Version;
+use pilothouse_object::{Key, Version};
 
 use crate::{
     failure::Failure,
@@ -23,8 +23,11 @@ pub struct ListRequest {
 /// A watch request. Bookmarks are always asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchRequest {
-    /// The version to go on from.
+    /// The version to go on from. Of a streaming list: as in [`ListRequest::version`].
     pub version: Version,
+    /// Set for a streaming list: the stream brings what there is first, and a bookmark that ends it. Until then the stream
+    /// is dead after so long without a byte.
+    pub initial: Option<Duration>,
     /// After this the server ends the stream.
     pub timeout: Duration,
     /// After this long without a byte the stream is dead: cut it.
@@ -38,7 +41,7 @@ pub enum Order {
     Discover,
     /// Ask for a page. Ends with [`Input::Page`] or [`Input::Failed`].
     List(ListRequest),
-    /// Open a watch. Ends with [`Input::Closed`], [`Input::Cut`] or [`Input::Failed`].
+    /// Open a watch. Ends with [`Input::Closed`], [`Input::Cut`], [`Input::Silent`] or [`Input::Failed`].
     Watch(WatchRequest),
     /// Do nothing for so long. Ends with [`Input::Timer`].
     Wait(Duration),
@@ -65,6 +68,8 @@ pub enum Action {
         /// The version the watch is at now.
         version: Option<Version>,
     },
+    /// Streaming lists don't work here, for this reason; lists come in pages for a while. For the log.
+    FellBack(Failure),
     /// Something went wrong, or (none) all is well again. For status and log.
     Health(Option<Failure>),
     /// Do this next.
@@ -99,8 +104,10 @@ pub enum Input {
     Events(Vec<Event>),
     /// The server ended the watch.
     Closed,
-    /// The watch broke off or was silent for too long: why.
+    /// The watch broke off: why.
     Cut(String),
+    /// The watch was silent for as long as its request allows.
+    Silent(Duration),
     /// The pause is over.
     Timer,
 }
@@ -114,10 +121,12 @@ pub enum Event {
     Changed(Change),
     /// `BOOKMARK`.
     Bookmark(Version),
+    /// The `BOOKMARK` that ends the initial events of a streaming list.
+    InitialEnd(Version),
     /// `ERROR`.
     Error(Failure),
-    /// A line that can't be read.
-    Unreadable,
+    /// A line that can't be read, and the object it is about where that much could be read.
+    Unreadable(Option<Key>),
     /// A type of event this host does not know.
     Unknown,
 }
@@ -127,9 +136,13 @@ pub enum Event {
 pub struct Counts {
     /// Requests for lists, a page each.
     pub lists: u64,
+    /// Requests for streaming lists.
+    pub streams: u64,
+    /// Times that streaming lists were given up for a while.
+    pub fallbacks: u64,
     /// Lists that came after the first.
     pub relists: u64,
-    /// Watches opened.
+    /// Watches opened, streaming lists that became one among them.
     pub watches: u64,
     /// Events of objects.
     pub events: u64,
@@ -146,6 +159,8 @@ pub struct Counts {
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.lists += other.lists;
+        self.streams += other.streams;
+        self.fallbacks += other.fallbacks;
         self.relists += other.relists;
         self.watches += other.watches;
         self.events += other.events;

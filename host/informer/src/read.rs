@@ -76,6 +76,12 @@ impl Format {
         #[serde(rename_all = "camelCase")]
         struct BookmarkMetadata {
             resource_version: String,
+            annotations: Option<Annotations>,
+        }
+        #[derive(Deserialize)]
+        struct Annotations {
+            #[serde(default, rename = "k8s.io/initial-events-end")]
+            initial_end: Option<String>,
         }
         let broken = |error: serde_json::Error| Unreadable {
             key: None,
@@ -89,7 +95,12 @@ impl Format {
             "DELETED" => Event::Changed(Change::Deleted(self.object(json)?)),
             "BOOKMARK" => {
                 let bookmark: Bookmark = serde_json::from_slice(json).map_err(broken)?;
-                Event::Bookmark(Version::new(&bookmark.metadata.resource_version))
+                let version = Version::new(&bookmark.metadata.resource_version);
+                let annotations = bookmark.metadata.annotations;
+                match annotations.and_then(|annotations| annotations.initial_end).as_deref() {
+                    Some("true") => Event::InitialEnd(version),
+                    _ => Event::Bookmark(version),
+                }
             }
             "ERROR" => Event::Error(Failure::of_status(None, json, None)),
             _ => Event::Unknown,

@@ -33,6 +33,7 @@ fn read(text: &str, size: usize) -> Read {
         names.extend(page.items.iter().map(|item| match item {
             Item::Object(object) => object.key().to_string(),
             Item::Unreadable(key) => format!("!{key}"),
+            Item::Gone(key) => unreachable!("a list names no deletions: {key}"),
         }));
         unreadable.extend(page.unreadable);
     }
@@ -198,6 +199,21 @@ fn each_type_of_event_is_told_apart() {
     assert!(matches!(event("SOMETHING", &object), Ok(Event::Unknown)));
     let bookmark = r#"{"kind":"Widget","apiVersion":"ex.io/v1","metadata":{"resourceVersion":"99"}}"#;
     assert!(matches!(event("BOOKMARK", bookmark), Ok(Event::Bookmark(v)) if v.as_str() == "99"));
+    for (annotations, is_end) in [
+        (r#"{"k8s.io/initial-events-end":"true"}"#, true),
+        (r#"{"k8s.io/initial-events-end":"false"}"#, false),
+        (r#"{"other":"true"}"#, false),
+        ("null", false),
+    ] {
+        let bookmark = format!(r#"{{"metadata":{{"resourceVersion":"99","annotations":{annotations}}}}}"#);
+        let event = event("BOOKMARK", &bookmark).unwrap();
+        let found = match &event {
+            Event::InitialEnd(version) => (version.as_str(), true),
+            Event::Bookmark(version) => (version.as_str(), false),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, ("99", is_end), "{annotations}");
+    }
     let status = r#"{"kind":"Status","code":410,"reason":"Expired","message":"too old"}"#;
     assert!(matches!(event("ERROR", status), Ok(Event::Error(f)) if f.trouble == Trouble::Expired));
 }

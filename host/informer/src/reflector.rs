@@ -4,6 +4,9 @@
 //! ([`Action::Begin`] to [`Action::Apply`]), and at most one piece of I/O at a time: an [`Action::Io`] replaces whatever
 //! runs. Every end of that I/O is told by one input, which brings the next order.
 //!
+//! A list comes as a stream that goes on as the watch, where the server can do that, else in pages and with a watch of its
+//! own: see [`ListMode`].
+//!
 //! Promised: versions are never made up; a version is given up only for a newer one or after a list; nothing asks
 //! again without a pause where it could spin. The rules are those of client-go's tools/cache/reflector.go, but for what
 //! the comments name.
@@ -12,10 +15,12 @@ use std::{cmp::Ordering, time::Duration};
 
 use pilothouse_object::Version;
 
+pub use crate::config::{ListMode, ReflectorConfig};
 pub use crate::messages::{Action, Counts, Event, Input, ListRequest, Order, WatchRequest};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     failure::{Failure, Trouble},
+    store::Item,
 };
 
 /// A watch that ends sooner than this and brought nothing is an error, or it would spin.
@@ -33,31 +38,6 @@ const MAX_WATCH_FAILURES: u32 = 5;
 /// The most pages of one list: with 500 objects each, five million objects.
 const MAX_PAGES: u32 = 10_000;
 
-/// How a reflector asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReflectorConfig {
-    /// Objects in a page of a list. Default 500. A real server ignores it in its first answer, which comes from its cache.
-    pub page_size: u32,
-    /// Pauses after failed lists and watches.
-    pub backoff: BackoffConfig,
-    /// Pauses while the kind is not there: default 0.2–5 s, since people wait for it after installing a CRD.
-    pub discovery: BackoffConfig,
-}
-
-impl Default for ReflectorConfig {
-    fn default() -> Self {
-        Self {
-            page_size: 500,
-            backoff: BackoffConfig::default(),
-            discovery: BackoffConfig {
-                first: Duration::from_millis(200),
-                cap: Duration::from_secs(5),
-                healthy: Duration::from_secs(120),
-            },
-        }
-    }
-}
-
 /// Where a reflector stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -67,10 +47,24 @@ pub enum State {
     Discovering,
     /// A page of a list is on its way; what came is staged.
     Listing(ListRequest),
+    /// A streaming list was asked for and is not accepted yet.
+    Asking {
+        /// The version it was asked for.
+        version: Version,
+    },
+    /// The initial events of a streaming list come in and are staged.
+    Gathering {
+        /// The version it was asked for.
+        version: Version,
+        /// When it was accepted.
+        since: Duration,
+    },
     /// The whole list is there; the store has not answered yet.
     Committing {
         /// The list's version.
         version: Version,
+        /// It came as a stream, which goes on.
+        streams: bool,
     },
     /// A watch was asked for and is not accepted yet.
     Opening,
@@ -113,6 +107,11 @@ pub struct Reflector {
     /// The version of the running list's first page.
     listed: Option<Version>,
     pages: u32,
+    /// Elements of the running list.
+    elements: u64,
+    /// What the stream brought behind the end of its initial events, while the store takes the list.
+    behind: Vec<Event>,
+    streaming: Streaming,
     /// The last version expired and nothing moved on since: a second time is a pause, not a spin.
     expired: bool,
     watch_failures: u32,
@@ -134,6 +133,9 @@ impl Reflector {
             quorum: false,
             listed: None,
             pages: 0,
+            elements: 0,
+            behind: Vec::new(),
+            streaming: Streaming::default(),
             expired: false,
             watch_failures: 0,
             backoff: Backoff::new(config.backoff),
@@ -170,25 +172,42 @@ impl Reflector {
         let mut out = Vec::new();
         match (&self.state, input) {
             (State::New, Input::Start) => self.discover(&mut out),
-            (State::Discovering, Input::Found) => self.list(&mut out),
+            (State::Discovering, Input::Found) => self.list(now, rng, &mut out),
             (State::Listing(_), Input::Items(items, unreadable)) => {
                 self.counts.unreadable += unreadable;
-                out.push(Action::Stage(items));
+                self.stage(items, now, rng, &mut out);
+            }
+            (State::Asking { version }, Input::Opened) => {
+                self.state = State::Gathering {
+                    version: version.clone(),
+                    since: now,
+                };
+            }
+            (State::Gathering { .. }, Input::Events(events)) => self.gather(events, now, rng, &mut out),
+            (State::Gathering { since, .. }, input @ (Input::Closed | Input::Cut(_) | Input::Silent(_))) => {
+                let lasted = now.saturating_sub(*since);
+                self.broke_off(lasted, input, now, rng, &mut out);
             }
             (State::Listing(request), Input::Page { version, token }) => {
                 let request = request.clone();
                 self.page(request, version, token, now, rng, &mut out);
             }
-            (State::Committing { version }, Input::Committed) => {
+            (State::Committing { version, streams }, Input::Committed) => {
+                let streams = *streams;
                 self.last = Some(version.clone());
                 self.floating = version.is_empty() || version.as_str() == "0";
                 self.quorum = false;
                 self.synced = true;
-                self.watch(rng, &mut out);
+                if streams {
+                    self.goes_on(now, rng, &mut out);
+                } else {
+                    self.watch(rng, &mut out);
+                }
             }
             (State::Committing { .. }, Input::Refused) => {
+                self.behind = Vec::new();
                 self.quorum = true;
-                self.list(&mut out);
+                self.list(now, rng, &mut out);
             }
             (State::Opening, Input::Opened) => {
                 self.watch_failures = 0;
@@ -199,14 +218,14 @@ impl Reflector {
                 self.well(&mut out);
             }
             (State::Streaming { .. }, Input::Events(events)) => self.events(events, now, rng, &mut out),
-            (State::Streaming { since, progressed }, input @ (Input::Closed | Input::Cut(_))) => {
+            (State::Streaming { since, progressed }, input @ (Input::Closed | Input::Cut(_) | Input::Silent(_))) => {
                 let idle = !progressed && now.saturating_sub(*since) < SHORT_WATCH;
                 self.ended(idle, input, now, rng, &mut out);
             }
             (State::Waiting(next), Input::Timer) => match next.clone() {
                 Next::Discover => self.discover(&mut out),
                 Next::Page(request) => self.ask(request, &mut out),
-                Next::List => self.list(&mut out),
+                Next::List => self.list(now, rng, &mut out),
                 Next::Watch => self.watch(rng, &mut out),
             },
             (_, Input::Failed(failure)) => self.failed(failure, now, rng, &mut out),
@@ -221,17 +240,27 @@ impl Reflector {
     }
 
     /// A list from its start: the first from the server's cache, later ones not older than the last version, and a quorum
-    /// read where neither will do. A limit goes only with the first and the last: beside a version it would mean
-    /// "exactly that version".
-    fn list(&mut self, out: &mut Vec<Action>) {
-        let (version, limit) = match &self.last {
-            _ if self.quorum => (Version::default(), Some(self.config.page_size)),
-            Some(last) if !last.is_empty() && last.as_str() != "0" => (last.clone(), None),
-            _ => (Version::new("0"), Some(self.config.page_size)),
+    /// read where neither will do.
+    fn list(&mut self, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
+        let version = match &self.last {
+            _ if self.quorum => Version::default(),
+            Some(last) if !last.is_empty() && last.as_str() != "0" => last.clone(),
+            _ => Version::new("0"),
         };
         if self.synced {
             self.counts.relists += 1;
         }
+        if self.streaming.wanted(self.config.lists, now) {
+            self.ask_stream(version, rng, out);
+        } else {
+            self.list_pages(version, out);
+        }
+    }
+
+    /// A limit goes only with a read from the server's cache and with a quorum read: beside any other version it would mean
+    /// "exactly that version".
+    fn list_pages(&mut self, version: Version, out: &mut Vec<Action>) {
+        let limit = (version.is_empty() || version.as_str() == "0").then_some(self.config.page_size);
         self.begin(
             ListRequest {
                 version,
@@ -245,6 +274,7 @@ impl Reflector {
     fn begin(&mut self, request: ListRequest, out: &mut Vec<Action>) {
         self.listed = None;
         self.pages = 0;
+        self.elements = 0;
         out.push(Action::Begin);
         self.ask(request, out);
     }
@@ -253,6 +283,18 @@ impl Reflector {
         self.counts.lists += 1;
         self.state = State::Listing(request.clone());
         out.push(Action::Io(Order::List(request)));
+    }
+
+    /// Stages a part of the running list, unless it has grown beyond all measure; whether it has not.
+    fn stage(&mut self, items: Vec<Item>, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) -> bool {
+        self.elements = self.elements.saturating_add(items.len() as u64);
+        if self.elements > self.config.max_elements {
+            let why = format!("the list has no end: more than {} elements", self.config.max_elements);
+            self.failed(Failure::new(Trouble::Garbled, why), now, rng, out);
+            return false;
+        }
+        out.push(Action::Stage(items));
+        true
     }
 
     fn page(
@@ -284,20 +326,19 @@ impl Reflector {
                     version: version.clone(),
                     quorum: request.version.is_empty(),
                 });
-                self.state = State::Committing { version };
+                self.state = State::Committing {
+                    version,
+                    streams: false,
+                };
             }
         }
     }
 
     fn watch(&mut self, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
-        let timeout = MIN_WATCH + Duration::from_secs(rng.u64(0..MIN_WATCH.as_secs()));
         self.counts.watches += 1;
         self.state = State::Opening;
-        out.push(Action::Io(Order::Watch(WatchRequest {
-            version: self.last.clone().unwrap_or_default(),
-            timeout,
-            silence: SILENCE,
-        })));
+        let request = watch_request(self.last.clone().unwrap_or_default(), None, rng);
+        out.push(Action::Io(Order::Watch(request)));
     }
 
     fn events(&mut self, events: Vec<Event>, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
@@ -320,11 +361,11 @@ impl Reflector {
                     moved |= self.move_on(&change.object().head().version);
                     changes.push(change);
                 }
-                Event::Bookmark(version) => {
+                Event::Bookmark(version) | Event::InitialEnd(version) => {
                     self.counts.bookmarks += 1;
                     moved |= !version.is_empty() && self.move_on(&version);
                 }
-                Event::Unreadable => self.counts.unreadable += 1,
+                Event::Unreadable(_) => self.counts.unreadable += 1,
                 Event::Unknown => self.counts.unknown += 1,
                 Event::Error(error) => {
                     failure = Some(error);
@@ -364,7 +405,7 @@ impl Reflector {
     }
 
     fn ended(&mut self, idle: bool, how: Input, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
-        if let Input::Cut(_) = how {
+        if !matches!(how, Input::Closed) {
             self.counts.errors += 1;
         }
         // A stream that started at no version may have missed deletions: only a list tells.
@@ -372,6 +413,7 @@ impl Reflector {
         if idle {
             let why = match how {
                 Input::Cut(why) => why,
+                Input::Silent(bound) => silent(bound),
                 _ => {
                     self.counts.errors += 1;
                     "the server ended the watch at once and without an event".to_owned()
@@ -379,13 +421,14 @@ impl Reflector {
             };
             self.pause(Failure::new(Trouble::Cut, why), next, now, rng, out);
         } else if self.floating {
-            self.list(out);
+            self.list(now, rng, out);
         } else {
             self.watch(rng, out);
         }
     }
 
     fn failed(&mut self, failure: Failure, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
+        self.streaming.heard(&failure);
         let next = match (&self.state, failure.trouble) {
             (State::New | State::Committing { .. } | State::Waiting(_), _) => return,
             (State::Discovering, _) | (_, Trouble::NotFound) => Next::Discover,
@@ -400,11 +443,23 @@ impl Reflector {
                 return self.begin(request, out);
             }
             (state, Trouble::Expired | Trouble::TooLargeVersion) => {
-                let again = matches!(state, State::Listing(request) if request.version.is_empty());
+                let again = match state {
+                    State::Listing(ListRequest { version, .. })
+                    | State::Asking { version }
+                    | State::Gathering { version, .. } => version.is_empty(),
+                    _ => false,
+                };
                 self.quorum = true;
                 if !again && !std::mem::replace(&mut self.expired, true) {
                     self.counts.errors += 1;
-                    return self.list(out);
+                    return self.list(now, rng, out);
+                }
+                Next::List
+            }
+            (State::Asking { version } | State::Gathering { version, .. }, trouble) => {
+                if self.streaming.is_in_vain(trouble) {
+                    let version = version.clone();
+                    return self.fall_back(version, failure, now, out);
                 }
                 Next::List
             }
@@ -441,6 +496,27 @@ impl Reflector {
     }
 }
 
+fn watch_request(version: Version, initial: Option<Duration>, rng: &mut fastrand::Rng) -> WatchRequest {
+    WatchRequest {
+        version,
+        initial,
+        timeout: MIN_WATCH + Duration::from_secs(rng.u64(0..MIN_WATCH.as_secs())),
+        silence: SILENCE,
+    }
+}
+
+fn silent(bound: Duration) -> String {
+    format!("nothing came for {} s", bound.as_secs())
+}
+
+#[path = "streaming.rs"]
+mod streaming;
+use streaming::Streaming;
+
 #[cfg(test)]
 #[path = "reflector_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "streaming_tests.rs"]
+mod streaming_tests;

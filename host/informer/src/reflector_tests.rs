@@ -2,9 +2,9 @@ use super::*;
 use crate::{store::Change, testing::object};
 
 /// A reflector, its clock and its dice.
-struct Rig {
-    reflector: Reflector,
-    now: Duration,
+pub(super) struct Rig {
+    pub(super) reflector: Reflector,
+    pub(super) now: Duration,
     rng: fastrand::Rng,
 }
 
@@ -13,18 +13,28 @@ fn rig() -> Rig {
 }
 
 fn rig_from(last: Option<&str>) -> Rig {
+    rig_in(ListMode::Paged, last)
+}
+
+pub(super) fn rig_in(lists: ListMode, last: Option<&str>) -> Rig {
     Rig {
-        reflector: Reflector::new(ReflectorConfig::default(), last.map(Version::new)),
+        reflector: Reflector::new(
+            ReflectorConfig {
+                lists,
+                ..ReflectorConfig::default()
+            },
+            last.map(Version::new),
+        ),
         now: Duration::ZERO,
         rng: fastrand::Rng::with_seed(7),
     }
 }
 
-fn event(version: u64) -> Event {
+pub(super) fn event(version: u64) -> Event {
     Event::Changed(Change::Put(object("a", "x", "u", version)))
 }
 
-fn added(version: u64) -> Event {
+pub(super) fn added(version: u64) -> Event {
     Event::Added(Change::Put(object("a", "x", "u", version)))
 }
 
@@ -35,11 +45,11 @@ fn page(version: &str, token: Option<&str>) -> Input {
     }
 }
 
-fn failure(trouble: Trouble) -> Input {
+pub(super) fn failure(trouble: Trouble) -> Input {
     Input::Failed(Failure::new(trouble, "no"))
 }
 
-fn list(version: &str, limit: Option<u32>, token: Option<&str>) -> Order {
+pub(super) fn list(version: &str, limit: Option<u32>, token: Option<&str>) -> Order {
     Order::List(ListRequest {
         version: Version::new(version),
         limit,
@@ -48,12 +58,12 @@ fn list(version: &str, limit: Option<u32>, token: Option<&str>) -> Order {
 }
 
 impl Rig {
-    fn step(&mut self, input: Input) -> Vec<Action> {
+    pub(super) fn step(&mut self, input: Input) -> Vec<Action> {
         self.reflector.step(self.now, input, &mut self.rng)
     }
 
     /// The order that an input brings; the store takes every list.
-    fn order(&mut self, input: Input) -> Option<Order> {
+    pub(super) fn order(&mut self, input: Input) -> Option<Order> {
         let mut order = None;
         let mut actions = self.step(input);
         while !actions.is_empty() {
@@ -70,13 +80,13 @@ impl Rig {
         order
     }
 
-    fn listing(&mut self) -> Option<Order> {
+    pub(super) fn listing(&mut self) -> Option<Order> {
         self.order(Input::Start);
         self.order(Input::Found)
     }
 
     /// Lists at this version and opens the watch.
-    fn watching(&mut self, version: &str) -> WatchRequest {
+    pub(super) fn watching(&mut self, version: &str) -> WatchRequest {
         self.listing();
         let request = watch(self.order(page(version, None)));
         self.order(Input::Opened);
@@ -84,7 +94,7 @@ impl Rig {
     }
 
     /// The pause an order says, which is then over.
-    fn pause(&mut self, order: Option<Order>) -> (Duration, Option<Order>) {
+    pub(super) fn pause(&mut self, order: Option<Order>) -> (Duration, Option<Order>) {
         let Some(Order::Wait(pause)) = order else {
             panic!("{order:?} is no pause");
         };
@@ -92,12 +102,12 @@ impl Rig {
         (pause, self.order(Input::Timer))
     }
 
-    fn last(&self) -> &str {
+    pub(super) fn last(&self) -> &str {
         self.reflector.last().map_or("", Version::as_str)
     }
 }
 
-fn watch(order: Option<Order>) -> WatchRequest {
+pub(super) fn watch(order: Option<Order>) -> WatchRequest {
     match order {
         Some(Order::Watch(request)) => request,
         other => panic!("{other:?} is no watch"),
@@ -413,7 +423,7 @@ fn rule_40_what_can_not_be_read_is_counted_and_nothing_else() {
     rig.watching("10");
     let actions = rig.step(Input::Events(vec![
         event(11),
-        Event::Unreadable,
+        Event::Unreadable(None),
         Event::Unknown,
         event(12),
     ]));
@@ -530,8 +540,11 @@ fn whatever_comes_every_end_of_a_request_brings_the_next_order() {
         Trouble::Garbled,
         Trouble::Cut,
     ];
-    for seed in 0..200 {
-        let mut rig = rig();
+    for seed in 0..400 {
+        let mut rig = match seed % 2 {
+            0 => rig(),
+            _ => rig_in(ListMode::Streaming, None),
+        };
         let mut dice = fastrand::Rng::with_seed(seed);
         let mut order = rig.order(Input::Start);
         let mut version = 10;
@@ -554,8 +567,26 @@ fn whatever_comes_every_end_of_a_request_brings_the_next_order() {
                     let token = (dice.u8(..3) == 0).then_some("t");
                     rig.order(page(&version.to_string(), token))
                 }
-                Some(Order::Watch(_)) => {
+                Some(Order::Watch(request)) => {
                     assert_eq!(rig.order(Input::Opened), None);
+                    if request.initial.is_some() {
+                        version += 1;
+                        let bookmark = Version::new(&version.to_string());
+                        let cut = Input::Cut("reset".to_owned());
+                        let silent = Input::Silent(Duration::from_secs(10));
+                        let early = Event::Bookmark(bookmark.clone());
+                        order = match dice.u8(..8) {
+                            0 => rig.order(cut),
+                            1 => rig.order(Input::Closed),
+                            2 => rig.order(silent),
+                            3 => rig.order(Input::Events(vec![early])),
+                            _ => {
+                                assert_eq!(rig.order(Input::Events(vec![Event::InitialEnd(bookmark)])), None);
+                                rig.order(Input::Closed)
+                            }
+                        };
+                        continue;
+                    }
                     version += 1;
                     match dice.u8(..4) {
                         0 => rig.order(Input::Closed),

@@ -104,7 +104,9 @@ fn phase(slot: &Slot) -> Phase {
         (_, Some(Trouble::Unreachable | Trouble::Unauthorized)) => Phase::Unreachable,
         (State::Waiting(_), _) => Phase::BackingOff,
         (State::New | State::Discovering, _) => Phase::Starting,
-        (State::Listing(_) | State::Committing { .. }, _) => Phase::Listing,
+        (State::Listing(_) | State::Asking { .. } | State::Gathering { .. } | State::Committing { .. }, _) => {
+            Phase::Listing
+        }
         (State::Opening, _) => Phase::Watching,
     }
 }

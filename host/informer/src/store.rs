@@ -70,6 +70,8 @@ pub enum Item {
     Object(Object),
     /// Something whose name could be read but no more: what the store holds under it stays.
     Unreadable(Key),
+    /// What a streaming list has named is deleted while it still streams in.
+    Gone(Key),
 }
 
 /// A list on its way in: what is unchanged is marked, only what changed is held.
@@ -77,7 +79,7 @@ pub enum Item {
 pub struct Relist {
     /// Everything the list named; where it changed, its place in `changed`.
     seen: HashMap<Key, Option<usize>>,
-    /// In list order.
+    /// In list order. What `seen` has no place for is gone since.
     changed: Vec<Object>,
 }
 
@@ -88,6 +90,10 @@ impl Relist {
             Item::Object(object) => object,
             Item::Unreadable(key) => {
                 self.seen.entry(key).or_insert(None);
+                return;
+            }
+            Item::Gone(key) => {
+                self.seen.remove(&key);
                 return;
             }
         };
@@ -378,8 +384,8 @@ impl Store {
         for written in unheard {
             deltas.push(Delta::gone(written, None, version.clone()));
         }
-        for new in list.changed {
-            if !scope.covers(new.key()) {
+        for (place, new) in list.changed.into_iter().enumerate() {
+            if !scope.covers(new.key()) || list.seen.get(new.key()) != Some(&Some(place)) {
                 continue;
             }
             match self.objects.get(new.key()).cloned() {

@@ -220,6 +220,22 @@ fn a_page_that_was_asked_for_twice_counts_once() {
 }
 
 #[test]
+fn rule_38_what_is_deleted_while_its_list_streams_in_is_no_part_of_it() {
+    let mut store = filled("10", [object("a", "x", "1", 5), object("a", "y", "2", 6)]);
+    let mut list = staged(&store, [object("a", "x", "1", 5), object("a", "z", "3", 12)]);
+    for name in ["x", "z", "never"] {
+        list.stage(&store, Item::Gone(Key::new(Some("a"), name)));
+    }
+    // Made anew at once.
+    list.stage(&store, Item::Object(object("a", "x", "4", 14)));
+    list.stage(&store, Item::Object(object("a", "w", "5", 15)));
+    list.stage(&store, Item::Gone(Key::new(Some("a"), "w")));
+    list.stage(&store, Item::Object(object("a", "w", "6", 16)));
+    let deltas = store.replace(&ALL, list, v("20"), false).unwrap().deltas;
+    assert_eq!(told(&deltas), ["-a/y@20?", "-a/x@14?", "+a/x@14", "+a/w@16"]);
+}
+
+#[test]
 fn rule_40_an_object_that_the_list_names_but_nobody_can_read_stays_as_it_was() {
     let mut store = filled("10", [object("a", "x", "1", 5), object("a", "y", "2", 6)]);
     let mut list = staged(&store, [object("a", "y", "2", 6)]);

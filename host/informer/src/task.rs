@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use kube::client::Body;
+use tokio::sync::SemaphorePermit;
 
 use crate::{
     driver::Inner,
@@ -11,7 +13,7 @@ use crate::{
     read::{Format, Lines, ListReader, Unreadable},
     reflector::{Event, Input, ListRequest, Order, WatchRequest},
     store::Scope,
-    transport::{self, Resource},
+    transport::{self, Lost, Resource},
 };
 
 /// The reflector is gone.
@@ -28,8 +30,33 @@ enum End {
 /// Once the API server is back, watches come back over so many milliseconds.
 const SPREAD: u64 = 500;
 
+/// The longest that one page, or a list without pages, may take: one that never ends is not silent.
+const LONGEST_PAGE: Duration = Duration::from_secs(600);
+
+/// A watch is cut so long after the server should have ended it: one that sends bytes for ever and never a whole line is not
+/// silent.
+const OVERTIME: Duration = Duration::from_secs(30);
+
+/// A streaming list that is silent for so long gives its turn to another.
+const LULL: Duration = Duration::from_secs(1);
+
 /// The most unreadable objects that one watch tells of in a minute.
 const TOLD_A_MINUTE: u32 = 10;
+
+/// The next piece of a watch. A streaming list that is silent gives its turn to another: the server may never go on.
+async fn next(body: &mut Body, turn: &mut Option<SemaphorePermit<'_>>, bound: Duration) -> Result<Option<Bytes>, Lost> {
+    if turn.is_none() || bound <= LULL {
+        return transport::piece(body, bound).await;
+    }
+    match transport::piece(body, LULL).await {
+        Err(Lost::Silent(_)) => *turn = None,
+        piece => return piece,
+    }
+    match transport::piece(body, bound - LULL).await {
+        Err(Lost::Silent(_)) => Err(Lost::Silent(bound)),
+        piece => piece,
+    }
+}
 
 /// One reflector's home.
 pub(crate) struct Task {
@@ -170,6 +197,7 @@ impl Task {
             Err(failure) => return Ok(Input::Failed(failure)),
         };
         let mut reader = ListReader::new(self.format());
+        let end = inner.clock.now() + LONGEST_PAGE;
         let garbled = |error: crate::read::ListError| Input::Failed(Failure::new(Trouble::Garbled, error.to_string()));
         loop {
             match transport::piece(&mut body, inner.config.patience.piece).await {
@@ -185,7 +213,11 @@ impl Task {
                     Err(error) => return Ok(garbled(error)),
                 },
                 Ok(None) => break,
-                Err(failure) => return Ok(Input::Failed(failure)),
+                Err(lost) => return Ok(Input::Failed(lost.into())),
+            }
+            if inner.clock.now() > end {
+                let why = format!("the list did not end within {} s", LONGEST_PAGE.as_secs());
+                return Ok(Input::Failed(Failure::new(Trouble::Garbled, why)));
             }
         }
         Ok(match reader.finish() {
@@ -195,6 +227,13 @@ impl Task {
     }
 
     async fn watch(&mut self, resource: &Resource, scope: &Scope, request: &WatchRequest) -> Result<End, Gone> {
+        let inner = self.inner.clone();
+        // A streaming list takes its turn among the lists until it has become a watch.
+        let mut turn = match request.initial {
+            // Never closed.
+            Some(_) => Some(inner.lists.acquire().await.map_err(|_| Gone)?),
+            None => None,
+        };
         let path = transport::watch_path(self.informer.gvk(), resource, scope, request);
         let mut body = match self.open(&path).await {
             Ok(body) => body,
@@ -209,11 +248,18 @@ impl Task {
         }
         let format = self.format();
         let mut lines = Lines::default();
+        let mut initial = request.initial;
+        let end = self.inner.clock.now() + request.timeout + OVERTIME;
         loop {
             let mut events = Vec::new();
-            let piece = transport::piece(&mut body, request.silence).await;
+            let left = end.saturating_sub(self.inner.clock.now());
+            let silence = initial.unwrap_or(request.silence);
+            let piece = next(&mut body, &mut turn, silence.min(left)).await;
             if let Ok(Some(piece)) = &piece {
                 lines.push(piece, |line| events.push(self.event(&format, line)));
+                if initial.is_some() && events.iter().any(|event| matches!(event, Event::InitialEnd(_))) {
+                    initial = None;
+                }
             } else if let Some(rest) = std::mem::take(&mut lines).rest() {
                 // A line without its end: whole, or cut off and told again by the next watch.
                 events.extend(format.event(&rest).ok());
@@ -223,11 +269,18 @@ impl Task {
             {
                 return Ok(End::Order(order));
             }
-            match piece {
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(End::Input(Input::Closed)),
-                Err(failure) => return Ok(End::Input(Input::Cut(failure.message))),
+            if initial.is_none() {
+                turn = None;
             }
+            return Ok(End::Input(match piece {
+                Ok(Some(_)) if self.inner.clock.now() < end => continue,
+                Ok(Some(_)) => {
+                    Input::Cut("the server did not end the watch after the time that was asked for".to_owned())
+                }
+                Ok(None) => Input::Closed,
+                Err(Lost::Silent(bound)) => Input::Silent(bound),
+                Err(Lost::Broken(why)) => Input::Cut(why),
+            }));
         }
     }
 
@@ -241,7 +294,7 @@ impl Task {
         };
         event.unwrap_or_else(|unreadable| {
             self.tell(&unreadable);
-            Event::Unreadable
+            Event::Unreadable(unreadable.key)
         })
     }
 

@@ -128,6 +128,10 @@ pub(crate) fn list_path(gvk: &Gvk, resource: &Resource, scope: &Scope, request: 
 pub(crate) fn watch_path(gvk: &Gvk, resource: &Resource, scope: &Scope, request: &WatchRequest) -> String {
     let mut path = collection_path(gvk, resource, scope);
     path.push_str("?watch=true&allowWatchBookmarks=true");
+    if request.initial.is_some() {
+        // A real server refuses the one without the other.
+        path.push_str("&sendInitialEvents=true&resourceVersionMatch=NotOlderThan");
+    }
     if !request.version.is_empty() {
         path.push_str("&resourceVersion=");
         encode(&mut path, request.version.as_str());
@@ -167,20 +171,38 @@ pub(crate) async fn get(client: &Client, path: &str, patience: Patience) -> Resu
     Err(Failure::of_status(Some(status.as_u16()), &body, retry_after))
 }
 
+/// Why no more of a body comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Nothing came for so long.
+    Silent(Duration),
+    /// The connection broke off: what it says.
+    Broken(String),
+}
+
+impl From<Lost> for Failure {
+    fn from(lost: Lost) -> Self {
+        let why = match lost {
+            Lost::Silent(bound) => format!("nothing came for {} s", bound.as_secs()),
+            Lost::Broken(why) => why,
+        };
+        Self::new(Trouble::Unreachable, why)
+    }
+}
+
 /// The next piece of a body; none at its end.
-pub(crate) async fn piece(body: &mut Body, bound: Duration) -> Result<Option<Bytes>, Failure> {
+pub(crate) async fn piece(body: &mut Body, bound: Duration) -> Result<Option<Bytes>, Lost> {
     loop {
-        let why = match within(bound, body.frame()).await {
-            None => format!("nothing came for {} s", bound.as_secs()),
-            Some(None) => return Ok(None),
+        return match within(bound, body.frame()).await {
+            None => Err(Lost::Silent(bound)),
+            Some(None) => Ok(None),
             Some(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => return Ok(Some(data)),
+                Ok(data) => Ok(Some(data)),
                 // Trailers.
                 Err(_) => continue,
             },
-            Some(Some(Err(error))) => format!("the connection broke off: {}", chain(&error)),
+            Some(Some(Err(error))) => Err(Lost::Broken(format!("the connection broke off: {}", chain(&error)))),
         };
-        return Err(Failure::new(Trouble::Unreachable, why));
     }
 }
 
