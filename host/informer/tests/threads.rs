@@ -15,7 +15,7 @@ use std::{
 use pilothouse_informer::{
     Delta, Handler, IndexSpec, Informer, Names, Scope, View,
     informer::Command,
-    reflector::{Event, Input, Order, ReflectorConfig},
+    reflector::{Event, Input, ListMode, Order, ReflectorConfig},
     store::{Change, Item},
 };
 use pilothouse_object::{FieldPath, Gvk, Keep, Key, Object, Version};
@@ -128,6 +128,16 @@ impl World {
                     };
                     Input::Page { version, token: None }
                 }
+                Some(Order::Watch(request)) if request.initial.is_some() => {
+                    let Some(None) = feed(Input::Opened) else { return };
+                    let server = self.server.lock().unwrap();
+                    let listed = server.objects.values().filter(|object| covers(&scope, object.key()));
+                    let added = |object: &Object| Event::Added(Change::Put(object.clone()));
+                    let mut events: Vec<Event> = listed.map(added).collect();
+                    events.push(Event::InitialEnd(server.version()));
+                    from = server.log.len();
+                    Input::Events(events)
+                }
                 Some(Order::Watch(request)) => {
                     from = request.version.as_str().parse().unwrap();
                     Input::Opened
@@ -218,12 +228,15 @@ fn come(world: &Arc<World>, namespaces: Names, handler: &Arc<Replay>) -> u64 {
 }
 
 /// A writer, a subscriber that stays, two that come and go, and a reader.
-fn history() {
+fn history(lists: ListMode) {
     let world = Arc::new(World {
         informer: Informer::new(
             gvk(),
             Keep::Cut,
-            ReflectorConfig::default(),
+            ReflectorConfig {
+                lists,
+                ..ReflectorConfig::default()
+            },
             Arc::default(),
             fastrand::Rng::with_seed(1),
         ),
@@ -307,10 +320,12 @@ fn history() {
 
 #[test]
 fn in_whatever_order_threads_run_nothing_is_lost_doubled_or_told_to_who_has_left() {
-    shuttle::check_random(history, SCHEDULES);
+    shuttle::check_random(|| history(ListMode::Streaming), SCHEDULES);
+    shuttle::check_random(|| history(ListMode::Paged), SCHEDULES);
 }
 
 #[test]
 fn nor_when_a_thread_is_held_up_at_the_worst_moment() {
-    shuttle::check_pct(history, SCHEDULES, 3);
+    shuttle::check_pct(|| history(ListMode::Streaming), SCHEDULES, 3);
+    shuttle::check_pct(|| history(ListMode::Paged), SCHEDULES, 3);
 }
