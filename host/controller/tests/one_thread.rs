@@ -15,10 +15,10 @@ use pilothouse_controller::{Cause, ControllerId, Dispatcher, Job, Primaries, Rou
 use pilothouse_informer::{
     Delta, Failure, Handler, Informer, Trouble, View,
     read::{Format, ListReader},
-    reflector::{Input, Order, ReflectorConfig},
+    reflector::{Input, ListMode, Order, ReflectorConfig},
 };
 use pilothouse_localcluster::{Body, Cluster, ClusterConfig, Polled, Request, Response, User, WatchId};
-use pilothouse_object::{Gvk, Keep, Key};
+use pilothouse_object::{Gvk, Keep, Key, Object};
 use pilothouse_workqueue::QueueConfig;
 use serde_json::{Value, json};
 
@@ -51,13 +51,15 @@ struct Feed {
 impl Feed {
     fn new(kind: Gvk, collection: &'static str, route: Route, seed: u64) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
-        let informer = Informer::new(
-            kind,
-            Keep::Cut,
-            ReflectorConfig::default(),
-            Arc::new(AtomicU64::new(1)),
-            rng,
-        );
+        // Both ways to list, also beside each other.
+        let config = ReflectorConfig {
+            lists: match seed / 2 % 2 {
+                0 => ListMode::Paged,
+                _ => ListMode::Streaming,
+            },
+            ..ReflectorConfig::default()
+        };
+        let informer = Informer::new(kind, Keep::Cut, config, Arc::new(AtomicU64::new(1)), rng);
         let heard = Arc::new(Heard::default());
         let (_, _, commands) = informer
             .subscribe(Arc::new(View::everything()), &[], heard.clone())
@@ -239,8 +241,12 @@ impl World {
                 self.feed(at, Input::Page { version, token });
             }
             Order::Watch(request) => {
+                let initial = match request.initial {
+                    Some(_) => "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+                    None => "",
+                };
                 let target = format!(
-                    "{}?watch=true&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
+                    "{}?watch=true&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}{initial}",
                     self.feeds[at].collection,
                     request.version,
                     request.timeout.as_secs()
@@ -353,6 +359,7 @@ impl World {
         let target = format!("{CONFIG_MAPS}/{}", key.name);
         let want = widget.map(|widget| serde_json::from_str::<Value>(widget.json()).unwrap()["spec"]["text"].clone());
         let have = have.map(|map| serde_json::from_str::<Value>(map.json()).unwrap()["data"]["text"].clone());
+        let writes = want.is_some();
         let answer = match (want, have) {
             (Some(want), Some(have)) if want == have => return Verdict::Done,
             (None, None) => return Verdict::Done,
@@ -365,7 +372,14 @@ impl World {
             (None, Some(_)) => self.send(Method::DELETE, &target, None),
         };
         match answer.status {
-            200 | 201 => Verdict::Done,
+            200 | 201 => {
+                if writes {
+                    // As the host does: it may be gone before any watch tells of it.
+                    let maps = &self.feeds[1].informer;
+                    maps.expect(&Object::parse(answer.whole(), Some(maps.gvk()), Keep::All).unwrap());
+                }
+                Verdict::Done
+            }
             // The cache was behind: the event that tells is on its way, or a relist will.
             404 | 409 => Verdict::Retry {
                 reason: format!("{}", answer.status),
@@ -414,7 +428,7 @@ impl World {
             }
             if faults
                 && matches!(self.feeds[at].order, Some(Order::List(_) | Order::Watch(_)))
-                && self.rng.u8(0..5) == 0
+                && self.rng.u8(0..4) == 0
             {
                 self.feeds[at].order = None;
                 self.note("away", String::new());

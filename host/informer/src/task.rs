@@ -19,7 +19,7 @@ use crate::{
 /// The reflector is gone.
 struct Gone;
 
-/// How a watch ended.
+/// How a list or a watch ended.
 enum End {
     /// By itself.
     Input(Input),
@@ -99,34 +99,27 @@ impl Task {
         let mut resource = None;
         let mut order = self.feed(Input::Start)?;
         while let Some(current) = order {
-            let end = match current {
-                Order::Wait(pause) => {
+            let undiscovered = || Input::Failed(Failure::new(Trouble::NotFound, "not discovered yet"));
+            let end = match (current, &resource) {
+                (Order::Wait(pause), _) => {
                     self.wait(pause).await;
-                    Input::Timer
+                    End::Input(Input::Timer)
                 }
-                Order::Discover => match self.discover(&scope).await {
+                (Order::Discover, _) => End::Input(match self.discover(&scope).await {
                     Ok(found) => {
                         resource = Some(found);
                         Input::Found
                     }
                     Err(failure) => Input::Failed(failure),
-                },
-                Order::List(request) => match &resource {
-                    Some(resource) => self.list(resource, &scope, &request).await?,
-                    None => Input::Failed(Failure::new(Trouble::NotFound, "not discovered yet")),
-                },
-                Order::Watch(request) => match &resource {
-                    Some(resource) => match self.watch(resource, &scope, &request).await? {
-                        End::Input(input) => input,
-                        End::Order(next) => {
-                            order = Some(next);
-                            continue;
-                        }
-                    },
-                    None => Input::Failed(Failure::new(Trouble::NotFound, "not discovered yet")),
-                },
+                }),
+                (Order::List(request), Some(resource)) => self.list(resource, &scope, &request).await?,
+                (Order::Watch(request), Some(resource)) => self.watch(resource, &scope, &request).await?,
+                (Order::List(_) | Order::Watch(_), None) => End::Input(undiscovered()),
             };
-            order = self.feed(end)?;
+            order = match end {
+                End::Input(input) => self.feed(input)?,
+                End::Order(next) => Some(next),
+            };
         }
         tracing::error!(kind = %self.informer.gvk(), %scope, "a reflector has stopped by itself: a fault of this host, restart it");
         Ok(())
@@ -185,7 +178,7 @@ impl Task {
         }
     }
 
-    async fn list(&mut self, resource: &Resource, scope: &Scope, request: &ListRequest) -> Result<Input, Gone> {
+    async fn list(&mut self, resource: &Resource, scope: &Scope, request: &ListRequest) -> Result<End, Gone> {
         let inner = self.inner.clone();
         // Never closed.
         let Ok(_turn) = inner.lists.acquire().await else {
@@ -194,11 +187,13 @@ impl Task {
         let path = transport::list_path(self.informer.gvk(), resource, scope, request);
         let mut body = match self.open(&path).await {
             Ok(body) => body,
-            Err(failure) => return Ok(Input::Failed(failure)),
+            Err(failure) => return Ok(End::Input(Input::Failed(failure))),
         };
         let mut reader = ListReader::new(self.format());
         let end = inner.clock.now() + LONGEST_PAGE;
-        let garbled = |error: crate::read::ListError| Input::Failed(Failure::new(Trouble::Garbled, error.to_string()));
+        let garbled = |error: crate::read::ListError| {
+            End::Input(Input::Failed(Failure::new(Trouble::Garbled, error.to_string())))
+        };
         loop {
             match transport::piece(&mut body, inner.config.patience.piece).await {
                 Ok(Some(piece)) => match reader.push(&piece) {
@@ -207,21 +202,24 @@ impl Task {
                             self.tell(unreadable);
                         }
                         if !page.items.is_empty() || !page.unreadable.is_empty() {
-                            self.feed(Input::Items(page.items, page.unreadable.len() as u64))?;
+                            let unreadable = page.unreadable.len() as u64;
+                            if let Some(order) = self.feed(Input::Items(page.items, unreadable))? {
+                                return Ok(End::Order(order));
+                            }
                         }
                     }
                     Err(error) => return Ok(garbled(error)),
                 },
                 Ok(None) => break,
-                Err(lost) => return Ok(Input::Failed(lost.into())),
+                Err(lost) => return Ok(End::Input(Input::Failed(lost.into()))),
             }
             if inner.clock.now() > end {
                 let why = format!("the list did not end within {} s", LONGEST_PAGE.as_secs());
-                return Ok(Input::Failed(Failure::new(Trouble::Garbled, why)));
+                return Ok(End::Input(Input::Failed(Failure::new(Trouble::Garbled, why))));
             }
         }
         Ok(match reader.finish() {
-            Ok((version, token)) => Input::Page { version, token },
+            Ok((version, token)) => End::Input(Input::Page { version, token }),
             Err(error) => garbled(error),
         })
     }
