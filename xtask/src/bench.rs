@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benches of `tests/bench`, with everything they need built first.
+//! `cargo xtask bench`: the benches of the rooms and those of `tests/bench`, with everything they need built first.
 
 use anyhow::{Result, bail};
 
@@ -16,6 +16,7 @@ pub(crate) fn bench() -> Result<()> {
     if !workspace.has(PACKAGE) {
         bail!("this workspace has no package {PACKAGE} (tests/bench): its Cargo.toml must name it among the members");
     }
+    run::run(run::cargo().args(["bench", "--package", "pilothouse-workqueue"]))?;
     builds::plugins()?;
     run::run(run::cargo().args(["bench", "--package", PACKAGE]))
 }
