@@ -2,10 +2,8 @@
 
 use crate::causes::Causes;
 use crate::view::Parked;
+use crate::wheel::Timed;
 use std::time::Duration;
-
-/// When a delayed key falls due, and a number that keeps those of one time in the order in which they were asked for.
-pub(crate) type Ticket = (Duration, u64);
 
 /// One key. It stands in exactly one slot, and is dropped when it is idle, not in work and has no failures.
 #[derive(Debug)]
@@ -42,8 +40,8 @@ pub(crate) enum Stage<C> {
     /// A run. While the key is in work it stands in no list; `done` appends it. Otherwise it stands in the list of its
     /// level and in the line.
     Queued,
-    /// A run once it is due. Stands in the queue's `delayed` under this ticket, also while the key is in work.
-    Delayed(Ticket),
+    /// A run once this time has come. Stands in the queue's `timers`, also while the key is in work.
+    Delayed(Duration),
     /// Nothing until it is woken.
     Parked(Box<Parked<C>>),
 }
@@ -76,5 +74,15 @@ impl<K, C> Entry<K, C> {
     /// True where a run waits, now or later.
     pub(crate) fn pending(&self) -> bool {
         matches!(self.stage, Stage::Queued | Stage::Delayed(_))
+    }
+}
+
+impl<K, C> Timed for Entry<K, C> {
+    /// Of a delayed key; nobody asks for that of another.
+    fn due(&self) -> Duration {
+        match self.stage {
+            Stage::Delayed(due) => due,
+            _ => Duration::ZERO,
+        }
     }
 }

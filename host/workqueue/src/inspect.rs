@@ -17,7 +17,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
                 .iter()
                 .map(|(priority, level)| (*priority, level.len()))
                 .collect(),
-            delayed: self.delayed.len(),
+            delayed: self.timers.len(),
             in_work: self.working.len(),
             parked: self.parked,
             ..Stats::default()
@@ -38,6 +38,24 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         self.slots.iter().map(view)
     }
 
+    /// The ready keys, the one that waits longest first. (The order in which they are handed out is that of their
+    /// priorities first.) Costs what is taken from it.
+    pub fn queued(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
+        self.line.iter(&self.slots).map(view)
+    }
+
+    /// The delayed keys in the order in which they fall due, the next first, at most `most` of them. Costs what it
+    /// answers with, however many are delayed.
+    pub fn delayed(&self, most: usize) -> impl Iterator<Item = EntryView<'_, K, C>> {
+        let next = self.timers.head(&self.slots, most);
+        next.into_iter().map(|slot| view(&self.slots[slot]))
+    }
+
+    /// The keys in work, the longest run first; what comes next for each is in its state. Costs what is taken from it.
+    pub fn working(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
+        self.working.iter(&self.slots).map(view)
+    }
+
     /// One key, if the queue knows of it.
     pub fn entry(&self, key: &K) -> Option<EntryView<'_, K, C>> {
         self.index.get(key).map(|slot| view(&self.slots[*slot]))
@@ -51,7 +69,7 @@ fn view<K, C>(entry: &Entry<K, C>) -> EntryView<'_, K, C> {
         state: match &entry.stage {
             Stage::Idle => State::Idle,
             Stage::Queued => State::Queued { since: entry.since },
-            Stage::Delayed((due, _)) => State::Delayed {
+            Stage::Delayed(due) => State::Delayed {
                 since: entry.since,
                 due: *due,
             },

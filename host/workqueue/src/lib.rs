@@ -59,6 +59,7 @@ mod parking;
 mod queue;
 mod slab;
 mod view;
+mod wheel;
 
 pub use causes::{Causes, MAX_CAUSES};
 pub use config::QueueConfig;

@@ -2,9 +2,10 @@
 
 use crate::causes::Causes;
 use crate::config::QueueConfig;
-use crate::entry::{Entry, Stage, Ticket, Tries, Work};
+use crate::entry::{Entry, Stage, Tries, Work};
 use crate::slab::{List, Slab, Thread};
 use crate::view::{Retry, Taken};
+use crate::wheel::{Timed, Timers};
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -35,12 +36,11 @@ pub struct Queue<K, C> {
     /// The ready keys of each priority, in order of their entry. No level is empty.
     pub(crate) levels: BTreeMap<i32, List>,
     /// All ready keys, in order of their entry into the queue, whatever level they were raised to since.
-    line: List,
+    pub(crate) line: List,
     /// What is in work, in order of its start.
     pub(crate) working: List,
-    pub(crate) delayed: BTreeMap<Ticket, usize>,
-    /// Counts the tickets.
-    tickets: u64,
+    /// What is delayed, in order of the times at which it falls due.
+    pub(crate) timers: Timers,
     /// How many turns passed over an aged key.
     passed_over: u32,
     pub(crate) parked: usize,
@@ -67,8 +67,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             levels: BTreeMap::new(),
             line: List::new(Thread::Age),
             working: List::new(Thread::Age),
-            delayed: BTreeMap::new(),
-            tickets: 0,
+            timers: Timers::new(),
             passed_over: 0,
             parked: 0,
             shut_down: false,
@@ -217,19 +216,15 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     /// Moves what is due among the ready. Every operation that takes `now` does this first; a driver calls it when
     /// [`Queue::next_due`] has come, so that [`Queue::is_empty`] tells the truth.
     pub fn advance(&mut self, now: Duration) {
-        while let Some(first) = self.delayed.first_entry() {
-            let due = first.key().0;
-            if due > now {
-                break;
-            }
-            let slot = first.remove();
+        while let Some(slot) = self.timers.pop(&mut self.slots, now) {
+            let due = self.slots[slot].due();
             self.enqueue(slot, due);
         }
     }
 
     /// When the next delayed key becomes ready; `None` where none is delayed.
     pub fn next_due(&self) -> Option<Duration> {
-        self.delayed.first_key_value().map(|((due, _), _)| *due)
+        self.timers.first()
     }
 
     /// How many keys are ready, as of the last operation that took `now`.
@@ -249,15 +244,15 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
 
     /// How many keys become ready by themselves. A key in work counts if a later run is asked for.
     pub fn delayed_len(&self) -> usize {
-        self.delayed.len()
+        self.timers.len()
     }
 
     /// No more work: later adds are ignored and delayed keys are dropped. What is queued is still handed out, also what
     /// was asked for while in work; parked keys stay, and a failing key can still be parked. Can't be undone.
     pub fn shut_down(&mut self) {
         self.shut_down = true;
-        while let Some(slot) = self.delayed.first_key_value().map(|(_, slot)| *slot) {
-            self.cancel(slot);
+        while let Some(slot) = self.timers.pop(&mut self.slots, Duration::MAX) {
+            self.clear(slot);
             self.drop_if_idle(slot);
         }
     }
@@ -305,10 +300,10 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             // In work: it stands in no list yet.
             Stage::Queued if entry.work.is_some() => entry.priority = priority,
             Stage::Queued => self.raise(slot, priority),
-            Stage::Delayed(ticket) => {
+            Stage::Delayed(earlier) => {
                 entry.priority = priority;
-                if due < ticket.0 {
-                    self.delayed.remove(&ticket);
+                if due < earlier {
+                    self.timers.remove(&mut self.slots, slot);
                     self.schedule(now, slot, due);
                 }
             }
@@ -324,10 +319,8 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         if due <= now {
             self.enqueue(slot, now);
         } else {
-            let ticket = (due, self.tickets);
-            self.tickets += 1;
-            self.delayed.insert(ticket, slot);
-            self.slots[slot].stage = Stage::Delayed(ticket);
+            self.slots[slot].stage = Stage::Delayed(due);
+            self.timers.insert(&mut self.slots, slot);
         }
     }
 
@@ -362,7 +355,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         let priority = self.slots[slot].priority;
         self.levels
             .entry(priority)
-            .or_insert_with(|| List::new(Thread::Level))
+            .or_insert_with(|| List::new(Thread::Stage))
             .push_back(&mut self.slots, slot);
     }
 
@@ -435,7 +428,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         );
         self.retries += 1;
         Retry::After(match self.slots[slot].stage {
-            Stage::Delayed((due, _)) => due.saturating_sub(now),
+            Stage::Delayed(due) => due.saturating_sub(now),
             _ => Duration::ZERO,
         })
     }
@@ -446,16 +439,19 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         match entry.stage {
             Stage::Queued if entry.work.is_none() => self.unlink_ready(slot),
             Stage::Queued => {}
-            Stage::Delayed(ticket) => {
-                self.delayed.remove(&ticket);
-            }
+            Stage::Delayed(_) => self.timers.remove(&mut self.slots, slot),
             Stage::Idle | Stage::Parked(_) => return false,
         }
+        self.clear(slot);
+        true
+    }
+
+    /// Forgets the run that waits of an entry that stands in no list for it.
+    fn clear(&mut self, slot: usize) {
         let entry = &mut self.slots[slot];
         entry.stage = Stage::Idle;
         entry.wakes = false;
         entry.causes = Causes::default();
-        true
     }
 
     pub(crate) fn slot_of(&mut self, key: K) -> usize {

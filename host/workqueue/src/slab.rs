@@ -1,25 +1,25 @@
 //! Entries in numbered slots, and lists threaded through those slots.
 //!
 //! The queue holds each entry once; the lists (one for each priority, one of all that is ready, one of what is in
-//! work) link slots to one another. So an entry leaves any list in constant time, nothing stale stays behind, and no
-//! key is cloned to stand in a second place.
+//! work, one for each span of the timer wheel) link slots to one another. So an entry leaves any list in constant time,
+//! nothing stale stays behind, and no key is cloned to stand in a second place.
 
 /// No slot.
-const NIL: usize = usize::MAX;
+const NIL: u32 = u32::MAX;
 
 /// Which of its two pairs of links a list uses. A slot can stand in one list of each thread at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Thread {
-    /// The keys of one priority.
-    Level,
+    /// What waits in the same way: the ready keys of one priority, or the delayed ones of one span of time.
+    Stage,
     /// All that is ready, or all that is in work.
     Age,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Links {
-    previous: usize,
-    next: usize,
+    previous: u32,
+    next: u32,
 }
 
 const UNLINKED: Links = Links {
@@ -121,13 +121,13 @@ const KEPT_WHEN_EMPTY: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct List {
     thread: Thread,
-    head: usize,
-    tail: usize,
-    len: usize,
+    head: u32,
+    tail: u32,
+    len: u32,
 }
 
 impl List {
-    pub(crate) fn new(thread: Thread) -> Self {
+    pub(crate) const fn new(thread: Thread) -> Self {
         Self {
             thread,
             head: NIL,
@@ -137,7 +137,7 @@ impl List {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -145,7 +145,7 @@ impl List {
     }
 
     pub(crate) fn head(&self) -> Option<usize> {
-        (self.head != NIL).then_some(self.head)
+        (self.head != NIL).then_some(self.head as usize)
     }
 
     /// The slot stands in no other list of this thread.
@@ -155,10 +155,11 @@ impl List {
             previous: self.tail,
             next: NIL,
         };
+        let number = short(number);
         if self.tail == NIL {
             self.head = number;
         } else {
-            slab.slot_mut(self.tail).links[thread].next = number;
+            slab.slot_mut(self.tail as usize).links[thread].next = number;
         }
         self.tail = number;
         self.len += 1;
@@ -171,25 +172,39 @@ impl List {
         if previous == NIL {
             self.head = next;
         } else {
-            slab.slot_mut(previous).links[thread].next = next;
+            slab.slot_mut(previous as usize).links[thread].next = next;
         }
         if next == NIL {
             self.tail = previous;
         } else {
-            slab.slot_mut(next).links[thread].previous = previous;
+            slab.slot_mut(next as usize).links[thread].previous = previous;
         }
         self.len -= 1;
     }
 
-    pub(crate) fn iter<'a, T>(&self, slab: &'a Slab<T>) -> impl Iterator<Item = &'a T> {
+    /// The numbers of the slots, from the head on.
+    pub(crate) fn numbers<'a, T>(&self, slab: &'a Slab<T>) -> impl Iterator<Item = usize> + use<'a, T> {
         let thread = self.thread as usize;
         let mut at = self.head;
         std::iter::from_fn(move || {
-            let slot = (at != NIL).then(|| slab.slot(at))?;
-            at = slot.links[thread].next;
-            Some(&slot.value)
+            let number = (at != NIL).then_some(at as usize)?;
+            at = slab.slot(number).links[thread].next;
+            Some(number)
         })
     }
+
+    pub(crate) fn iter<'a, T>(&self, slab: &'a Slab<T>) -> impl Iterator<Item = &'a T> + use<'a, T> {
+        self.numbers(slab).map(|number| &slab[number])
+    }
+}
+
+/// Links are half as wide as a word: a million delayed keys have four million of them. Memory ends long before four
+/// thousand million slots.
+fn short(number: usize) -> u32 {
+    u32::try_from(number)
+        .ok()
+        .filter(|number| *number != NIL)
+        .expect("fewer than 2^32 slots")
 }
 
 #[cfg(test)]
@@ -203,7 +218,7 @@ mod tests {
     #[test]
     fn a_list_keeps_its_order_whichever_end_or_middle_is_taken_out() {
         let mut slab = Slab::new();
-        let mut list = List::new(Thread::Level);
+        let mut list = List::new(Thread::Stage);
         let numbers: Vec<usize> = (0..5).map(|value| slab.insert(value)).collect();
         for number in &numbers {
             list.push_back(&mut slab, *number);
@@ -224,7 +239,7 @@ mod tests {
     #[test]
     fn a_slot_stands_in_one_list_of_each_thread_at_once() {
         let mut slab = Slab::new();
-        let (mut level, mut age) = (List::new(Thread::Level), List::new(Thread::Age));
+        let (mut level, mut age) = (List::new(Thread::Stage), List::new(Thread::Age));
         let (one, two) = (slab.insert(1), slab.insert(2));
         level.push_back(&mut slab, one);
         level.push_back(&mut slab, two);

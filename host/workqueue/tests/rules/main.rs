@@ -3,6 +3,7 @@
 
 mod common;
 mod histories;
+mod inspect;
 mod model;
 mod parking;
 mod priority;
