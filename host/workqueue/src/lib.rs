@@ -55,6 +55,7 @@ mod causes;
 mod config;
 mod entry;
 mod inspect;
+mod limiter;
 mod parking;
 mod queue;
 mod slab;
@@ -63,6 +64,7 @@ mod wheel;
 
 pub use causes::{Causes, MAX_CAUSES};
 pub use config::QueueConfig;
+pub use limiter::{Limit, LimitError, Limiter, Limits, MAX_LIMITS};
 pub use parking::MAX_REASON;
 pub use queue::{AGED_TURN, AGING, Queue};
 pub use view::{EntryView, Parked, ParkedKey, Retry, State, Stats, Taken};

@@ -1,8 +1,8 @@
 //! The queue itself: adding, delaying, taking, ending.
 
 use crate::causes::Causes;
-use crate::config::QueueConfig;
 use crate::entry::{Entry, Stage, Tries, Work};
+use crate::limiter::{Limiter, Limits};
 use crate::slab::{List, Slab, Thread};
 use crate::view::{Retry, Taken};
 use crate::wheel::{Timed, Timers};
@@ -28,7 +28,7 @@ pub const AGED_TURN: u32 = 8;
 /// looked into.
 #[derive(Debug)]
 pub struct Queue<K, C> {
-    pub(crate) config: QueueConfig,
+    limiter: Limiter,
     pub(crate) slots: Slab<Entry<K, C>>,
     /// Where each key stands. For look-ups alone: its order is random, so nothing walks through it. Hashed with the
     /// standard library's keyed hash, since keys are named by the cluster's users.
@@ -58,10 +58,11 @@ pub(crate) struct Ask<C> {
 }
 
 impl<K: Clone + Eq + Hash, C> Queue<K, C> {
-    /// An empty queue.
-    pub fn new(config: QueueConfig) -> Self {
+    /// An empty queue that retries within these limits: [`Limits`], a single [`crate::Limit`], or the short form,
+    /// [`crate::QueueConfig`].
+    pub fn new(limits: impl Into<Limits>) -> Self {
         Self {
-            config,
+            limiter: Limiter::new(limits),
             slots: Slab::new(),
             index: HashMap::new(),
             levels: BTreeMap::new(),
@@ -76,9 +77,15 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         }
     }
 
-    /// How it retries from now on. What is delayed already keeps its time.
-    pub fn set_config(&mut self, config: QueueConfig) {
-        self.config = config;
+    /// How it retries from now on. What is delayed already keeps its time, and a bucket that stays as it was its
+    /// tokens.
+    pub fn set_limits(&mut self, limits: impl Into<Limits>) {
+        self.limiter.set(limits);
+    }
+
+    /// How it retries.
+    pub fn limits(&self) -> &Limits {
+        self.limiter.limits()
     }
 
     /// Asks for a run at once: for changes of objects, and all else that says "look again".
@@ -138,8 +145,9 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
 
     /// The attempt failed: count it, and run again after the back-off, with the priority it had.
     ///
-    /// For a key in work, before its [`Queue::done`]. Where [`QueueConfig::max_attempts`] are used up the key is parked
-    /// instead, unless a waking add came in meanwhile: that one gives it a new round.
+    /// For a key in work, before its [`Queue::done`]. Where its attempts are used up ([`crate::Limit::Attempts`]) the
+    /// key is parked instead, unless a waking add came in meanwhile: that one gives it a new round. Every limiter is
+    /// asked in any case: the attempt has failed, whatever becomes of the key.
     pub fn retry(&mut self, now: Duration, key: K, rng: &mut fastrand::Rng, cause: C) -> Retry {
         self.fail(now, key, Some(rng), Duration::ZERO, cause)
     }
@@ -188,7 +196,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         Some(now.saturating_sub(work.since))
     }
 
-    /// It went well: its failures are forgotten. Nothing else changes; a [`Queue::done`] is still owed.
+    /// It went well: its failures are forgotten, for all limiters. Nothing else changes; a [`Queue::done`] is still owed.
     pub fn forget(&mut self, key: &K) {
         if let Some(slot) = self.index.get(key).copied() {
             self.slots[slot].tries = Tries::default();
@@ -392,12 +400,12 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         }
         let mut delay = delay;
         if let Some(rng) = backoff {
-            delay = self.config.backoff(entry.tries.failures, rng);
+            delay = self.limiter.wait(now, entry.tries.failures, rng);
             entry.tries.failures = entry.tries.failures.saturating_add(1);
         }
         entry.tries.attempts = entry.tries.attempts.saturating_add(1);
         let spent = entry.tries.attempts - entry.tries.earlier;
-        if self.config.max_attempts.is_some_and(|most| spent >= most) {
+        if self.limiter.gives_up(spent) {
             if entry.pending() && entry.wakes {
                 entry.tries.earlier = entry.tries.attempts;
             } else {

@@ -222,7 +222,7 @@ fn new_settings_hold_for_the_next_failure() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     assert_eq!(fail(&mut queue, ZERO, "a"), Retry::After(ms(5)));
-    queue.set_config(QueueConfig {
+    queue.set_limits(QueueConfig {
         base: s(1),
         jitter: false,
         ..QueueConfig::default()
