@@ -9,6 +9,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Entry<K, C> {
     pub(crate) key: K,
+    /// Of the key, as the index made it.
+    pub(crate) hash: u32,
     /// Set from get to done. Independent of the stage, which says what comes after this run.
     pub(crate) work: Option<Work>,
     pub(crate) stage: Stage<C>,
@@ -30,6 +32,8 @@ pub(crate) struct Work {
     pub(crate) since: Duration,
     /// What the key was given out with: a retry keeps it.
     pub(crate) priority: i32,
+    /// Where the queue's `served` keeps its causes.
+    pub(crate) served: usize,
 }
 
 /// What comes next for a key.
@@ -58,9 +62,10 @@ pub(crate) struct Tries {
 }
 
 impl<K, C> Entry<K, C> {
-    pub(crate) fn new(key: K) -> Self {
+    pub(crate) fn new(key: K, hash: u32) -> Self {
         Self {
             key,
+            hash,
             work: None,
             stage: Stage::Idle,
             priority: 0,

@@ -35,49 +35,50 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
 
     /// Every key that the queue knows of, in no order that means anything (but the same order for the same operations).
     pub fn entries(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
-        self.slots.iter().map(view)
+        self.slots.iter().map(|entry| self.view(entry))
     }
 
     /// The ready keys, the one that waits longest first. (The order in which they are handed out is that of their
     /// priorities first.) Costs what is taken from it.
     pub fn queued(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
-        self.line.iter(&self.slots).map(view)
+        self.line.iter(&self.slots).map(|entry| self.view(entry))
     }
 
     /// The delayed keys in the order in which they fall due, the next first, at most `most` of them. Costs what it
     /// answers with, however many are delayed.
     pub fn delayed(&self, most: usize) -> impl Iterator<Item = EntryView<'_, K, C>> {
         let next = self.timers.head(&self.slots, most);
-        next.into_iter().map(|slot| view(&self.slots[slot]))
+        next.into_iter().map(|slot| self.view(&self.slots[slot]))
     }
 
     /// The keys in work, the longest run first; what comes next for each is in its state. Costs what is taken from it.
     pub fn working(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
-        self.working.iter(&self.slots).map(view)
+        self.working.iter(&self.slots).map(|entry| self.view(entry))
     }
 
     /// One key, if the queue knows of it.
     pub fn entry(&self, key: &K) -> Option<EntryView<'_, K, C>> {
-        self.index.get(key).map(|slot| view(&self.slots[*slot]))
+        self.find(key).map(|slot| self.view(&self.slots[slot]))
     }
-}
 
-fn view<K, C>(entry: &Entry<K, C>) -> EntryView<'_, K, C> {
-    EntryView {
-        key: &entry.key,
-        in_work: entry.work.map(|work| work.since),
-        state: match &entry.stage {
-            Stage::Idle => State::Idle,
-            Stage::Queued => State::Queued { since: entry.since },
-            Stage::Delayed(due) => State::Delayed {
-                since: entry.since,
-                due: *due,
+    fn view<'a>(&'a self, entry: &'a Entry<K, C>) -> EntryView<'a, K, C> {
+        EntryView {
+            key: &entry.key,
+            in_work: entry.work.map(|work| work.since),
+            state: match &entry.stage {
+                Stage::Idle => State::Idle,
+                Stage::Queued => State::Queued { since: entry.since },
+                Stage::Delayed(due) => State::Delayed {
+                    since: entry.since,
+                    due: *due,
+                },
+                Stage::Parked(parked) => State::Parked(parked),
             },
-            Stage::Parked(parked) => State::Parked(parked),
-        },
-        priority: entry.priority,
-        attempts: entry.tries.attempts,
-        failures: entry.tries.failures,
-        causes: &entry.causes,
+            priority: entry.priority,
+            attempts: entry.tries.attempts,
+            failures: entry.tries.failures,
+            causes: &entry.causes,
+            served: entry.work.map(|work| &self.served[work.served]),
+        }
     }
 }

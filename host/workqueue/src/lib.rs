@@ -3,8 +3,23 @@
 //!
 //! The queue is a step function. It does no I/O, starts no thread, reads no clock and draws no randomness of its own:
 //! every operation takes `now`, a monotonic time since an origin that the caller chose, and [`Queue::next_due`] says
-//! when time alone will change something. It knows nothing of Kubernetes: keys and causes are type parameters. Keys
-//! should be cheap to clone (an `Arc` inside), since each is held twice and cloned for each [`Queue::get`].
+//! when time alone will change something. It knows nothing of Kubernetes: keys and causes are type parameters. Both
+//! should be cheap to clone (an `Arc` inside), since each [`Queue::get`] clones them.
+//!
+//! A driver does three things: it calls [`Queue::add`] and its like when something happens, [`Queue::get`] while it has
+//! workers to spare, and both again when [`Queue::next_due`] has come. One that is shared by threads needs a lock around
+//! it; every operation is short.
+//!
+//! # What there is
+//! - [`Queue::add`], [`Queue::add_after`], [`Queue::get`], [`Queue::done`]: the queue with its priorities and delays. A
+//!   delayed key can be cancelled ([`Queue::remove`]) and given another time ([`Queue::reschedule`]).
+//! - [`Queue::retry`], [`Queue::forget`]: what follows a failure and a success. How long a failed key waits is said by
+//!   [`Limits`]: a back-off for each key, a token bucket for all, an end of attempts, any number of them together.
+//!   [`QueueConfig`] is their short form.
+//! - [`Queue::park`], [`Queue::wake`]: keys whose attempts have ended, until something changes.
+//! - [`Queue::shut_down`], [`Queue::drained`]: the end. Stop adding, let the workers finish, go when it is drained.
+//! - [`Queue::stats`] for metrics; [`Queue::entry`], [`Queue::queued`], [`Queue::delayed`], [`Queue::working`],
+//!   [`Queue::parked`] to look at what it holds: since when, until when, why, and how often it failed.
 //!
 //! # Promised
 //! - **Single flight**: a key that [`Queue::get`] gave out is not given out again before [`Queue::done`]. Any number
@@ -19,12 +34,18 @@
 //!   hands out the key that waits longest, whatever its priority.
 //! - **Bounded entries**: a key stands in the queue once, whatever is asked of it, with at most [`MAX_CAUSES`] causes
 //!   and a reason of at most [`MAX_REASON`] bytes. Nothing stale stays behind when a delayed key is cancelled.
+//! - **Few allocations**: delayed keys stand on a timer wheel that is threaded through the entries. A key costs its
+//!   entry and eight bytes of a hash table, whether it is ready or delayed, and no timer of its own.
+//! - **Short operations**: none walks through the keys, but for [`Queue::entries`], [`Queue::parked`] and
+//!   [`Queue::shut_down`], and those that take `now` for what fell due since the last one.
 //! - The same operations with the same times and the same seed give the same answers.
 //!
 //! # Not promised
 //! - The number of keys is not bounded here: it is that of the keys added. Failed keys are remembered until
 //!   [`Queue::forget`], so that their back-off grows; a caller that retries and never forgets grows without end.
-//! - `now` must not go backwards. If it does, nothing panics and nothing is lost, but waits are measured wrongly.
+//! - `now` must not go backwards. If it does, nothing panics and nothing is lost, but waits are measured wrongly, and a
+//!   token bucket gives nothing until the time that it has seen has come again.
+//! - It is not persistent: what waits is lost with the process. Whoever fills it lists its objects anew at the start.
 //!
 //! # Use
 //! ```
@@ -54,6 +75,8 @@
 mod causes;
 mod config;
 mod entry;
+mod failing;
+mod index;
 mod inspect;
 mod limiter;
 mod parking;

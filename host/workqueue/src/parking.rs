@@ -18,8 +18,8 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     /// retries give way. On a parked key it replaces reason and cause.
     pub fn park(&mut self, now: Duration, key: &K, reason: String, cause: C) -> bool {
         self.advance(now);
-        let slot = match self.index.get(key) {
-            Some(slot) => *slot,
+        let slot = match self.find(key) {
+            Some(slot) => slot,
             None => self.slot_of(key.clone()),
         };
         let entry = &mut self.slots[slot];
@@ -44,7 +44,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     /// happens.
     pub fn wake(&mut self, now: Duration, key: &K, cause: C) -> bool {
         self.advance(now);
-        let Some(slot) = self.index.get(key).copied() else {
+        let Some(slot) = self.find(key) else {
             return false;
         };
         let entry = &self.slots[slot];
@@ -69,7 +69,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     /// Takes a key off the parked ones without running it, and answers why it stood there. For keys that are no longer
     /// this controller's business. Its failures stay counted until [`Queue::forget`].
     pub fn unpark(&mut self, key: &K) -> Option<Parked<C>> {
-        let slot = self.index.get(key).copied()?;
+        let slot = self.find(key)?;
         let parked = self.leave_parked(slot)?;
         self.drop_if_idle(slot);
         Some(parked)
@@ -88,9 +88,8 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
 
     /// True where this key is parked.
     pub fn is_parked(&self, key: &K) -> bool {
-        self.index
-            .get(key)
-            .is_some_and(|slot| matches!(self.slots[*slot].stage, Stage::Parked(_)))
+        self.find(key)
+            .is_some_and(|slot| matches!(self.slots[slot].stage, Stage::Parked(_)))
     }
 
     /// Parks what is not parked. What waits gives way.

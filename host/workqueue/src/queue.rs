@@ -2,13 +2,12 @@
 
 use crate::causes::Causes;
 use crate::entry::{Entry, Stage, Tries, Work};
+use crate::index::Index;
 use crate::limiter::{Limiter, Limits};
 use crate::slab::{List, Slab, Thread};
-use crate::view::{Retry, Taken};
+use crate::view::Taken;
 use crate::wheel::{Timed, Timers};
 use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::collections::hash_map;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -28,17 +27,17 @@ pub const AGED_TURN: u32 = 8;
 /// looked into.
 #[derive(Debug)]
 pub struct Queue<K, C> {
-    limiter: Limiter,
+    pub(crate) limiter: Limiter,
     pub(crate) slots: Slab<Entry<K, C>>,
-    /// Where each key stands. For look-ups alone: its order is random, so nothing walks through it. Hashed with the
-    /// standard library's keyed hash, since keys are named by the cluster's users.
-    pub(crate) index: HashMap<K, usize>,
+    index: Index,
     /// The ready keys of each priority, in order of their entry. No level is empty.
     pub(crate) levels: BTreeMap<i32, List>,
     /// All ready keys, in order of their entry into the queue, whatever level they were raised to since.
     pub(crate) line: List,
     /// What is in work, in order of its start.
     pub(crate) working: List,
+    /// Why it is in work. Beside the entries: few keys are in work at a time, and causes are large.
+    pub(crate) served: Slab<Causes<C>>,
     /// What is delayed, in order of the times at which it falls due.
     pub(crate) timers: Timers,
     /// How many turns passed over an aged key.
@@ -64,10 +63,11 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         Self {
             limiter: Limiter::new(limits),
             slots: Slab::new(),
-            index: HashMap::new(),
+            index: Index::new(),
             levels: BTreeMap::new(),
             line: List::new(Thread::Age),
             working: List::new(Thread::Age),
+            served: Slab::new(),
             timers: Timers::new(),
             passed_over: 0,
             parked: 0,
@@ -75,17 +75,6 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             adds: 0,
             retries: 0,
         }
-    }
-
-    /// How it retries from now on. What is delayed already keeps its time, and a bucket that stays as it was its
-    /// tokens.
-    pub fn set_limits(&mut self, limits: impl Into<Limits>) {
-        self.limiter.set(limits);
-    }
-
-    /// How it retries.
-    pub fn limits(&self) -> &Limits {
-        self.limiter.limits()
     }
 
     /// Asks for a run at once: for changes of objects, and all else that says "look again".
@@ -143,24 +132,13 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         }
     }
 
-    /// The attempt failed: count it, and run again after the back-off, with the priority it had.
-    ///
-    /// For a key in work, before its [`Queue::done`]. Where its attempts are used up ([`crate::Limit::Attempts`]) the
-    /// key is parked instead, unless a waking add came in meanwhile: that one gives it a new round. Every limiter is
-    /// asked in any case: the attempt has failed, whatever becomes of the key.
-    pub fn retry(&mut self, now: Duration, key: K, rng: &mut fastrand::Rng, cause: C) -> Retry {
-        self.fail(now, key, Some(rng), Duration::ZERO, cause)
-    }
-
-    /// Like [`Queue::retry`], with a wait that the failure itself names (a `Retry-After`, a plugin's own choice)
-    /// instead of the back-off. Counts as an attempt; the next back-off does not grow.
-    pub fn retry_after(&mut self, now: Duration, key: K, delay: Duration, cause: C) -> Retry {
-        self.fail(now, key, None, delay, cause)
-    }
-
     /// Takes the next key: it is in work from here on. `None` where nothing is ready; then wait until
     /// [`Queue::next_due`] or the next add.
-    pub fn get(&mut self, now: Duration) -> Option<Taken<K, C>> {
+    /// Its causes are cloned: one copy is handed out, the other can be looked at while the key is in work.
+    pub fn get(&mut self, now: Duration) -> Option<Taken<K, C>>
+    where
+        C: Clone,
+    {
         self.advance(now);
         let slot = self.pick(now)?;
         self.unlink_ready(slot);
@@ -168,14 +146,16 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         let entry = &mut self.slots[slot];
         entry.stage = Stage::Idle;
         entry.wakes = false;
+        let causes = std::mem::take(&mut entry.causes);
         entry.work = Some(Work {
             since: now,
             priority: entry.priority,
+            served: self.served.insert(causes.clone()),
         });
         Some(Taken {
             key: entry.key.clone(),
             priority: entry.priority,
-            causes: std::mem::take(&mut entry.causes),
+            causes,
             attempt: entry.tries.attempts.saturating_add(1),
             queued_for: now.saturating_sub(entry.since),
         })
@@ -186,9 +166,10 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     /// happens.
     pub fn done(&mut self, now: Duration, key: &K) -> Option<Duration> {
         self.advance(now);
-        let slot = *self.index.get(key)?;
+        let slot = self.find(key)?;
         let work = self.slots[slot].work.take()?;
         self.working.unlink(&mut self.slots, slot);
+        self.served.remove(work.served);
         match self.slots[slot].stage {
             Stage::Queued => self.link_ready(slot),
             _ => self.drop_if_idle(slot),
@@ -196,29 +177,32 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         Some(now.saturating_sub(work.since))
     }
 
-    /// It went well: its failures are forgotten, for all limiters. Nothing else changes; a [`Queue::done`] is still owed.
-    pub fn forget(&mut self, key: &K) {
-        if let Some(slot) = self.index.get(key).copied() {
-            self.slots[slot].tries = Tries::default();
-            self.drop_if_idle(slot);
-        }
-    }
-
-    /// How many rate-limited retries the key has had since it was forgotten.
-    pub fn failures(&self, key: &K) -> u32 {
-        self.index.get(key).map_or(0, |slot| self.slots[*slot].tries.failures)
-    }
-
     /// Cancels the run that waits, queued or delayed, and answers whether there was one. A run in work goes on; a
     /// parked key stays parked (see [`Queue::unpark`]); failures stay counted. Danger: the change that asked for the
     /// run is lost. For keys that are no longer this controller's business.
     pub fn remove(&mut self, key: &K) -> bool {
-        let Some(slot) = self.index.get(key).copied() else {
+        let Some(slot) = self.find(key) else {
             return false;
         };
         let cancelled = self.cancel(slot);
         self.drop_if_idle(slot);
         cancelled
+    }
+
+    /// Gives a delayed key another time, `delay` from now, later ones too: [`Queue::add_after`] keeps the earlier of two
+    /// times, this one replaces it. A delay of zero queues it now. Causes and priority stay. Answers false where the key
+    /// is not delayed; then nothing happens. Danger: whoever asked for the earlier time is not served by it.
+    pub fn reschedule(&mut self, now: Duration, key: &K, delay: Duration) -> bool {
+        self.advance(now);
+        let Some(slot) = self.find(key) else {
+            return false;
+        };
+        if !matches!(self.slots[slot].stage, Stage::Delayed(_)) {
+            return false;
+        }
+        self.timers.remove(&mut self.slots, slot);
+        self.schedule(now, slot, now.saturating_add(delay));
+        true
     }
 
     /// Moves what is due among the ready. Every operation that takes `now` does this first; a driver calls it when
@@ -391,56 +375,6 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         Some(oldest)
     }
 
-    fn fail(&mut self, now: Duration, key: K, backoff: Option<&mut fastrand::Rng>, delay: Duration, cause: C) -> Retry {
-        self.advance(now);
-        let slot = self.slot_of(key);
-        let entry = &mut self.slots[slot];
-        if matches!(entry.stage, Stage::Parked(_)) {
-            return Retry::Parked;
-        }
-        let mut delay = delay;
-        if let Some(rng) = backoff {
-            delay = self.limiter.wait(now, entry.tries.failures, rng);
-            entry.tries.failures = entry.tries.failures.saturating_add(1);
-        }
-        entry.tries.attempts = entry.tries.attempts.saturating_add(1);
-        let spent = entry.tries.attempts - entry.tries.earlier;
-        if self.limiter.gives_up(spent) {
-            if entry.pending() && entry.wakes {
-                entry.tries.earlier = entry.tries.attempts;
-            } else {
-                self.settle(
-                    now,
-                    slot,
-                    &format!("gave up after {spent} failed attempts in a row"),
-                    cause,
-                );
-                return Retry::Parked;
-            }
-        }
-        let entry = &self.slots[slot];
-        if self.shut_down && !entry.pending() {
-            self.drop_if_idle(slot);
-            return Retry::ShutDown;
-        }
-        let priority = entry.work.map_or(entry.priority, |work| work.priority);
-        self.merge(
-            now,
-            slot,
-            Ask {
-                delay,
-                priority,
-                wakes: false,
-                cause,
-            },
-        );
-        self.retries += 1;
-        Retry::After(match self.slots[slot].stage {
-            Stage::Delayed(due) => due.saturating_sub(now),
-            _ => Duration::ZERO,
-        })
-    }
-
     /// The run that waits is gone; the entry may be idle after this.
     pub(crate) fn cancel(&mut self, slot: usize) -> bool {
         let entry = &self.slots[slot];
@@ -462,25 +396,28 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         entry.causes = Causes::default();
     }
 
+    /// Where a key stands, if the queue knows of it.
+    pub(crate) fn find(&self, key: &K) -> Option<usize> {
+        self.index.find(&self.slots, self.index.hash(key), key)
+    }
+
     pub(crate) fn slot_of(&mut self, key: K) -> usize {
-        match self.index.entry(key) {
-            hash_map::Entry::Occupied(at) => *at.get(),
-            hash_map::Entry::Vacant(at) => {
-                let slot = self.slots.insert(Entry::new(at.key().clone()));
-                *at.insert(slot)
-            }
+        let hash = self.index.hash(&key);
+        if let Some(slot) = self.index.find(&self.slots, hash, &key) {
+            return slot;
         }
+        let slot = self.slots.insert(Entry::new(key, hash));
+        self.index.insert(hash, slot);
+        slot
     }
 
     /// Entries live as long as there is something to know of them.
     pub(crate) fn drop_if_idle(&mut self, slot: usize) {
         let entry = &self.slots[slot];
         if entry.work.is_none() && matches!(entry.stage, Stage::Idle) && entry.tries == Tries::default() {
-            self.index.remove(&entry.key);
+            let hash = entry.hash;
             self.slots.remove(slot);
-            if self.index.is_empty() {
-                self.index.shrink_to(self.slots.keep());
-            }
+            self.index.remove(hash, slot, || self.slots.keep());
         }
     }
 }

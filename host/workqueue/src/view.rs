@@ -91,8 +91,10 @@ pub struct EntryView<'a, K, C> {
     pub attempts: u32,
     /// How many of them were rate-limited retries: the exponent of the next back-off.
     pub failures: u32,
-    /// Who asked for the run that waits. Those of a run in work went to whoever took it.
+    /// Who asked for the run that waits. Empty where none waits.
     pub causes: &'a Causes<C>,
+    /// Who asked for the run that is under way, if one is.
+    pub served: Option<&'a Causes<C>>,
 }
 
 /// What metrics are made of. Counters run from the queue's making.
