@@ -1,7 +1,7 @@
 //! Any sequence of operations: the queue against the model, and against the promises that hold whatever the model says.
 
 use crate::model::Model;
-use pilothouse_workqueue::{MAX_CAUSES, Queue, QueueConfig};
+use pilothouse_workqueue::{EntryView, Limit, Limits, MAX_CAUSES, Queue, State};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::time::Duration;
@@ -21,6 +21,7 @@ enum Op {
     Wake { key: usize },
     Unpark { key: usize },
     Remove { key: usize },
+    Reschedule { key: usize, delay: u64 },
     Pass { milliseconds: u64 },
     ShutDown,
 }
@@ -35,7 +36,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (key.clone(), delay.clone(), priority)
             .prop_map(|(key, delay, priority)| Op::AddAfter { key, delay, priority }),
         4 => key.clone().prop_map(|key| Op::Retry { key }),
-        1 => (key.clone(), delay).prop_map(|(key, delay)| Op::RetryAfter { key, delay }),
+        1 => (key.clone(), delay.clone()).prop_map(|(key, delay)| Op::RetryAfter { key, delay }),
+        2 => (key.clone(), delay).prop_map(|(key, delay)| Op::Reschedule { key, delay }),
         8 => Just(Op::Get),
         8 => key.clone().prop_map(|key| Op::Done { key }),
         2 => key.clone().prop_map(|key| Op::Forget { key }),
@@ -58,6 +60,30 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         })
 }
 
+/// Any limits, but such as let every key run again within the time for which a history is followed. None has jitter: the
+/// model draws nothing.
+fn limits() -> impl Strategy<Value = Vec<Limit>> {
+    let ms = |least: u64, most: u64| (least..=most).prop_map(Duration::from_millis);
+    let limit = prop_oneof![
+        3 => (ms(0, 10), ms(1, 300_000)).prop_map(|(base, cap)| Limit::Exponential { base, cap, jitter: false }),
+        1 => (ms(0, 10), ms(10, 2000), 0..4_u32)
+            .prop_map(|(fast, slow, quick)| Limit::FastSlow { fast, slow, quick }),
+        2 => (ms(1, 1000), 1..6_u32).prop_map(|(every, burst)| Limit::Bucket { every, burst }),
+        1 => (1..4_u32).prop_map(|most| Limit::Attempts { most }),
+    ];
+    prop::collection::vec(limit, 0..4)
+}
+
+/// Keys and where they stand, as a whole and as the looks at single states show them.
+fn shown<'a>(entries: impl Iterator<Item = EntryView<'a, usize, u32>>) -> Vec<(usize, Duration)> {
+    let at = |entry: EntryView<'_, usize, u32>| match (entry.state, entry.in_work) {
+        (State::Delayed { due, .. }, _) => (*entry.key, due),
+        (_, Some(since)) | (State::Queued { since }, _) => (*entry.key, since),
+        _ => (*entry.key, Duration::MAX),
+    };
+    entries.map(at).collect()
+}
+
 /// The same histories in each run.
 fn settings() -> ProptestConfig {
     ProptestConfig {
@@ -74,16 +100,16 @@ proptest! {
     #[test]
     fn any_sequence_of_operations_does_what_the_model_does_and_loses_nothing(
         ops in ops(),
-        most in prop::option::of(1..4_u32),
+        limits in limits(),
     ) {
-        let mut queue: Queue<usize, u32> =
-            Queue::new(QueueConfig { jitter: false, max_attempts: most, ..QueueConfig::default() });
-        let mut model = Model::new(KEYS, most);
+        let mut model = Model::new(KEYS, &limits);
+        let mut queue: Queue<usize, u32> = Queue::new(Limits::new(limits));
         let mut rng = fastrand::Rng::with_seed(0);
         let mut now = Duration::ZERO;
         // Kept by hand, without asking the model: who is in work, and who was promised a run.
         let mut held = [false; KEYS];
         let mut promised = [false; KEYS];
+        let mut order_of_work = Vec::new();
 
         for (number, op) in ops.iter().enumerate() {
             let cause = number as u32;
@@ -119,9 +145,12 @@ proptest! {
                         prop_assert_eq!(taken.queued_for, now - pending.since);
                         let kept = pending.causes.len().min(MAX_CAUSES);
                         prop_assert_eq!(taken.causes.omitted(), (pending.causes.len() - kept) as u64);
+                        let entry = queue.entry(&key).expect("it is in work");
+                        prop_assert_eq!(entry.served, Some(&taken.causes));
                         prop_assert_eq!(taken.causes.into_iter().collect::<Vec<_>>(), &pending.causes[..kept]);
                         prop_assert!(!held[key], "two workers on {}", key);
                         held[key] = true;
+                        order_of_work.push(key);
                         promised[key] = false;
                     }
                 }
@@ -130,6 +159,7 @@ proptest! {
                     prop_assert_eq!(worked, model.done(now, key));
                     prop_assert_eq!(worked.is_some(), held[key]);
                     held[key] = false;
+                    order_of_work.retain(|worked| *worked != key);
                 }
                 Op::Forget { key } => {
                     queue.forget(&key);
@@ -148,6 +178,10 @@ proptest! {
                 Op::Remove { key } => {
                     prop_assert_eq!(queue.remove(&key), model.remove(key));
                     promised[key] = false;
+                }
+                Op::Reschedule { key, delay } => {
+                    let delay = Duration::from_millis(delay);
+                    prop_assert_eq!(queue.reschedule(now, &key, delay), model.reschedule(now, key, delay));
                 }
                 Op::Pass { milliseconds } => {
                     now += Duration::from_millis(milliseconds);
@@ -176,6 +210,13 @@ proptest! {
                 .filter_map(|(number, key)| Some((number, key.last_priority, key.parked?))).collect();
             prop_assert_eq!(queue.parked_len(), parked.len());
             prop_assert_eq!(parked, expected);
+            let mut expected = model.ready_by_age();
+            prop_assert_eq!(shown(queue.queued()), expected);
+            expected = model.delayed_by_time();
+            prop_assert_eq!(shown(queue.delayed(usize::MAX)), expected.clone());
+            expected.truncate(2);
+            prop_assert_eq!(shown(queue.delayed(2)), expected);
+            prop_assert_eq!(queue.working().map(|entry| *entry.key).collect::<Vec<_>>(), &*order_of_work);
             let stats = queue.stats(now);
             prop_assert_eq!(stats.adds, model.adds);
             let waiting = model.keys.iter().filter(|key| key.pending.as_ref().is_some_and(|run| run.due.is_none()));

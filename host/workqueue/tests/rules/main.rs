@@ -1,5 +1,5 @@
-//! What the work queue promises, each promise a test. The numbers in comments are those of the rules in the project's
-//! controller semantics.
+//! What the work queue promises, each promise a test. Those that hold a numbered rule of `host/RULES.md` begin with its
+//! number.
 
 mod common;
 mod histories;

@@ -1,7 +1,7 @@
-//! The queue again, so naive that its rules can be read off it. No lists, no tickets in trees, no tables: eight keys
-//! and a search for every question.
+//! The queue again, so naive that its rules can be read off it. No lists, no wheels, no tables: eight keys and a search
+//! for every question.
 
-use pilothouse_workqueue::{AGED_TURN, AGING, Retry};
+use pilothouse_workqueue::{AGED_TURN, AGING, Limit, Retry};
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -31,7 +31,8 @@ pub(crate) struct Key {
 
 pub(crate) struct Model {
     pub(crate) keys: Vec<Key>,
-    pub(crate) most: Option<u32>,
+    /// Each with the tokens in hand, in nanoseconds of the time that they take to come back, and when that was.
+    limits: Vec<(Limit, i128, Duration)>,
     pub(crate) shut_down: bool,
     pub(crate) adds: u64,
     counter: u64,
@@ -39,11 +40,18 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(keys: usize, most: Option<u32>) -> Self {
+    pub(crate) fn new(keys: usize, limits: &[Limit]) -> Self {
         let keys = vec![Key::default(); keys];
+        let full = |limit: &Limit| match limit {
+            Limit::Bucket { every, burst } => every.as_nanos() as i128 * i128::from(*burst),
+            _ => 0,
+        };
         Self {
             keys,
-            most,
+            limits: limits
+                .iter()
+                .map(|limit| (limit.clone(), full(limit), Duration::ZERO))
+                .collect(),
             shut_down: false,
             adds: 0,
             counter: 0,
@@ -150,12 +158,16 @@ impl Model {
             return Retry::Parked;
         }
         let mut delay = delay;
-        let (most, shut_down) = (self.most, self.shut_down);
-        let it = &mut self.keys[key];
         if backoff {
-            delay = Duration::from_millis(5 << it.failures.min(16)).min(Duration::from_secs(300));
-            it.failures += 1;
+            delay = self.wait(now, self.keys[key].failures);
+            self.keys[key].failures += 1;
         }
+        let attempts = self.limits.iter().filter_map(|(limit, ..)| match limit {
+            Limit::Attempts { most } => Some(*most),
+            _ => None,
+        });
+        let (most, shut_down) = (attempts.min(), self.shut_down);
+        let it = &mut self.keys[key];
         it.attempts += 1;
         if most.is_some_and(|most| it.attempts - it.earlier >= most) {
             if it.pending.as_ref().is_some_and(|pending| pending.wakes) {
@@ -178,6 +190,38 @@ impl Model {
         self.merge(now, key, delay, priority, false, cause);
         let due = self.keys[key].pending.as_ref().and_then(|pending| pending.due);
         Retry::After(due.map_or(Duration::ZERO, |due| due - now))
+    }
+
+    /// Every limiter is asked, the longest wait wins.
+    fn wait(&mut self, now: Duration, failures: u32) -> Duration {
+        let mut waits = vec![Duration::ZERO];
+        for (limit, tokens, then) in &mut self.limits {
+            waits.push(match limit {
+                Limit::Exponential { base, cap, .. } => (*base * 2_u32.pow(failures.min(20))).min(*cap),
+                Limit::FastSlow { fast, quick, .. } if failures < *quick => *fast,
+                Limit::FastSlow { slow, .. } => *slow,
+                Limit::Bucket { every, burst } => {
+                    let every = every.as_nanos() as i128;
+                    let back = *tokens + (now - *then).as_nanos() as i128;
+                    (*tokens, *then) = (back.min(every * i128::from(*burst)) - every, now);
+                    Duration::from_nanos((-*tokens).max(0) as u64)
+                }
+                Limit::Attempts { .. } => Duration::ZERO,
+            });
+        }
+        waits.into_iter().max().unwrap()
+    }
+
+    pub(crate) fn reschedule(&mut self, now: Duration, key: usize, delay: Duration) -> bool {
+        self.advance(now);
+        let asked = self.count();
+        let pending = self.keys[key].pending.as_mut().filter(|pending| pending.due.is_some());
+        let Some(pending) = pending else { return false };
+        (pending.due, pending.asked) = (Some(now + delay), asked);
+        if delay.is_zero() {
+            self.queue(key, now);
+        }
+        true
     }
 
     fn settle(&mut self, key: usize, cause: u32) {
@@ -226,6 +270,25 @@ impl Model {
                 let pending = key.pending.as_ref().filter(|pending| pending.due.is_none())?;
                 Some((number, pending))
             })
+    }
+
+    /// Each with the time since when it is ready.
+    pub(crate) fn ready_by_age(&self) -> Vec<(usize, Duration)> {
+        let mut ready: Vec<_> = self.ready().map(|(key, run)| (run.line, key, run.since)).collect();
+        ready.sort_unstable();
+        ready.into_iter().map(|(_, key, since)| (key, since)).collect()
+    }
+
+    /// Each with the time at which it falls due.
+    pub(crate) fn delayed_by_time(&self) -> Vec<(usize, Duration)> {
+        let runs = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter_map(|(key, it)| Some((key, it.pending.as_ref()?)));
+        let mut delayed: Vec<_> = runs.filter_map(|(key, run)| Some((run.due?, run.asked, key))).collect();
+        delayed.sort_unstable();
+        delayed.into_iter().map(|(due, _, key)| (key, due)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -3,7 +3,6 @@
 use crate::common::{ZERO, ms, plain, queue, run_all, s};
 use pilothouse_workqueue::{AGED_TURN, AGING, Queue};
 
-// Rules 27 and 30.
 #[test]
 fn higher_priorities_come_out_first() {
     let mut queue = queue();
@@ -14,9 +13,19 @@ fn higher_priorities_come_out_first() {
     assert_eq!(run_all(&mut queue, ZERO), ["urgent", "change", "change too", "initial"]);
 }
 
-// Rules 27 and 28.
 #[test]
-fn a_raised_key_goes_to_the_tail_of_its_new_level() {
+fn rule_30_what_nothing_changed_for_comes_after_every_change_and_a_change_raises_it() {
+    let mut queue = queue();
+    for key in ["a", "b", "c"] {
+        queue.add_unless_parked(ZERO, key, -100, "initial list");
+    }
+    queue.add(s(0), "d", 0, "change");
+    queue.add(s(0), "b", 0, "change");
+    assert_eq!(run_all(&mut queue, ZERO), ["d", "b", "a", "c"]);
+}
+
+#[test]
+fn rule_28_a_raised_key_goes_to_the_tail_of_its_new_level() {
     let mut queue = queue();
     queue.add(ZERO, "a", -100, "initial");
     queue.add(ZERO, "b", 0, "change");
@@ -27,9 +36,8 @@ fn a_raised_key_goes_to_the_tail_of_its_new_level() {
     assert_eq!(run_all(&mut queue, ZERO), ["b", "c", "a", "d"]);
 }
 
-// Rule 27.
 #[test]
-fn a_second_add_with_a_lower_priority_changes_nothing() {
+fn rule_27_a_second_add_with_a_lower_priority_changes_nothing() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     queue.add(ZERO, "b", 0, "change");
@@ -38,9 +46,8 @@ fn a_second_add_with_a_lower_priority_changes_nothing() {
     assert_eq!((taken.key, taken.priority), ("a", 0));
 }
 
-// Rule 27.
 #[test]
-fn a_second_delayed_add_takes_the_higher_priority_and_the_shorter_delay() {
+fn rule_27_a_second_delayed_add_takes_the_higher_priority_and_the_shorter_delay() {
     let mut queue = queue();
     queue.add_after(ZERO, "a", s(1), -100, "later");
     queue.add_after(ZERO, "a", s(5), 10, "latest");
@@ -48,9 +55,8 @@ fn a_second_delayed_add_takes_the_higher_priority_and_the_shorter_delay() {
     assert_eq!((taken.key, taken.priority), ("a", 10));
 }
 
-// Rule 27.
 #[test]
-fn a_delayed_add_raises_a_queued_key_and_an_immediate_one_keeps_a_delayed_keys_priority() {
+fn rule_27_a_delayed_add_raises_a_queued_key_and_an_immediate_one_keeps_a_delayed_keys_priority() {
     let mut queue = queue();
     queue.add(ZERO, "a", -100, "initial");
     queue.add(ZERO, "b", -50, "initial");
@@ -70,9 +76,8 @@ fn the_priority_of_one_run_is_not_that_of_the_next() {
     assert_eq!(queue.get(ZERO).map(|taken| taken.priority), Some(0));
 }
 
-// Rule 31.
 #[test]
-fn a_short_burst_is_served_strictly_by_priority() {
+fn rule_31_a_short_burst_is_served_strictly_by_priority() {
     let mut queue: Queue<u32, &str> = Queue::new(plain());
     for key in 0..200 {
         queue.add(ZERO, key, if key % 2 == 0 { 0 } else { -100 }, "change");
@@ -82,9 +87,8 @@ fn a_short_burst_is_served_strictly_by_priority() {
     assert_eq!(first, (0..100).map(|key| key * 2).collect::<Vec<_>>());
 }
 
-// Rule 31.
 #[test]
-fn no_key_starves_under_an_endless_flood_of_higher_priorities() {
+fn rule_31_no_key_starves_under_an_endless_flood_of_higher_priorities() {
     let mut queue: Queue<u32, &str> = Queue::new(plain());
     for key in 0..10 {
         queue.add(ZERO, key, -100, "initial");
@@ -107,9 +111,8 @@ fn no_key_starves_under_an_endless_flood_of_higher_priorities() {
     );
 }
 
-// Rule 31.
 #[test]
-fn an_old_backlog_gets_its_share_of_the_turns_and_no_more() {
+fn rule_31_an_old_backlog_gets_its_share_of_the_turns_and_no_more() {
     let mut queue: Queue<u32, &str> = Queue::new(plain());
     for key in 0..1000 {
         queue.add(ZERO, key, -100, "initial");
@@ -125,9 +128,8 @@ fn an_old_backlog_gets_its_share_of_the_turns_and_no_more() {
     assert_eq!(changes, 700);
 }
 
-// Rules 28 and 31.
 #[test]
-fn a_key_that_is_raised_again_and_again_keeps_its_age() {
+fn rule_31_a_key_that_is_raised_again_and_again_keeps_its_age() {
     let mut queue: Queue<u32, &str> = Queue::new(plain());
     queue.add(ZERO, 0, -100, "initial");
     let mut now = AGING;

@@ -1,12 +1,11 @@
-//! Rules 1–13: the queue and its delays. The numbers are those of the project's controller semantics.
+//! Rules 1–13: the queue and its delays.
 
 use crate::common::{ZERO, ms, queue, rng, run_all, s};
 use pilothouse_workqueue::{Retry, State};
 use std::collections::BTreeMap;
 
-// Rule 1.
 #[test]
-fn adding_a_queued_key_again_keeps_one_entry() {
+fn rule_01_adding_a_queued_key_again_keeps_one_entry() {
     let mut queue = queue();
     for _ in 0..3 {
         queue.add(ZERO, "a", 0, "change");
@@ -24,9 +23,8 @@ fn keys_of_one_priority_come_out_in_the_order_of_their_first_adds() {
     assert_eq!(run_all(&mut queue, ZERO), ["c", "a", "b"]);
 }
 
-// Rule 2.
 #[test]
-fn a_key_in_work_is_queued_again_when_done_at_the_tail_and_once() {
+fn rule_02_a_key_in_work_is_queued_again_when_done_at_the_tail_and_once() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     assert_eq!(queue.get(ZERO).map(|taken| taken.key), Some("a"));
@@ -48,9 +46,39 @@ fn a_key_in_work_is_queued_again_when_done_at_the_tail_and_once() {
     assert!(queue.get(s(4)).is_none());
 }
 
-// Rules 3 and 29.
 #[test]
-fn a_key_in_work_is_not_given_out_and_blocks_nobody() {
+fn rule_03_get_puts_a_key_in_work_before_it_answers() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    let taken = queue.get(ZERO).expect("a");
+    assert_eq!((queue.len(), queue.in_work()), (0, 1));
+    assert!(queue.entry(&taken.key).is_some_and(|a| a.in_work == Some(ZERO)));
+}
+
+#[test]
+fn rule_03_no_two_workers_ever_hold_one_key_however_it_is_asked_for() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    assert!(queue.get(ZERO).is_some());
+    queue.add(ZERO, "a", 100, "change");
+    assert!(queue.get(s(1)).is_none());
+    queue.remove(&"a");
+    queue.add_after(s(1), "a", s(1), 0, "later");
+    assert!(queue.get(s(3)).is_none());
+    queue.remove(&"a");
+    queue.retry(s(3), "a", &mut rng(), "failed");
+    assert!(queue.get(s(5)).is_none());
+    assert!(queue.remove(&"a") && queue.park(s(5), &"a", "terminal".to_owned(), "failed"));
+    assert!(queue.wake(s(5), &"a", "person"));
+    queue.forget(&"a");
+    queue.shut_down();
+    assert!(queue.get(s(5)).is_none());
+    queue.done(s(6), &"a");
+    assert_eq!(queue.get(s(6)).map(|taken| taken.key), Some("a"));
+}
+
+#[test]
+fn rule_29_a_key_in_work_is_not_given_out_and_blocks_nobody() {
     let mut queue = queue();
     queue.add(ZERO, "a", 5, "change");
     assert_eq!(queue.get(ZERO).map(|taken| taken.key), Some("a"));
@@ -61,9 +89,8 @@ fn a_key_in_work_is_not_given_out_and_blocks_nobody() {
     assert_eq!(queue.in_work(), 2);
 }
 
-// Rule 4.
 #[test]
-fn done_of_a_key_that_is_not_in_work_is_ignored() {
+fn rule_04_done_of_a_key_that_is_not_in_work_is_ignored() {
     let mut queue = queue();
     assert_eq!(queue.done(ZERO, &"unknown"), None);
     queue.add(ZERO, "a", 0, "change");
@@ -76,9 +103,8 @@ fn done_of_a_key_that_is_not_in_work_is_ignored() {
     assert!(queue.is_empty());
 }
 
-// Rule 5.
 #[test]
-fn a_queue_that_is_shut_down_ignores_adds_and_hands_out_what_it_has() {
+fn rule_05_a_queue_that_is_shut_down_ignores_adds_and_hands_out_what_it_has() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     queue.add(ZERO, "b", 0, "change");
@@ -90,9 +116,8 @@ fn a_queue_that_is_shut_down_ignores_adds_and_hands_out_what_it_has() {
     assert!(queue.drained());
 }
 
-// Rule 6.
 #[test]
-fn a_queue_is_drained_only_when_nothing_is_queued_and_nothing_is_in_work() {
+fn rule_06_a_queue_is_drained_only_when_nothing_is_queued_and_nothing_is_in_work() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     queue.add(ZERO, "b", 0, "change");
@@ -110,18 +135,27 @@ fn a_queue_is_drained_only_when_nothing_is_queued_and_nothing_is_in_work() {
     assert!(queue.drained());
 }
 
-// Rule 6.
 #[test]
-fn an_empty_queue_is_not_drained_before_it_is_shut_down() {
+fn rule_06_an_empty_queue_is_not_drained_before_it_is_shut_down() {
     let mut queue = queue();
     assert!(!queue.drained());
     queue.shut_down();
     assert!(queue.drained());
 }
 
-// Rules 6 and 13.
 #[test]
-fn shutting_down_drops_delayed_keys_and_ignores_later_ones() {
+fn rule_06_draining_does_not_wait_for_delayed_keys_but_drops_them() {
+    let mut queue = queue();
+    queue.add_after(ZERO, "a", s(1), 0, "later");
+    queue.add(ZERO, "b", 0, "change");
+    queue.shut_down();
+    assert_eq!(run_all(&mut queue, s(10)), ["b"]);
+    assert!(queue.drained());
+    assert_eq!(queue.entries().count(), 0);
+}
+
+#[test]
+fn rule_13_shutting_down_drops_delayed_keys_and_ignores_later_ones() {
     let mut queue = queue();
     queue.add_after(ZERO, "a", s(1), 0, "later");
     queue.add(ZERO, "b", 0, "change");
@@ -142,9 +176,8 @@ fn shutting_down_drops_delayed_keys_and_ignores_later_ones() {
     assert!(queue.drained());
 }
 
-// Rule 7.
 #[test]
-fn the_length_counts_ready_keys_only() {
+fn rule_07_the_length_counts_ready_keys_only() {
     let mut queue = queue();
     queue.add(ZERO, "in work", 0, "change");
     assert!(queue.get(ZERO).is_some());
@@ -159,9 +192,8 @@ fn the_length_counts_ready_keys_only() {
     );
 }
 
-// Rule 8.
 #[test]
-fn adds_and_depth_count_first_adds_only() {
+fn rule_08_adds_and_depth_count_first_adds_only() {
     let mut queue = queue();
     for _ in 0..3 {
         queue.add(ZERO, "a", 0, "change");
@@ -187,9 +219,8 @@ fn adds_and_depth_count_first_adds_only() {
     assert_eq!(queue.stats(s(1)).adds, 4);
 }
 
-// Rule 8.
 #[test]
-fn queue_time_runs_from_the_first_add_and_work_time_from_get_to_done() {
+fn rule_08_queue_time_runs_from_the_first_add_and_work_time_from_get_to_done() {
     let mut queue = queue();
     queue.add(s(1), "a", 0, "change");
     queue.add(s(3), "a", 0, "change");
@@ -225,16 +256,15 @@ fn unfinished_work_is_the_sum_of_the_ages_of_what_is_in_work() {
     assert_eq!(queue.stats(s(10)).unfinished_work, s(7));
 }
 
-// Rule 9.
 #[test]
-fn a_delay_of_zero_means_now() {
+fn rule_09_a_delay_of_zero_means_now() {
     let mut queue = queue();
     queue.add_after(s(1), "a", ZERO, 0, "now");
     assert_eq!((queue.len(), queue.delayed_len()), (1, 0));
 }
 
 #[test]
-fn a_delayed_key_is_not_ready_before_its_time_and_is_at_it() {
+fn rule_12_a_delayed_key_is_not_ready_before_its_time_and_is_at_it() {
     let mut queue = queue();
     queue.add_after(s(1), "a", s(5), 0, "later");
     assert_eq!(queue.next_due(), Some(s(6)));
@@ -243,9 +273,8 @@ fn a_delayed_key_is_not_ready_before_its_time_and_is_at_it() {
     assert_eq!(queue.next_due(), None);
 }
 
-// Rules 10 and 27.
 #[test]
-fn a_key_that_is_delayed_twice_keeps_the_earlier_time() {
+fn rule_10_a_key_that_is_delayed_twice_keeps_the_earlier_time() {
     let mut queue = queue();
     queue.add_after(ZERO, "a", s(5), 0, "later");
     queue.add_after(ZERO, "a", s(2), 0, "sooner");
@@ -260,9 +289,8 @@ fn a_key_that_is_delayed_twice_keeps_the_earlier_time() {
     assert!(queue.get(s(100)).is_none(), "the later times are gone");
 }
 
-// Rule 11.
 #[test]
-fn an_immediate_add_replaces_a_delayed_one() {
+fn rule_11_an_immediate_add_replaces_a_delayed_one() {
     let mut queue = queue();
     queue.add_after(ZERO, "a", s(5), 0, "later");
     queue.add(s(1), "a", 0, "change");
@@ -271,9 +299,8 @@ fn an_immediate_add_replaces_a_delayed_one() {
     assert!(queue.get(s(100)).is_none());
 }
 
-// Rule 11.
 #[test]
-fn a_delayed_add_of_a_queued_key_leaves_it_queued_and_runs_it_once() {
+fn rule_11_a_delayed_add_of_a_queued_key_leaves_it_queued_and_runs_it_once() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     queue.add_after(ZERO, "a", s(5), 0, "later");
@@ -281,9 +308,8 @@ fn a_delayed_add_of_a_queued_key_leaves_it_queued_and_runs_it_once() {
     assert!(queue.get(s(100)).is_none());
 }
 
-// Rule 11.
 #[test]
-fn delayed_and_queued_keys_can_be_cancelled() {
+fn rule_11_delayed_and_queued_keys_can_be_cancelled() {
     let mut queue = queue();
     queue.add_after(ZERO, "a", s(5), 0, "later");
     queue.add(ZERO, "b", 0, "change");
@@ -295,9 +321,55 @@ fn delayed_and_queued_keys_can_be_cancelled() {
     assert_eq!(queue.entries().count(), 0);
 }
 
-// Rule 11.
 #[test]
-fn cancelling_a_key_in_work_cancels_its_next_run_alone() {
+fn rule_11_a_delayed_key_can_be_given_another_time_a_later_one_too() {
+    let mut queue = queue();
+    queue.add_after(ZERO, "a", s(5), 3, "later");
+    queue.add_after(ZERO, "b", s(6), 0, "later");
+    assert!(queue.reschedule(s(1), &"a", s(9)));
+    assert_eq!((queue.next_due(), queue.delayed_len()), (Some(s(6)), 2));
+    assert!(queue.reschedule(s(1), &"b", s(1)));
+    assert_eq!(run_all(&mut queue, s(2)), ["b"]);
+    assert!(queue.get(ms(9_999)).is_none());
+    let taken = queue.get(s(10)).expect("at its new time");
+    assert_eq!(
+        (taken.key, taken.priority, taken.causes.first()),
+        ("a", 3, Some(&"later"))
+    );
+    assert_eq!(queue.delayed_len(), 0);
+}
+
+#[test]
+fn rule_11_another_time_of_zero_is_now_and_one_that_equals_that_of_others_comes_after_them() {
+    let mut queue = queue();
+    for key in ["a", "b", "c"] {
+        queue.add_after(ZERO, key, s(5), 0, "later");
+    }
+    assert!(queue.reschedule(ZERO, &"a", s(5)));
+    assert!(queue.reschedule(ZERO, &"c", ZERO));
+    assert_eq!(run_all(&mut queue, s(5)), ["c", "b", "a"]);
+}
+
+#[test]
+fn only_a_delayed_key_can_be_given_another_time() {
+    let mut queue = queue();
+    queue.add(ZERO, "working", 0, "change");
+    assert!(queue.get(ZERO).is_some());
+    queue.add(ZERO, "queued", 0, "change");
+    queue.park(ZERO, &"parked", "terminal".to_owned(), "failed");
+    for key in ["working", "queued", "parked", "unknown"] {
+        assert!(!queue.reschedule(ZERO, &key, s(5)), "{key}");
+    }
+    assert_eq!((queue.len(), queue.delayed_len(), queue.parked_len()), (1, 0, 1));
+    queue.add_after(ZERO, "due", s(1), 0, "later");
+    assert!(!queue.reschedule(s(1), &"due", s(5)), "it fell due and is queued");
+    queue.add_after(s(1), "working", s(5), 0, "later");
+    assert!(queue.reschedule(s(1), &"working", s(1)), "its next run");
+    assert_eq!(queue.next_due(), Some(s(2)));
+}
+
+#[test]
+fn rule_11_cancelling_a_key_in_work_cancels_its_next_run_alone() {
     let mut queue = queue();
     queue.add(ZERO, "a", 0, "change");
     assert!(queue.get(ZERO).is_some());
@@ -308,9 +380,8 @@ fn cancelling_a_key_in_work_cancels_its_next_run_alone() {
     assert!(queue.get(s(1)).is_none());
 }
 
-// Rule 12.
 #[test]
-fn keys_that_fall_due_enter_in_the_order_of_their_times() {
+fn rule_12_keys_that_fall_due_enter_in_the_order_of_their_times() {
     let mut queue = queue();
     queue.add_after(ZERO, "third", s(3), 0, "later");
     queue.add_after(ZERO, "first", s(1), 0, "later");
@@ -377,8 +448,10 @@ fn what_the_queue_holds_can_be_looked_at() {
     assert_eq!((working.in_work, working.priority), (Some(s(2)), 4));
     assert!(matches!(working.state, State::Queued { since } if since == s(3)));
     assert_eq!(working.causes.first(), Some(&"again"));
+    assert_eq!(working.served.and_then(|causes| causes.first()), Some(&"change"));
     let queued = queue.entry(&"queued").expect("known");
-    assert!(queued.in_work.is_none() && matches!(queued.state, State::Queued { since } if since == s(4)));
+    assert!(queued.in_work.is_none() && queued.served.is_none());
+    assert!(matches!(queued.state, State::Queued { since } if since == s(4)));
     let delayed = queue.entry(&"delayed").expect("known");
     assert!(matches!(delayed.state, State::Delayed { since, due } if (since, due) == (s(5), s(10))));
     let parked = queue.entry(&"parked").expect("known");
