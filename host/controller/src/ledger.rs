@@ -62,7 +62,7 @@ impl Ledger {
     }
 
     /// The server answered this object: to a live read, or to a write.
-    pub(crate) fn saw_live(&mut self, head: &Head) {
+    pub(crate) fn saw_live(&mut self, head: Head<'_>) {
         if self.live.len() == MAX_LIVE {
             return;
         }
@@ -144,7 +144,7 @@ impl Ledger {
 /// See [`Ledger::over`].
 pub(crate) fn merge(own: &Own, stored: Option<Object>) -> Option<Object> {
     match (own, stored) {
-        (Own::Present(own), Some(stored)) if stored.head().version.is_newer_than(&own.head().version) => Some(stored),
+        (Own::Present(own), Some(stored)) if stored.head().version.is_newer_than(own.head().version) => Some(stored),
         (Own::Present(own), _) => Some(own.clone()),
         (Own::Removed(uid), Some(stored)) if !uid.is_empty() && *stored.head().uid != **uid => Some(stored),
         (Own::Removed(_), _) => None,

@@ -98,7 +98,7 @@ impl Route {
                     .iter()
                     .filter(|owner| *which == OwnerKind::Any || owner.controller);
                 for owner in owners.filter(|owner| owner.is_of(&self.primary)) {
-                    self.insert(namespace, &owner.name, keys);
+                    self.insert(namespace, owner.name, keys);
                 }
             }
             Mapping::Index(index) => {

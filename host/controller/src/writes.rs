@@ -323,11 +323,11 @@ impl Call {
             Ok(Taken::Object(object)) => {
                 let head = object.head();
                 ledger.saw_live(head);
-                if head.gvk == kind && !is_held(object) {
+                if *head.gvk == kind && !is_held(object) {
                     // The last finalizer went with this write, and the object with it. The answer has the version from
                     // before, so waiting for that would be no waiting.
                     ledger.removed(kind.clone(), head.key.clone(), head.uid.to_string());
-                } else if head.gvk == kind {
+                } else if *head.gvk == kind {
                     let keep = if kind.is_secret() { Keep::Secret } else { Keep::Cut };
                     // It was read a moment ago with everything kept; with less it reads as well.
                     if let Ok(cut) = Object::parse(object.json().as_bytes(), Some(&kind), keep) {
@@ -335,9 +335,9 @@ impl Call {
                     }
                     self.expect(object);
                 }
-                if head.gvk == kind {
+                if *head.gvk == kind {
                     let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
-                    lock(provenance).wrote(&kind, &head.key, &head.version, &self.plugin.name, cause);
+                    lock(provenance).wrote(&kind, head.key, head.version, &self.plugin.name, cause);
                 }
                 WriteEnd::Done(Some(head.version.clone()))
             }
@@ -391,7 +391,7 @@ impl Call {
 
     /// The plugin's windows are to tell of this object's end even if no watch ever tells of the object.
     fn expect(&self, object: &Object) {
-        for window in self.plugin.views.get(&object.head().gvk).into_iter().flatten() {
+        for window in self.plugin.views.get(object.head().gvk).into_iter().flatten() {
             window.expect(object);
         }
     }
@@ -401,13 +401,9 @@ impl Call {
         let head = object.head();
         let (namespace, name) = (head.key.namespace.as_deref(), Some(&*head.key.name));
         let capabilities = &self.plugin.plugin.capabilities;
-        if head.gvk.is_secret()
-            && capabilities
-                .allows(Verb::Get, &head.gvk, namespace, name, None)
-                .is_err()
-        {
+        if head.gvk.is_secret() && capabilities.allows(Verb::Get, head.gvk, namespace, name, None).is_err() {
             // It was read a moment ago with everything kept; with less it reads as well.
-            return Object::parse(object.json().as_bytes(), Some(&head.gvk), Keep::Secret)
+            return Object::parse(object.json().as_bytes(), Some(head.gvk), Keep::Secret)
                 .map(|object| object.json().to_owned())
                 .unwrap_or_default();
         }

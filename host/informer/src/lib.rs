@@ -35,6 +35,7 @@ pub mod read;
 pub mod reflector;
 pub mod registry;
 pub mod shared;
+mod shelf;
 mod slot;
 pub mod status;
 pub mod store;

@@ -30,7 +30,7 @@ impl Format {
     /// An object, or why it can't be had and under which key.
     fn object(&self, json: &[u8]) -> Result<Object, Unreadable> {
         let why = match Object::parse(json, Some(&self.gvk), self.keep) {
-            Ok(object) if object.head().gvk == self.gvk => return Ok(object),
+            Ok(object) if *object.head().gvk == self.gvk => return Ok(object),
             Ok(object) => format!("it is a {}", object.head().gvk),
             Err(error) => error.to_string(),
         };

@@ -80,7 +80,7 @@ fn items_without_a_kind_of_their_own_have_the_lists() {
     let [Item::Object(object)] = &page.items[..] else {
         panic!("{page:?}");
     };
-    assert_eq!(object.head().gvk, gvk());
+    assert_eq!(*object.head().gvk, gvk());
 }
 
 #[test]

@@ -353,12 +353,12 @@ impl Reflector {
                 }
                 Event::Added(change) => {
                     self.counts.events += 1;
-                    moved |= !self.floating && self.move_on(&change.object().head().version);
+                    moved |= !self.floating && self.move_on(change.object().head().version);
                     changes.push(change);
                 }
                 Event::Changed(change) => {
                     self.counts.events += 1;
-                    moved |= self.move_on(&change.object().head().version);
+                    moved |= self.move_on(change.object().head().version);
                     changes.push(change);
                 }
                 Event::Bookmark(version) | Event::InitialEnd(version) => {

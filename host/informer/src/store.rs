@@ -6,15 +6,18 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
+    hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
-use pilothouse_object::{FieldPath, Key, Object, Version};
+use hashbrown::HashTable;
+use pilothouse_object::{FieldPath, Key, LabelSelector, Object, Version};
 
 use crate::{
     awaited::Awaited,
     index::{Index, IndexError},
+    shelf::{Place, Shelf},
     view::{Delta, Names},
 };
 
@@ -77,10 +80,15 @@ pub enum Item {
 /// A list on its way in: what is unchanged is marked, only what changed is held.
 #[derive(Debug, Default)]
 pub struct Relist {
-    /// Everything the list named; where it changed, its place in `changed`.
-    seen: HashMap<Key, Option<usize>>,
-    /// In list order. What `seen` has no place for is gone since.
-    changed: Vec<Object>,
+    /// By place: the stamp of what stood there when the list named it unchanged. A stamp is never zero while it counts.
+    seen: Vec<u32>,
+    /// In list order; none where it is gone since.
+    changed: Vec<Option<Object>>,
+    /// Their places in `changed`.
+    by_key: HashTable<usize>,
+    hasher: RandomState,
+    /// What the list named and nobody could read.
+    unreadable: BTreeSet<Key>,
 }
 
 impl Relist {
@@ -89,30 +97,64 @@ impl Relist {
         let object = match item {
             Item::Object(object) => object,
             Item::Unreadable(key) => {
-                self.seen.entry(key).or_insert(None);
+                self.unreadable.insert(key);
                 return;
             }
             Item::Gone(key) => {
-                self.seen.remove(&key);
+                self.drop_named(store, &key);
                 return;
             }
         };
-        let unchanged = store.objects.get(object.key()).is_some_and(|old| same(old, &object));
-        match self.seen.get(object.key()) {
-            Some(Some(place)) => self.changed[*place] = object,
-            Some(None) if unchanged => {}
-            None if unchanged => {
-                self.seen.insert(object.key().clone(), None);
+        if let Some(at) = self.position(object.key()) {
+            self.changed[at] = Some(object);
+            return;
+        }
+        if let Some(place) = store.shelf.find(object.key())
+            && store.shelf.get(place).is_some_and(|held| same(held, &object))
+        {
+            let at = place as usize;
+            if self.seen.len() <= at {
+                self.seen.resize(at + 1, 0);
             }
-            _ => {
-                self.seen.insert(object.key().clone(), Some(self.changed.len()));
-                self.changed.push(object);
-            }
+            self.seen[at] = store.shelf.stamp(place);
+            return;
+        }
+        let (changed, hasher) = (&self.changed, &self.hasher);
+        let at = |at: &usize| changed.get(*at).and_then(Option::as_ref);
+        let rehash = |place: &usize| at(place).map_or(0, |object| hasher.hash_one(object.key()));
+        let hash = hasher.hash_one(object.key());
+        self.by_key.insert_unique(hash, self.changed.len(), rehash);
+        self.changed.push(Some(object));
+    }
+
+    /// The list has named an object that is gone since.
+    fn drop_named(&mut self, store: &Store, key: &Key) {
+        self.unreadable.remove(key);
+        if let Some(place) = store.shelf.find(key)
+            && let Some(seen) = self.seen.get_mut(place as usize)
+        {
+            *seen = 0;
+        }
+        let changed = &self.changed;
+        let is = |at: &usize| matches!(changed.get(*at), Some(Some(object)) if object.key() == key);
+        if let Ok(found) = self.by_key.find_entry(self.hasher.hash_one(key), is) {
+            let (at, _) = found.remove();
+            self.changed[at] = None;
         }
     }
 
-    fn lacks<'a>(&self, held: impl Iterator<Item = &'a Object>) -> Vec<Object> {
-        held.filter(|o| !self.seen.contains_key(o.key())).cloned().collect()
+    /// Where a key stands in `changed`.
+    fn position(&self, key: &Key) -> Option<usize> {
+        let is = |at: &usize| matches!(self.changed.get(*at), Some(Some(object)) if object.key() == key);
+        self.by_key.find(self.hasher.hash_one(key), is).copied()
+    }
+
+    /// True where the list named the object that stands at this place.
+    fn named(&self, store: &Shelf, place: Place, object: &Object) -> bool {
+        let seen = self.seen.get(place as usize).copied().unwrap_or_default();
+        (seen != 0 && seen == store.stamp(place))
+            || self.position(object.key()).is_some()
+            || self.unreadable.contains(object.key())
     }
 }
 
@@ -150,11 +192,11 @@ fn older(a: &Version, b: &Version) -> bool {
 }
 
 /// The objects of one kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Store {
     /// By namespace, then name: the namespace index is a range of it, and every walk has one order.
-    objects: BTreeMap<Key, Object>,
-    owners: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    shelf: Shelf,
+    owners: Index,
     indexes: BTreeMap<Arc<str>, Index>,
     /// The version of each part that has been listed.
     versions: BTreeMap<Scope, Version>,
@@ -164,28 +206,43 @@ pub struct Store {
     index_failures: u64,
 }
 
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Store {
     /// An empty store.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            shelf: Shelf::default(),
+            owners: Index::of_owners(),
+            indexes: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            awaited: Awaited::default(),
+            weight: 0,
+            stale: 0,
+            index_failures: 0,
+        }
     }
 
     /// An object by its key.
     pub fn get(&self, key: &Key) -> Option<&Object> {
-        self.objects.get(key)
+        self.shelf.get(self.shelf.find(key)?)
     }
 
     /// How many objects there are.
     pub fn len(&self) -> usize {
-        self.objects.len()
+        self.shelf.len()
     }
 
     /// True where there are none.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty()
+        self.shelf.len() == 0
     }
 
-    /// Heap bytes of the objects, roughly.
+    /// Heap bytes of the objects, without indexes: see [`Object::weight`].
     pub fn weight(&self) -> usize {
         self.weight
     }
@@ -202,29 +259,29 @@ impl Store {
 
     /// All objects, by namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = &Object> {
-        self.objects.values()
+        self.shelf.iter().map(|(_, object)| object)
     }
 
     /// The objects of one namespace, by name.
     pub fn namespace(&self, namespace: &str) -> impl Iterator<Item = &Object> {
-        let namespace: Arc<str> = namespace.into();
+        self.places_in(namespace).map(|(_, object)| object)
+    }
+
+    fn places_in(&self, namespace: &str) -> impl Iterator<Item = (Place, &Object)> {
         // An object's name is never empty, so this key sorts before every object of the namespace.
-        let first = Key {
-            namespace: Some(namespace.clone()),
-            name: "".into(),
-        };
-        self.objects
-            .range(first..)
-            .take_while(move |(key, _)| key.namespace.as_ref() == Some(&namespace))
-            .map(|(_, object)| object)
+        let first = Key::new(Some(namespace), "");
+        let namespace = first.namespace.clone();
+        self.shelf
+            .from(&first)
+            .take_while(move |(_, object)| object.key().namespace == namespace)
     }
 
-    /// The objects that name this uid among their owners.
+    /// The objects that name this uid among their owners, by namespace and name.
     pub fn owned_by(&self, uid: &str) -> impl Iterator<Item = &Object> {
-        self.of_keys(self.owners.get(uid))
+        self.of_places(self.owners.places(uid))
     }
 
-    /// The objects whose index holds the value, each once.
+    /// The objects whose index holds the value, each once, by namespace and name.
     ///
     /// # Errors
     /// [`IndexError::Unknown`]: nobody declared such an index.
@@ -233,11 +290,27 @@ impl Store {
             .indexes
             .get(index)
             .ok_or_else(|| IndexError::Unknown(index.to_owned()))?;
-        Ok(self.of_keys(index.keys(value)))
+        Ok(self.of_places(index.places(value)))
     }
 
-    fn of_keys<'a>(&'a self, keys: Option<&'a BTreeSet<Key>>) -> impl Iterator<Item = &'a Object> {
-        keys.into_iter().flatten().filter_map(|key| self.objects.get(key))
+    /// The objects that may fit a selector, by namespace and name, where some index narrows them down: all that fit are
+    /// among them. None where no index helps.
+    pub fn by_labels(&self, labels: &LabelSelector) -> Option<impl Iterator<Item = &Object>> {
+        let (index, value) = labels.equalities().find_map(|(label, value)| {
+            let index = self.indexes.values().find(|index| index.label() == Some(label))?;
+            Some((index, value))
+        })?;
+        Some(self.of_places(index.places(value)))
+    }
+
+    fn of_places(&self, places: Option<impl Iterator<Item = Place>>) -> impl Iterator<Item = &Object> {
+        let mut objects: Vec<&Object> = places
+            .into_iter()
+            .flatten()
+            .filter_map(|place| self.shelf.get(place))
+            .collect();
+        objects.sort_unstable_by_key(|object| object.key());
+        objects.into_iter()
     }
 
     /// Declares an index and fills it from what is there. Declared again with the same paths it counts its users.
@@ -249,8 +322,8 @@ impl Store {
             return index.share(name, paths);
         }
         let mut index = Index::new(paths);
-        for object in self.objects.values() {
-            self.index_failures += index.insert(object);
+        for (place, object) in self.shelf.iter() {
+            self.index_failures += index.put(place, object);
         }
         self.indexes.insert(name.into(), index);
         Ok(())
@@ -315,7 +388,7 @@ impl Store {
     pub fn expect(&mut self, object: Object) {
         let scope = object.key().namespace.clone().map_or(Scope::All, Scope::Namespace);
         // Else the watch has told of it already.
-        if self.version(&scope).is_none_or(|at| older(at, &object.head().version)) {
+        if self.version(&scope).is_none_or(|at| older(at, object.head().version)) {
             self.awaited.insert(object);
         }
     }
@@ -323,28 +396,33 @@ impl Store {
     /// Applies one event of a watch. None where nothing changed, and where the event is older than the store.
     pub fn apply(&mut self, scope: &Scope, change: Change) -> Vec<Delta> {
         self.awaited
-            .heard(change.object().key(), &change.object().head().version);
+            .heard(change.object().key(), change.object().head().version);
         let at = self.versions.get(scope);
         let version = &change.object().head().version;
-        let held = self.objects.get(change.object().key());
+        let place = self.shelf.find(change.object().key());
+        let held = place.and_then(|place| Some((place, self.shelf.get(place)?)));
         let stale = match held {
-            Some(held) => older(version, &held.head().version),
+            Some((_, held)) => older(version, held.head().version),
             None => at.is_some_and(|at| older(version, at)),
         };
         if stale {
             self.stale += 1;
             return Vec::new();
         }
-        match (change, held.cloned()) {
-            (Change::Put(new), Some(old)) if same(&old, &new) => Vec::new(),
-            (Change::Put(new), old) => self.put(old, new),
+        match (change, held) {
+            (Change::Put(new), Some((_, old))) if same(old, &new) => Vec::new(),
+            (Change::Put(new), _) => self.put(place, new),
             (Change::Deleted(_), None) => Vec::new(),
-            (Change::Deleted(last), Some(old)) => {
-                self.remove(&old);
+            (Change::Deleted(last), Some((place, _))) => {
                 let version = last.head().version.clone();
-                // Under this name stood another object than the one whose deletion is told: its own was missed.
-                let last = (last.head().uid == old.head().uid).then_some(last);
-                vec![Delta::gone(old, last, version)]
+                self.remove(place)
+                    .map(|old| {
+                        // Under this name stood another object than the one whose deletion is told: its own was missed.
+                        let last = (last.head().uid == old.head().uid).then_some(last);
+                        Delta::gone(old, last, version)
+                    })
+                    .into_iter()
+                    .collect()
             }
         }
     }
@@ -370,28 +448,37 @@ impl Store {
             });
         }
         let mut deltas = Vec::new();
-        let vanished: Vec<Object> = match scope {
-            Scope::All => list.lacks(self.objects.values()),
-            Scope::Namespace(namespace) => list.lacks(self.namespace(namespace)),
+        let lacks = |(place, object): &(Place, &Object)| !list.named(&self.shelf, *place, object);
+        let vanished: Vec<Place> = match scope {
+            Scope::All => self.shelf.iter().filter(lacks).map(|(place, _)| place).collect(),
+            Scope::Namespace(namespace) => self
+                .places_in(namespace)
+                .filter(lacks)
+                .map(|(place, _)| place)
+                .collect(),
         };
-        // Those that the store held are among the vanished.
+        // Those that the store held are among the vanished, or the list names them.
         let mut unheard = self.awaited.listed(&version, |key| scope.covers(key));
-        unheard.retain(|written| !self.objects.contains_key(written.key()) && !list.seen.contains_key(written.key()));
-        for old in vanished {
-            self.remove(&old);
-            deltas.push(Delta::gone(old, None, version.clone()));
+        unheard.retain(|written| {
+            let key = written.key();
+            self.shelf.find(key).is_none() && list.position(key).is_none() && !list.unreadable.contains(key)
+        });
+        for place in vanished {
+            deltas.extend(self.remove(place).map(|old| Delta::gone(old, None, version.clone())));
         }
         for written in unheard {
             deltas.push(Delta::gone(written, None, version.clone()));
         }
-        for (place, new) in list.changed.into_iter().enumerate() {
-            if !scope.covers(new.key()) || list.seen.get(new.key()) != Some(&Some(place)) {
+        deltas.reserve_exact(list.changed.len());
+        for new in list.changed.into_iter().flatten() {
+            if !scope.covers(new.key()) {
                 continue;
             }
-            match self.objects.get(new.key()).cloned() {
-                Some(old) if same(&old, &new) => {}
-                Some(old) if !quorum && older(&new.head().version, &old.head().version) => self.stale += 1,
-                old => deltas.extend(self.put(old, new)),
+            let place = self.shelf.find(new.key());
+            match place.and_then(|place| self.shelf.get(place)) {
+                Some(old) if same(old, &new) => {}
+                Some(old) if !quorum && older(new.head().version, old.head().version) => self.stale += 1,
+                _ => deltas.extend(self.put(place, new)),
             }
         }
         if *scope == Scope::All {
@@ -408,62 +495,59 @@ impl Store {
         if scopes.contains(&Scope::All) {
             return;
         }
-        let lost: Vec<Object> = self
-            .objects
-            .values()
-            .filter(|o| !scopes.iter().any(|scope| scope.covers(o.key())))
-            .cloned()
+        let lost: Vec<Place> = self
+            .shelf
+            .iter()
+            .filter(|(_, object)| !scopes.iter().any(|scope| scope.covers(object.key())))
+            .map(|(place, _)| place)
             .collect();
-        for object in lost {
-            self.remove(&object);
+        for place in lost {
+            self.remove(place);
         }
     }
 
-    fn put(&mut self, old: Option<Object>, new: Object) -> Vec<Delta> {
+    /// Puts an object in, at the place where its key stands already, if it does.
+    fn put(&mut self, place: Option<Place>, new: Object) -> Vec<Delta> {
         let mut deltas = Vec::with_capacity(1);
-        let old = match old {
-            Some(old) => {
-                self.remove(&old);
-                let (a, b) = (&old.head().uid, &new.head().uid);
-                if a != b {
-                    // Deleted and made anew while nobody looked: two objects, two histories.
-                    deltas.push(Delta::gone(old, None, new.head().version.clone()));
-                    None
-                } else {
-                    Some(old)
-                }
+        let mut old = place.and_then(|place| self.shelf.get(place)).cloned();
+        if let Some(gone) = old.take_if(|old| old.head().uid != new.head().uid) {
+            // Deleted and made anew while nobody looked: two objects, two histories.
+            self.weight = self.weight.saturating_sub(gone.weight());
+            deltas.push(Delta::gone(gone, None, new.head().version.clone()));
+        }
+        if let Some(old) = &old {
+            self.weight = self.weight.saturating_sub(old.weight());
+        }
+        let place = match place {
+            Some(place) => {
+                self.shelf.replace(place, new);
+                Some(place)
             }
-            None => None,
+            None => self.shelf.insert(new),
         };
-        for owner in &new.head().owners {
-            if !owner.uid.is_empty() {
-                let uid: Arc<str> = (*owner.uid).into();
-                self.owners.entry(uid).or_default().insert(new.key().clone());
+        if let Some(place) = place
+            && let Some(new) = self.shelf.get(place)
+        {
+            self.weight += new.weight();
+            self.owners.put(place, new);
+            for index in self.indexes.values_mut() {
+                self.index_failures += index.put(place, new);
             }
+            deltas.push(Delta::put(old, new.clone()));
         }
-        for index in self.indexes.values_mut() {
-            self.index_failures += index.insert(&new);
-        }
-        self.weight += new.weight();
-        self.objects.insert(new.key().clone(), new.clone());
-        deltas.push(Delta::put(old, new));
         deltas
     }
 
-    fn remove(&mut self, old: &Object) {
-        self.objects.remove(old.key());
+    fn remove(&mut self, place: Place) -> Option<Object> {
+        let old = self.shelf.remove(place)?;
         self.weight = self.weight.saturating_sub(old.weight());
-        for owner in &old.head().owners {
-            if let Some(keys) = self.owners.get_mut(&*owner.uid) {
-                keys.remove(old.key());
-                if keys.is_empty() {
-                    self.owners.remove(&*owner.uid);
-                }
-            }
+        let indexes = self.indexes.values_mut().chain([&mut self.owners]);
+        if self.shelf.len() == 0 {
+            indexes.for_each(Index::reset);
+        } else {
+            indexes.for_each(|index| index.clear(place));
         }
-        for index in self.indexes.values_mut() {
-            index.remove(old);
-        }
+        Some(old)
     }
 }
 

@@ -277,11 +277,13 @@ impl Reader {
         self.ready()?;
         let store = self.informer.store();
         let version = self.version_in(&store, query.namespace.as_deref()).unwrap_or_default();
-        let items: Vec<Object> = match (index, &query.owner, &query.namespace) {
+        let by_labels = store.by_labels(&query.labels);
+        let items: Vec<Object> = match (index, &query.owner, by_labels, &query.namespace) {
             (Some((id, value)), ..) => self.pick(store.by_index(id, value)?, query),
-            (None, Some(uid), _) => self.pick(store.owned_by(uid), query),
-            (None, None, Some(namespace)) => self.pick(store.namespace(namespace), query),
-            (None, None, None) => self.pick(store.iter(), query),
+            (None, Some(uid), ..) => self.pick(store.owned_by(uid), query),
+            (None, None, Some(few), _) => self.pick(few, query),
+            (None, None, None, Some(namespace)) => self.pick(store.namespace(namespace), query),
+            (None, None, None, None) => self.pick(store.iter(), query),
         };
         drop(store);
         let items = items.iter().map(|object| self.view.project(object)).collect();

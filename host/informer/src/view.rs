@@ -131,8 +131,8 @@ impl View {
     }
 
     /// True where the object is seen as it stands.
-    pub fn sees(&self, head: &Head) -> bool {
-        self.sees_key(&head.key) && self.selector.matches(&head.labels)
+    pub fn sees(&self, head: Head<'_>) -> bool {
+        self.sees_key(head.key) && self.selector.matches(&head.labels)
     }
 
     /// What the view shows of an object that it sees.

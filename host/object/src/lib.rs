@@ -7,11 +7,14 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`names`](Gvk) | [`Gvk`], [`Key`], [`Version`] and which names may stand in a URL |
-//! | [`object`](Object) | [`Object`], [`Head`], what is kept of it ([`Keep`]) |
+//! | [`object`](Object) | [`Object`], what is kept of it ([`Keep`]) |
+//! | [`head`](Head) | [`Head`], [`HeadLabels`], [`Owner`] |
 //! | [`selector`](LabelSelector) | [`LabelSelector`], [`FieldSelector`] |
 //! | [`path`](FieldPath) | [`FieldPath`], reading single fields out of the bytes |
 //! | [`merge`] | RFC 7386: making and applying merge patches |
 
+mod head;
+mod kept;
 pub mod merge;
 mod names;
 mod object;
@@ -20,8 +23,9 @@ mod raw;
 mod selector;
 mod text;
 
-pub use names::{Gvk, Key, NameError, Version, check_path_segment};
-pub use object::{Head, Keep, Labels, Object, ObjectError, Owner};
+pub use head::{Head, HeadLabels, Owner, Owners};
+pub use names::{Gvk, GvkParts, Key, NameError, Version, check_path_segment};
+pub use object::{Keep, Object, ObjectError};
 pub use path::{FieldPath, PathError};
-pub use selector::{FieldSelector, LabelSelector, SelectorError};
+pub use selector::{FieldSelector, LabelSelector, LabelSource, Labels, SelectorError};
 pub use text::{escape_control, shorten};

@@ -2,9 +2,14 @@
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
-/// A kind of object: API group (empty for the core group), version and kind, as in `apps`, `v1`, `Deployment`.
+/// A kind of object: API group (empty for the core group), version and kind, as in `apps`, `v1`, `Deployment`. Cheap to
+/// clone, and as small as a pointer: every object holds one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gvk(Arc<GvkParts>);
+
+/// The three parts of a [`Gvk`], which derefs to them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Gvk {
+pub struct GvkParts {
     /// The API group; empty for the core group.
     pub group: Arc<str>,
     /// The version within the group, such as `v1` or `v1beta1`.
@@ -13,14 +18,27 @@ pub struct Gvk {
     pub kind: Arc<str>,
 }
 
+impl std::ops::Deref for Gvk {
+    type Target = GvkParts;
+    fn deref(&self) -> &GvkParts {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Gvk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 impl Gvk {
     /// A kind from its three parts.
     pub fn new(group: &str, version: &str, kind: &str) -> Self {
-        Self {
+        Self(Arc::new(GvkParts {
             group: group.into(),
             version: version.into(),
             kind: kind.into(),
-        }
+        }))
     }
 
     /// A kind from an object's `apiVersion` (`v1`, `apps/v1`) and `kind`.
@@ -38,6 +56,16 @@ impl Gvk {
         } else {
             format!("{}/{}", self.group, self.version)
         }
+    }
+
+    /// True where an object that says this `apiVersion` and `kind` of itself is of this kind.
+    pub(crate) fn is_written(&self, api_version: &str, kind: &str) -> bool {
+        let version = match api_version.split_once('/') {
+            Some((group, version)) if !group.is_empty() && *group == *self.group => version,
+            None if self.group.is_empty() => api_version,
+            _ => return false,
+        };
+        *version == *self.version && *kind == *self.kind
     }
 
     /// True for the core group's `Secret`, whose data is never cached.
@@ -97,31 +125,77 @@ impl fmt::Display for Key {
 /// Opaque to compare for equality. Which of two is newer is told by comparing them as integers of any length, which
 /// Kubernetes promises within one kind since 1.35; where one isn't an integer there is no answer and the caller must
 /// read live.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Version(Arc<str>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Version(Text);
+
+/// Versions have 20 digits at most today: those stand here themselves, without a heap of their own.
+const SHORT: usize = 22;
+
+/// Each text has one form alone, so that texts are equal where their forms are: behind a short one stand zeros.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Text {
+    Short(u8, [u8; SHORT]),
+    Long(Arc<str>),
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self(Text::Short(0, [0; SHORT]))
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Version").field(&self.as_str()).finish()
+    }
+}
 
 impl Version {
     /// A version as the server wrote it.
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        let mut short = [0; SHORT];
+        match (short.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(place), Ok(len)) => {
+                place.copy_from_slice(text.as_bytes());
+                Self(Text::Short(len, short))
+            }
+            _ => Self(Text::Long(text.into())),
+        }
     }
 
     /// The text, as the server wrote it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // It came from a text.
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
     /// True where no version is known.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes().is_empty()
     }
 
-    fn digits(&self) -> Option<&str> {
-        let text = &*self.0;
-        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+    /// Heap bytes of its own.
+    pub(crate) fn weight(&self) -> usize {
+        match &self.0 {
+            Text::Short(..) => 0,
+            Text::Long(text) => shared_weight(text),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Short(len, short) => short.get(..usize::from(*len)).unwrap_or_default(),
+            Text::Long(text) => text.as_bytes(),
+        }
+    }
+
+    fn digits(&self) -> Option<&[u8]> {
+        let text = self.bytes();
+        if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        Some(text.trim_start_matches('0'))
+        let zeros = text.iter().take_while(|b| **b == b'0').count();
+        text.get(zeros..)
     }
 
     /// Which is newer; none where either isn't an integer.
@@ -138,8 +212,13 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
+}
+
+/// Heap bytes of a shared text: two counters stand before it, and the whole is a multiple of them.
+pub(crate) fn shared_weight(text: &str) -> usize {
+    (2 * size_of::<usize>() + text.len()).next_multiple_of(size_of::<usize>())
 }
 
 /// A name that may not stand in a URL.
@@ -180,6 +259,12 @@ mod tests {
         let long = "1".repeat(60);
         assert_eq!(v(&long).compare(&v(&"1".repeat(59))), Some(Ordering::Greater));
         assert_eq!(v("0").compare(&v("000")), Some(Ordering::Equal));
+        // However long, and on whichever side of what stands in the version itself.
+        for len in 1..60 {
+            let text = "7".repeat(len);
+            assert_eq!((v(&text).as_str(), v(&text)), (&*text, v(&text)));
+            assert!(v(&format!("{text}7")).is_newer_than(&v(&text)));
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Field paths: reading single fields out of an object's bytes.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use serde_json::value::RawValue;
-
-use crate::raw;
+use crate::{
+    Object,
+    raw::{self, Span},
+};
 
 /// The most segments a path may have; Kubernetes objects nest far less deep.
 const MAX_SEGMENTS: usize = 32;
@@ -107,40 +108,115 @@ impl FieldPath {
 
     /// The strings that stand at the path: strings without their quotes, numbers and booleans as their text. Null,
     /// objects and lists yield nothing. At most 1,000.
+    ///
+    /// Of two members under one name the first counts, and what stands behind what was looked for is not looked at: the
+    /// text should be JSON throughout, as an object's is.
     pub fn strings(&self, json: &str) -> Vec<String> {
         let mut out = Vec::new();
-        self.visit(json, &mut |raw| match raw.get().as_bytes().first() {
-            Some(b'"') => out.extend(raw::string(raw).map(Into::into)),
-            Some(b'{' | b'[' | b'n') | None => {}
-            Some(_) => out.push(raw.get().to_owned()),
+        visit(json, &self.segments, &mut |value| {
+            out.extend(scalar(value).map(Cow::into_owned))
         });
         out
+    }
+
+    /// The same of an object, without copies and without another look at what its head tells.
+    pub fn each_string<'a>(&self, object: &'a Object, mut found: impl FnMut(Cow<'a, str>)) {
+        if let Some(label) = self.label() {
+            match object.head().labels.get(label) {
+                // Empty, or null: the text tells.
+                Some("") => {}
+                Some(value) => return found(Cow::Borrowed(value)),
+                None => return,
+            }
+        }
+        let mut found = |value: &'a str| {
+            if let Some(text) = scalar(value) {
+                found(text);
+            }
+        };
+        match self.segments.split_first() {
+            Some((Segment::Name(name), rest)) => {
+                let metadata = object.metadata();
+                let value = match &**name {
+                    "metadata" => Some(metadata.of(object.json())),
+                    name => member_beside(object.json(), name, metadata),
+                };
+                if let Some(value) = value {
+                    visit(value, rest, &mut found);
+                }
+            }
+            _ => visit(object.json(), &self.segments, &mut found),
+        }
+    }
+
+    /// The label that this path reads, where it reads one: `metadata.labels['app']`.
+    pub fn label(&self) -> Option<&str> {
+        match &*self.segments {
+            [Segment::Name(metadata), Segment::Name(labels), Segment::Name(label)]
+                if metadata == "metadata" && labels == "labels" =>
+            {
+                Some(label)
+            }
+            _ => None,
+        }
     }
 
     /// The JSON text of what stands at the path, as it came. At most 1,000 values.
     pub fn texts<'a>(&self, json: &'a str) -> Vec<&'a str> {
         let mut out = Vec::new();
-        self.visit(json, &mut |raw| out.push(raw.get()));
+        visit(json, &self.segments, &mut |value| out.push(value));
         out
-    }
-
-    fn visit<'a>(&self, json: &'a str, found: &mut dyn FnMut(&'a RawValue)) {
-        let Some((first, rest)) = self.segments.split_first() else {
-            return;
-        };
-        let mut left = MAX_VALUES;
-        step(json, first, rest, found, &mut left);
     }
 }
 
-fn step<'a>(json: &'a str, segment: &Segment, rest: &[Segment], found: &mut dyn FnMut(&'a RawValue), left: &mut usize) {
-    let mut go = |value: &'a RawValue| {
+fn scalar(value: &str) -> Option<Cow<'_, str>> {
+    match value.as_bytes().first() {
+        Some(b'"') => raw::string_text(value),
+        Some(b'{' | b'[' | b'n') | None => None,
+        Some(_) => Some(Cow::Borrowed(value)),
+    }
+}
+
+/// A member at the top of an object whose metadata stands at this place, which is stepped over.
+fn member_beside<'a>(json: &'a str, name: &str, metadata: Span) -> Option<&'a str> {
+    let text = json.as_bytes();
+    let mut value = None;
+    raw::walk(text, raw::space(text, 0), |member| {
+        if member.value.start == metadata.start {
+            return Ok(Some(metadata.end as usize));
+        }
+        let start = member.value.start as usize;
+        if member.is(text, name) {
+            value = json.get(start..);
+            return Ok(None);
+        }
+        raw::value(text, start).map(Some)
+    })
+    .ok()?;
+    value
+}
+
+/// Each value at the path within `json`, which may have more behind its end.
+fn visit<'a>(json: &'a str, path: &[Segment], found: &mut dyn FnMut(&'a str)) {
+    let mut left = MAX_VALUES;
+    match path.split_first() {
+        Some((first, rest)) => step(json, first, rest, found, &mut left),
+        None => {
+            if let Ok(end) = raw::value(json.as_bytes(), 0) {
+                found(json.get(..end).unwrap_or_default());
+            }
+        }
+    }
+}
+
+fn step<'a>(json: &'a str, segment: &Segment, rest: &[Segment], found: &mut dyn FnMut(&'a str), left: &mut usize) {
+    let mut go = |value: &'a str| {
         if *left == 0 {
             return;
         }
         match rest.split_first() {
             // Recursion is bounded by the path's length, not by the input's depth.
-            Some((next, rest)) => step(value.get(), next, rest, found, left),
+            Some((next, rest)) => step(value, next, rest, found, left),
             None => {
                 *left -= 1;
                 found(value);
@@ -154,18 +230,29 @@ fn step<'a>(json: &'a str, segment: &Segment, rest: &[Segment], found: &mut dyn 
             }
         }
         Segment::Index(index) => {
-            if let Some(value) = raw::elements(json).and_then(|e| e.get(*index).copied()) {
+            let (mut at, mut value) = (0, None);
+            let list = raw::elements(json, |element| {
+                at += 1;
+                if at > *index {
+                    value = Some(element);
+                }
+                value.is_none()
+            });
+            if let Some(value) = value.filter(|_| list) {
                 go(value);
             }
         }
         Segment::Every => {
             if json.starts_with('[') {
-                raw::elements(json).unwrap_or_default().into_iter().for_each(go);
+                let mut all = Vec::new();
+                raw::elements(json, |element| {
+                    all.push(element);
+                    true
+                });
+                all.into_iter().for_each(go);
             } else if json.starts_with('{') {
-                raw::members(json)
-                    .unwrap_or_default()
-                    .into_iter()
-                    .for_each(|(_, value)| go(value));
+                let members = raw::members_of(json).unwrap_or_default();
+                members.into_iter().for_each(|member| go(member.value.of(json)));
             }
         }
     }
@@ -240,6 +327,36 @@ mod tests {
             let error = FieldPath::parse(path).unwrap_err();
             assert_eq!(error.at, at, "{path:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_path_finds_in_an_object_what_it_finds_in_its_text() {
+        let json = r#"{"apiVersion":"v1","kind":"X","spec":{"size":1.10,"ports":[{"name":"a"},{"name":"b"}]},
+            "metadata":{"name":"x","labels":{"a/b":"x","c":"\u0079","none":null,"empty":""}},"last":"text","no":null}"#;
+        let object = Object::parse(json.as_bytes(), None, crate::Keep::Cut).unwrap();
+        for path in [
+            "metadata.labels['a/b']",
+            "metadata.labels.c",
+            "metadata.labels.none",
+            "metadata.labels.empty",
+            "metadata.labels.missing",
+            "metadata.labels[*]",
+            "metadata.name",
+            "spec.ports[*].name",
+            "spec.size",
+            "last",
+            "no",
+            "kind",
+            "[*]",
+            "metadata",
+        ] {
+            let path = FieldPath::parse(path).unwrap();
+            let mut found = Vec::new();
+            path.each_string(&object, |text| found.push(text.into_owned()));
+            assert_eq!(found, path.strings(object.json()), "{path}");
+        }
+        assert_eq!(FieldPath::parse("metadata.labels['a/b']").unwrap().label(), Some("a/b"));
+        assert_eq!(FieldPath::parse("metadata.labels[*]").unwrap().label(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Key, Labels};
+use crate::{HeadLabels, Key};
 
 /// The most requirements a selector may have.
 const MAX_REQUIREMENTS: usize = 64;
@@ -31,6 +31,35 @@ enum Test {
     Absent,
     Greater(i64),
     Less(i64),
+}
+
+/// What a selector can be held against.
+pub trait LabelSource {
+    /// The value of a label.
+    fn value(&self, key: &str) -> Option<&str>;
+}
+
+impl LabelSource for HeadLabels<'_> {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key)
+    }
+}
+
+/// Labels that stand for themselves. Those of an object are its [`HeadLabels`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(std::collections::BTreeMap<Box<str>, Box<str>>);
+
+impl LabelSource for Labels {
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|value| &**value)
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Labels {
+    /// The later of two values under one key wins.
+    fn from_iter<T: IntoIterator<Item = (&'a str, &'a str)>>(iter: T) -> Self {
+        Self(iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
 }
 
 /// A label selector: `app=web,tier in (a, b),env!=prod,!old,level>3`. Every requirement must hold.
@@ -80,10 +109,18 @@ impl LabelSelector {
         self.requirements.is_empty()
     }
 
+    /// The labels that must have exactly one value, and that value.
+    pub fn equalities(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements.iter().filter_map(|(key, test)| match test {
+            Test::In(values) if values.len() == 1 => Some((key.as_str(), values.first()?.as_str())),
+            _ => None,
+        })
+    }
+
     /// True where every requirement holds. As in Kubernetes, `!=` and `notin` hold for objects without the label.
-    pub fn matches(&self, labels: &Labels) -> bool {
+    pub fn matches(&self, labels: &impl LabelSource) -> bool {
         self.requirements.iter().all(|(key, test)| {
-            let value = labels.get(key);
+            let value = labels.value(key);
             match test {
                 Test::In(values) => value.is_some_and(|v| values.iter().any(|w| w == v)),
                 Test::NotIn(values) => value.is_none_or(|v| values.iter().all(|w| w != v)),
