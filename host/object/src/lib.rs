@@ -11,6 +11,7 @@
 //! | [`head`](Head) | [`Head`], [`HeadLabels`], [`Owner`] |
 //! | [`selector`](LabelSelector) | [`LabelSelector`], [`FieldSelector`] |
 //! | [`path`](FieldPath) | [`FieldPath`], reading single fields out of the bytes |
+//! | [`projection`](FieldSet) | [`FieldSet`], cutting the bytes down to some fields |
 //! | [`merge`] | RFC 7386: making and applying merge patches |
 
 mod head;
@@ -19,6 +20,7 @@ pub mod merge;
 mod names;
 mod object;
 mod path;
+mod projection;
 mod raw;
 mod selector;
 mod text;
@@ -27,5 +29,6 @@ pub use head::{Head, HeadLabels, Owner, Owners};
 pub use names::{Gvk, GvkParts, Key, NameError, Version, check_path_segment};
 pub use object::{Keep, Object, ObjectError};
 pub use path::{FieldPath, PathError};
+pub use projection::FieldSet;
 pub use selector::{FieldSelector, LabelSelector, LabelSource, Labels, SelectorError};
 pub use text::{escape_control, shorten};

@@ -5,7 +5,7 @@ use std::{fmt, fmt::Write as _, sync::Arc};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Gvk, Head, Key,
+    FieldSet, Gvk, Head, Key,
     head::{self, Stored, Texts},
     kept,
     raw::{self, Member, Span},
@@ -57,7 +57,8 @@ struct Inner {
 impl Object {
     /// Reads an object's bytes and keeps what `keep` says.
     ///
-    /// `default_gvk` stands in where the object lacks `apiVersion` and `kind`, as items of lists do.
+    /// `default_gvk` stands in where the object lacks `apiVersion` and `kind`, as items of lists do, and where metadata
+    /// alone is kept and it is a `PartialObjectMetadata`.
     ///
     /// # Errors
     /// [`ObjectError`]: skip this object, count it, go on with the rest.
@@ -141,6 +142,35 @@ impl Object {
             });
         // It was read once already.
         kept.unwrap_or_else(|_| self.clone())
+    }
+
+    /// The same object with `apiVersion`, `kind`, metadata and these fields alone.
+    pub fn fields_only(&self, fields: &FieldSet) -> Self {
+        let object = self.metadata_only();
+        if fields.is_empty() {
+            return object;
+        }
+        let mut json = object.json().to_owned();
+        json.pop();
+        fields.write_rest(self.json(), &mut json);
+        json.push('}');
+        self.reread(&json, Keep::All).unwrap_or(object)
+    }
+
+    /// The same object without managedFields and `kubectl apply`'s copy.
+    pub fn cut(&self) -> Self {
+        match self.reread(self.json(), Keep::Cut) {
+            Some(cut) if cut.json() != self.json() => cut,
+            // Nothing to cut.
+            _ => self.clone(),
+        }
+    }
+
+    /// Reads JSON that is a part of this object's.
+    fn reread(&self, json: &str, keep: Keep) -> Option<Self> {
+        let parsed = Parsed::read(json.as_bytes(), 0).ok()?;
+        let digest = Some(self.0.digest.of(&self.0.text));
+        parsed.assemble(json, self.0.gvk.clone(), keep, digest).ok()
     }
 
     /// A digest over everything but metadata and status, salted with the uid: tells that a Secret changed without
@@ -236,6 +266,12 @@ impl Parsed {
             (Some(api_version), Some(kind)) => match default_gvk {
                 // Shares the expected kind: millions of objects, one name.
                 Some(gvk) if gvk.is_written(&api_version, &kind) => gvk.clone(),
+                // An answer of metadata alone does not say of what.
+                Some(gvk)
+                    if keep == Keep::Metadata && kind == "PartialObjectMetadata" && api_version == "meta.k8s.io/v1" =>
+                {
+                    gvk.clone()
+                }
                 _ => Gvk::from_api_version(&api_version, &kind),
             },
             _ => default_gvk.cloned().ok_or(ObjectError::Missing("apiVersion or kind"))?,

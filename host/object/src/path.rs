@@ -24,7 +24,7 @@ pub struct FieldPath {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Segment {
+pub(crate) enum Segment {
     Name(String),
     Index(usize),
     Every,
@@ -104,6 +104,19 @@ impl FieldPath {
             text: text.to_owned(),
             segments,
         })
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// True where it leads into `metadata`, or to `apiVersion` or `kind`: what is kept of every object.
+    pub fn is_metadata(&self) -> bool {
+        matches!(self.segments.first(), Some(Segment::Name(name)) if matches!(name.as_str(), "metadata" | "apiVersion" | "kind"))
     }
 
     /// The strings that stand at the path: strings without their quotes, numbers and booleans as their text. Null,
