@@ -78,7 +78,11 @@ pub(crate) fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Pl
     }
     for views in open.views.values_mut() {
         // Whoever looks through the first that shows an object sees it whole where any window shows it whole.
-        views.sort_by_key(|view| view.view().projection == Projection::Metadata);
+        views.sort_by_key(|view| match view.view().projection {
+            Projection::Whole | Projection::Uncut => 0,
+            Projection::Fields(_) => 1,
+            Projection::Metadata => 2,
+        });
     }
     let state = Arc::new(PluginState {
         plugin,
@@ -146,7 +150,8 @@ impl Feeds<'_> {
                 namespaces: within(reach, named),
                 names: names(&reach.names),
                 selector: window.selector.clone(),
-                projection: window.projection,
+                fields: None,
+                projection: window.projection.clone(),
             };
             let feed = Feed {
                 core: self.core.clone(),

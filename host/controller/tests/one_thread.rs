@@ -18,7 +18,7 @@ use pilothouse_informer::{
     reflector::{Input, ListMode, Order, ReflectorConfig},
 };
 use pilothouse_localcluster::{Body, Cluster, ClusterConfig, Polled, Request, Response, User, WatchId};
-use pilothouse_object::{Gvk, Keep, Key, Object};
+use pilothouse_object::{Gvk, Key, Object};
 use pilothouse_workqueue::QueueConfig;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ impl Feed {
             },
             ..ReflectorConfig::default()
         };
-        let informer = Informer::new(kind, Keep::Cut, config, Arc::new(AtomicU64::new(1)), rng);
+        let informer = Informer::new(kind, config, Arc::new(AtomicU64::new(1)), rng);
         let heard = Arc::new(Heard::default());
         let (_, _, commands) = informer
             .subscribe(Arc::new(View::everything()), &[], heard.clone())
@@ -80,10 +80,8 @@ impl Feed {
     }
 
     fn format(&self) -> Format {
-        Format {
-            gvk: self.informer.gvk().clone(),
-            keep: self.informer.keep(),
-        }
+        let wire = self.informer.wire(self.reflector, true);
+        wire.expect("this one reflector is never stopped").format
     }
 }
 

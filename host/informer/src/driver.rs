@@ -25,7 +25,7 @@ use crate::{
     subscription::{Home, Subscription},
     task::Task,
     transport::Patience,
-    view::{Names, Projection, View},
+    view::{Names, View},
 };
 
 /// Tells the time since an arbitrary origin, never backwards.
@@ -172,7 +172,6 @@ impl SharedInformers {
         if let Names::Set(namespaces) = &view.namespaces {
             namespaces.iter().try_for_each(|namespace| check(namespace))?;
         }
-        let mut keeps = view.projection;
         for index in indexes {
             for path in &index.paths {
                 let path = path.to_string();
@@ -185,17 +184,13 @@ impl SharedInformers {
                     let index = index.name.clone();
                     return Err(SubscribeError::SecretIndex { index, path });
                 }
-                if top != "metadata" {
-                    // An index can only read what is kept.
-                    keeps = keeps.max(Projection::Whole);
-                }
             }
         }
         let mut registry = lock(&self.0.registry);
         if lock(&self.0.tasks).stopped {
             return Err(SubscribeError::Stopped);
         }
-        let informer = registry.informer(kind, keeps);
+        let informer = registry.informer(kind, view.fields.as_deref());
         let opened = Subscription::open(informer.clone(), view, indexes, handler, self.0.clone());
         let (subscription, commands) = match opened {
             Ok(opened) => opened,

@@ -141,7 +141,11 @@ fn rig_with(config: DriverConfig) -> Rig {
     let answering = server.clone();
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let server = answering.clone();
-        let path = request.uri().to_string();
+        let mut path = request.uri().to_string();
+        let accept = request.headers()[http::header::ACCEPT].to_str().unwrap();
+        if accept != "application/json" {
+            path = format!("{path} as {accept}");
+        }
         async move { server.answer(path).await }
     });
     let client = Client::new(service, "default");
@@ -546,6 +550,74 @@ async fn named_namespaces_have_a_watch_each() {
         "/apis/ex.io/v1/namespaces/a/widgets?limit=500&resourceVersion=0"
     );
     assert!(requests[2].starts_with("/apis/ex.io/v1/namespaces/a/widgets?watch=true"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_alone_is_asked_for_where_no_more_is_needed_and_taken_in_either_form() {
+    let rig = paged();
+    let partial = widget("x", 3)
+        .replace("ex.io/v1", "meta.k8s.io/v1")
+        .replace("Widget", "PartialObjectMetadata");
+    rig.server.discovery().list("10", &[&partial, &widget("y", 4)]);
+    let pieces = rig.server.stream();
+    let subscription = rig.subscribe_to(View {
+        projection: crate::Projection::Metadata,
+        selector: LabelSelector::parse("!a").unwrap(),
+        ..View::everything()
+    });
+    let requests = rig.server.requests(3).await;
+    assert_eq!(
+        requests[1],
+        format!(
+            "{LIST}&labelSelector=%21a as application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+        )
+    );
+    assert!(requests[2].starts_with(WATCH), "{}", requests[2]);
+    assert!(
+        requests[2].ends_with(
+            "&labelSelector=%21a as application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+        ),
+        "{}",
+        requests[2]
+    );
+    pieces
+        .send(line("MODIFIED", &partial.replace("\"3\"", "\"11\"")))
+        .unwrap();
+    assert_eq!(rig.heard(4).await, ["!+a/x@3", "!+a/y@4", "synced", "~a/x@11"]);
+    for name in ["x", "y"] {
+        let object = subscription.get(&Key::new(Some("a"), name)).unwrap().unwrap();
+        let json = object.json();
+        assert!(
+            json.starts_with(r#"{"apiVersion":"ex.io/v1","kind":"Widget","metadata":{"#),
+            "{json}"
+        );
+        assert!(!json.contains("spec"), "{json}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_selector_that_the_server_alone_can_evaluate_has_a_watch_of_its_own() {
+    let rig = paged();
+    let picking = |fields: &str| View {
+        fields: Some(fields.into()),
+        ..of_a()
+    };
+    rig.server.discovery().list("10", &[]);
+    let _one = rig.subscribe_to(picking("spec.color=red"));
+    let requests = rig.server.requests(3).await;
+    let list = LIST.replace("widgets", "namespaces/a/widgets");
+    assert_eq!(requests[1], format!("{list}&fieldSelector=spec.color%3Dred"));
+    let _same = rig.subscribe_to(picking("spec.color=red"));
+    assert_eq!(rig.informers.counters().len(), 1);
+    let _other = rig.subscribe_to(picking("spec.color=blue"));
+    assert_eq!(rig.informers.counters().len(), 2);
+}
+
+fn of_a() -> View {
+    View {
+        namespaces: Names::of(["a"]),
+        ..View::everything()
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,8 @@
 //!
 //! Guarantees to each [`Handler`]: the store is updated before it is called; it is called by one thread at a time, and for
 //! each key in order; the states it hears are a subsequence of those that were; a late one gets what the store holds as
-//! additions, then what happens, nothing lost and nothing doubled; a relist of unchanged objects is silent; what this
+//! additions, then what happens, nothing lost and nothing doubled; it sees of each object what its view shows, also while
+//! the cache keeps less or more for others; a relist of unchanged objects is silent; what this
 //! process wrote and [`Informer::expect`]ed is heard of, be it that it is gone, though nobody watched then; after
 //! [`Informer::unsubscribe`] has returned it is not called again.
 //!
@@ -11,7 +12,7 @@
 //! running handlers. Reading through a subscription or the store is fine.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,19 +20,23 @@ use std::{
     time::Duration,
 };
 
-use pilothouse_object::{FieldPath, Gvk, Keep, Object};
+use pilothouse_object::{FieldPath, Gvk, Object};
 use tokio::sync::watch;
 
 use crate::{
+    audience::{self, Subscriber},
     index::IndexError,
-    reflector::{Action, Counts, Input, Order, Reflector, ReflectorConfig},
-    shared::{self, Fares},
-    slot::Slot,
+    need::Need,
+    reflector::{Counts, Input, Order, ReflectorConfig},
     status::{Counters, WatchStatus},
-    store::{Relist, Scope, Store},
+    store::{Scope, Store},
     sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
     view::{Delta, View},
+    wire::Wire,
 };
+use watches::{Core, News};
+
+mod watches;
 
 /// Hears of changes. What it may rely on and what it must not do stands at the [module](self).
 pub trait Handler: Send + Sync {
@@ -61,14 +66,6 @@ pub struct Progress {
     pub commands: Vec<Command>,
 }
 
-#[derive(Default)]
-struct Outcome {
-    progress: Progress,
-    deltas: Vec<Delta>,
-    /// A list was put into the store.
-    committed: bool,
-}
-
 /// An index that a subscriber declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexSpec {
@@ -86,38 +83,11 @@ impl IndexSpec {
     }
 }
 
-struct Subscriber {
-    view: Arc<View>,
-    handler: Arc<dyn Handler>,
-    synced: Arc<AtomicBool>,
-    indexes: Vec<String>,
-}
-
-struct Core {
-    slots: BTreeMap<u64, Slot>,
-    subscribers: BTreeMap<u64, Subscriber>,
-    rng: fastrand::Rng,
-    /// Counts of reflectors that are gone.
-    retired: Counts,
-    went_back: u64,
-}
-
-impl Core {
-    fn running(&self) -> BTreeMap<Scope, Fares> {
-        self.slots.values().map(|s| (s.scope.clone(), s.fares())).collect()
-    }
-
-    fn stop(&mut self, id: u64) -> Option<Command> {
-        let slot = self.slots.remove(&id)?;
-        self.retired += slot.reflector.counts();
-        Some(Command::Stop(id))
-    }
-}
-
-/// One kind in one form ([`Keep`]).
+/// One kind: all of it, or what one field selector picks.
 pub struct Informer {
     gvk: Gvk,
-    keep: Keep,
+    /// A field selector that the server evaluates.
+    fields: Option<Arc<str>>,
     config: ReflectorConfig,
     ids: Arc<AtomicU64>,
     /// Held while handlers run, so that what they hear comes in the store's order. Taken before `core`.
@@ -125,6 +95,8 @@ pub struct Informer {
     core: Mutex<Core>,
     /// Taken last, and never while handlers run.
     store: RwLock<Store>,
+    /// Some objects may be kept uncut.
+    uncut: AtomicBool,
     /// Ticks when a version moved on or somebody was synced.
     moved: watch::Sender<u64>,
 }
@@ -137,21 +109,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Informer {
     /// An informer without subscribers. `ids` gives numbers to reflectors and subscribers; one source for all informers of a
     /// process keeps them apart.
-    pub fn new(gvk: Gvk, keep: Keep, config: ReflectorConfig, ids: Arc<AtomicU64>, rng: fastrand::Rng) -> Self {
+    pub fn new(gvk: Gvk, config: ReflectorConfig, ids: Arc<AtomicU64>, rng: fastrand::Rng) -> Self {
         Self {
             gvk,
-            keep,
+            fields: None,
             config,
             ids,
             delivery: Mutex::new(()),
             core: Mutex::new(Core {
                 slots: BTreeMap::new(),
                 subscribers: BTreeMap::new(),
+                need: Need::default(),
+                wide: false,
                 rng,
                 retired: Counts::default(),
                 went_back: 0,
             }),
             store: RwLock::new(Store::new()),
+            uncut: AtomicBool::new(false),
             moved: watch::Sender::new(0),
         }
     }
@@ -161,9 +136,36 @@ impl Informer {
         &self.gvk
     }
 
-    /// What is kept of each object.
-    pub fn keep(&self) -> Keep {
-        self.keep
+    /// Only what a field selector picks, which the server evaluates. All its subscribers must ask for it.
+    #[must_use]
+    pub fn selecting(mut self, fields: Option<Arc<str>>) -> Self {
+        self.fields = fields;
+        self
+    }
+
+    /// What its watches bring when all is well.
+    pub fn need(&self) -> Need {
+        lock(&self.core).need.clone()
+    }
+
+    /// How a reflector is to ask now, and how its answer is to be read; none where it is gone. To be called for each list,
+    /// where it begins, and for each watch; `begins` is false for a list's further pages.
+    pub fn wire(&self, reflector: u64, begins: bool) -> Option<Wire> {
+        let mut core = lock(&self.core);
+        let slot = core.slots.get_mut(&reflector)?;
+        if begins {
+            slot.asked();
+        }
+        Some(Wire::new(&self.gvk, &slot.need, self.fields.as_deref()))
+    }
+
+    /// An object as a view shows it.
+    pub(crate) fn shown(&self, view: &View, object: &Object) -> Object {
+        audience::shown(view, object, self.is_uncut())
+    }
+
+    fn is_uncut(&self) -> bool {
+        self.uncut.load(Ordering::Acquire)
     }
 
     /// The store, for reading. Don't hold it while waiting for anything.
@@ -177,8 +179,10 @@ impl Informer {
 
     /// This process wrote an object: should it be gone before any watch tells of it, its deletion is told all the same.
     pub fn expect(&self, object: &Object) {
+        let need = self.need();
         // It was an object before; one that can't be cut is not awaited.
-        if let Ok(object) = Object::parse(object.json().as_bytes(), Some(&self.gvk), self.keep) {
+        let cut = Object::parse(object.json().as_bytes(), Some(&self.gvk), need.keep(&self.gvk));
+        if let Some(object) = cut.ok().and_then(|object| need.shape(&object)) {
             self.store_mut().expect(object);
         }
     }
@@ -219,8 +223,7 @@ impl Informer {
         }
         let _delivery = lock(&self.delivery);
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let synced = Arc::new(AtomicBool::new(false));
-        let (initial, commands) = {
+        let (initial, synced, commands) = {
             let mut core = lock(&self.core);
             let mut store = self.store_mut();
             let mut declared = Vec::new();
@@ -228,21 +231,15 @@ impl Informer {
                 store.add_index(&index.id(), &index.paths)?;
                 declared.push(index.id());
             }
-            let initial: Vec<Delta> = store
-                .iter()
-                .filter_map(|object| view.delta(&Delta::put(None, object.clone())))
-                .map(|delta| Delta { initial: true, ..delta })
-                .collect();
-            core.subscribers.insert(
-                id,
-                Subscriber {
-                    view,
-                    handler: handler.clone(),
-                    synced: synced.clone(),
-                    indexes: declared,
-                },
-            );
-            (initial, self.replan(&mut core, &mut store))
+            let need = Need::of(&self.gvk, &view, indexes);
+            let mut subscriber = Subscriber::new(view, need, handler.clone(), declared);
+            let mut initial = Vec::new();
+            for scope in subscriber.held(&core.slots) {
+                initial.extend(subscriber.show(&scope, &store, self.is_uncut()));
+            }
+            let synced = subscriber.synced.clone();
+            core.subscribers.insert(id, subscriber);
+            (initial, synced, self.replan(&mut core, &mut store, false))
         };
         if !initial.is_empty() {
             handler.deltas(&initial);
@@ -262,7 +259,7 @@ impl Informer {
         for index in &subscriber.indexes {
             store.remove_index(index);
         }
-        self.replan(&mut core, &mut store)
+        self.replan(&mut core, &mut store, false)
     }
 
     /// Ends it for good: no handler is called after this has returned. What the store holds stays readable for calls that
@@ -280,154 +277,34 @@ impl Informer {
     pub fn input(&self, now: Duration, reflector: u64, input: Input) -> Progress {
         let _delivery = lock(&self.delivery);
         let outcome = self.take(&mut lock(&self.core), now, reflector, input);
-        if !outcome.deltas.is_empty() {
-            self.deliver(&outcome.deltas);
-        }
-        if outcome.committed {
-            self.tell_synced();
+        for news in outcome.news {
+            let committed = news.first.is_some();
+            self.deliver(news);
+            if committed {
+                self.tell_synced();
+            }
         }
         outcome.progress
     }
 
-    fn take(&self, core: &mut Core, now: Duration, id: u64, input: Input) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut narrow: Vec<u64> = core
-            .slots
-            .iter()
-            .filter(|(_, slot)| slot.scope != Scope::All)
-            .map(|(id, _)| *id)
-            .collect();
-        let mut stopped = Vec::new();
-        let Core {
-            slots, rng, went_back, ..
-        } = core;
-        let Some(slot) = slots.get_mut(&id) else {
-            outcome.progress.gone = true;
-            return outcome;
-        };
-        let fared = slot.fares();
-        let mut actions: VecDeque<Action> = slot.reflector.step(now, input, rng).into();
-        while let Some(action) = actions.pop_front() {
-            match action {
-                Action::Begin => slot.relist = Relist::default(),
-                Action::Stage(items) => {
-                    let store = self.store();
-                    for item in items {
-                        slot.relist.stage(&store, item);
-                    }
-                }
-                Action::Commit { version, quorum } => {
-                    let list = std::mem::take(&mut slot.relist);
-                    // While others write into parts of it, being older may mean no more than being slower than they.
-                    let alone = slot.scope != Scope::All || narrow.is_empty();
-                    let first = !slot.committed;
-                    let replaced = self.store_mut().replace(&slot.scope, list, version, quorum && alone);
-                    let answer = match replaced {
-                        Ok(replaced) => {
-                            if let Some((from, to)) = replaced.went_back {
-                                *went_back += 1;
-                                tracing::warn!(
-                                    kind = %self.gvk, scope = %slot.scope, %from, %to,
-                                    "the API server's data went back to an older version, as after a restore from a backup; the cache follows it"
-                                );
-                            }
-                            slot.committed = true;
-                            slot.allowed(&self.gvk);
-                            outcome.committed = true;
-                            let initial = |delta| Delta {
-                                initial: first,
-                                ..delta
-                            };
-                            outcome.deltas.extend(replaced.deltas.into_iter().map(initial));
-                            Input::Committed
-                        }
-                        Err(older) => {
-                            tracing::debug!(kind = %self.gvk, scope = %slot.scope, %older, "list discarded");
-                            if !alone {
-                                // The narrow watches stop here; what they hold stays, and the next list can't be older.
-                                stopped.append(&mut narrow);
-                                slot.allowed(&self.gvk);
-                            }
-                            Input::Refused
-                        }
-                    };
-                    actions.extend(slot.reflector.step(now, answer, rng));
-                    self.tick();
-                }
-                Action::Apply { changes, version } => {
-                    let mut store = self.store_mut();
-                    for change in changes {
-                        outcome.deltas.extend(store.apply(&slot.scope, change));
-                    }
-                    if let Some(version) = version {
-                        store.advance(&slot.scope, &version);
-                    }
-                    drop(store);
-                    self.tick();
-                }
-                Action::FellBack(why) => tracing::info!(
-                    kind = %self.gvk, scope = %slot.scope, %why,
-                    "the API server gives no streaming list of this kind; listing it in pages for an hour"
-                ),
-                Action::Health(failure) => {
-                    slot.health(&self.gvk, now, failure);
-                }
-                Action::Io(order) => outcome.progress.order = Some(order),
-            }
-        }
-        let replan = slot.fares() != fared;
-        for id in stopped {
-            outcome.progress.commands.extend(core.stop(id));
-        }
-        if replan {
-            let commands = self.replan(core, &mut self.store_mut());
-            outcome.progress.commands.extend(commands);
-        }
-        outcome
-    }
-
-    fn replan(&self, core: &mut Core, store: &mut Store) -> Vec<Command> {
-        let plan = shared::plan(core.subscribers.values().map(|s| &s.view.namespaces), &core.running());
-        let mut commands = Vec::new();
-        let stopped: Vec<u64> = core
-            .slots
-            .iter()
-            .filter(|(_, slot)| plan.stop.contains(&slot.scope))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in stopped {
-            commands.extend(core.stop(id));
-        }
-        for scope in plan.start {
-            let id = self.ids.fetch_add(1, Ordering::Relaxed);
-            let reflector = Reflector::new(self.config, store.newest(&scope));
-            core.slots.insert(id, Slot::new(scope, reflector));
-            commands.push(Command::Start(id));
-        }
-        if !plan.stop.is_empty() {
-            // Also what a watch that is still listing will hold stays: it was shown.
-            store.keep_only(&core.slots.values().map(|s| s.scope.clone()).collect());
-        }
-        commands
-    }
-
-    fn deliver(&self, deltas: &[Delta]) {
-        let subscribers: Vec<(Arc<View>, Arc<dyn Handler>, bool)> = lock(&self.core)
-            .subscribers
-            .values()
-            .map(|s| (s.view.clone(), s.handler.clone(), s.synced.load(Ordering::Acquire)))
-            .collect();
-        for (view, handler, synced) in subscribers {
-            let seen: Vec<Delta> = deltas
-                .iter()
-                .filter_map(|delta| view.delta(delta))
-                .map(|delta| Delta {
-                    initial: delta.initial && !synced && delta.old.is_none(),
-                    ..delta
-                })
-                .collect();
-            if !seen.is_empty() {
-                handler.deltas(&seen);
+    /// The caller holds `delivery`.
+    fn deliver(&self, news: News) {
+        let mut first = news.first.unwrap_or_default();
+        let uncut = self.is_uncut();
+        let ids: Vec<u64> = lock(&self.core).subscribers.keys().copied().collect();
+        for id in ids {
+            // No handler runs with `core` locked. Nobody comes or goes while `delivery` is held.
+            let (handler, heard) = {
+                let core = lock(&self.core);
+                let Some(subscriber) = core.subscribers.get(&id) else {
+                    continue;
+                };
+                let heard = first.remove(&id);
+                let heard = heard.unwrap_or_else(|| subscriber.hears(&news.deltas, uncut));
+                (subscriber.handler.clone(), heard)
+            };
+            if !heard.is_empty() {
+                handler.deltas(&heard);
             }
         }
     }
@@ -436,10 +313,9 @@ impl Informer {
     fn tell_synced(&self) {
         let now_synced: Vec<Arc<dyn Handler>> = {
             let core = lock(&self.core);
-            let running = core.running();
             core.subscribers
                 .values()
-                .filter(|s| !s.synced.load(Ordering::Acquire) && shared::held(&s.view.namespaces, &running))
+                .filter(|s| !s.synced.load(Ordering::Acquire) && s.is_held(&core.slots))
                 .map(|s| {
                     s.synced.store(true, Ordering::Release);
                     s.handler.clone()
@@ -489,6 +365,9 @@ impl Informer {
     }
 }
 
+#[cfg(test)]
+#[path = "sharing_tests.rs"]
+mod sharing;
 #[cfg(test)]
 #[path = "informer_tests.rs"]
 mod tests;

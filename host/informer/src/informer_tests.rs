@@ -31,7 +31,7 @@ fn rig() -> Arc<Rig> {
         ..ReflectorConfig::default()
     };
     Arc::new(Rig {
-        informer: Arc::new(Informer::new(gvk(), Keep::Cut, config, ids, rng)),
+        informer: Arc::new(Informer::new(gvk(), config, ids, rng)),
         running: Mutex::default(),
     })
 }
@@ -331,7 +331,17 @@ fn a_wider_subscription_takes_over_narrower_ones_without_a_gap() {
     rig.event(ALL, put("a", "x", 21));
     assert_eq!(narrow.take(), ["~a/x@21"]);
     drop(wide_subscription);
-    assert_eq!(rig.watches(), [ALL], "it stays for those who want less");
+    assert_eq!(
+        rig.watches(),
+        [ALL, "namespace a"],
+        "it stays until others hold what is left"
+    );
+    rig.event(ALL, put("a", "x", 22));
+    rig.list("namespace a", "22", vec![object("a", "x", "u", 22)]);
+    assert_eq!(rig.watches(), ["namespace a"]);
+    assert_eq!(rig.informer.counters().objects, 1, "b/z is freed");
+    rig.event("namespace a", put("a", "x", 23));
+    assert_eq!(narrow.take(), ["~a/x@22", "~a/x@23"]);
 }
 
 #[test]
@@ -561,3 +571,6 @@ fn a_thousand_changes_give_the_same_trace_from_the_same_seed() {
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }
+
+#[path = "widening_tests.rs"]
+mod widening;

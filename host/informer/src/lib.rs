@@ -11,7 +11,7 @@
 //! | [`subscription`] | [`Subscription`]: reads through a view, freshness |
 //! | [`view`] | [`View`], [`Delta`] |
 //! | [`informer`] | [`Informer`]: one kind; [`Handler`] and what it may rely on |
-//! | [`shared`], [`registry`] | which watches and informers are needed |
+//! | [`shared`], [`need`], [`registry`] | which watches and informers are needed |
 //! | [`reflector`], [`messages`] | [`Reflector`](reflector::Reflector): list, watch, come back |
 //! | [`config`] | how a reflector asks: page by page or as a stream, how often |
 //! | [`store`] | [`Store`]: objects, indexes, versions |
@@ -19,8 +19,9 @@
 //! | [`status`] | how watches fare |
 //! | [`reach`] | whether the API server answers this host at all |
 //!
-//! Not here yet: resyncs, watches with selectors or of metadata alone on the wire.
+//! Not here yet: resyncs.
 
+mod audience;
 mod awaited;
 pub mod backoff;
 pub mod config;
@@ -29,6 +30,7 @@ pub mod failure;
 pub mod index;
 pub mod informer;
 pub mod messages;
+pub mod need;
 mod outage;
 pub mod reach;
 pub mod read;
@@ -46,6 +48,7 @@ mod task;
 mod testing;
 mod transport;
 pub mod view;
+pub mod wire;
 
 pub use driver::{Clock, DriverConfig, SharedInformers, SubscribeError, TokioClock};
 pub use failure::{Failure, Trouble};

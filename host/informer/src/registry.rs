@@ -1,20 +1,17 @@
-//! Which informers a process has: one for each kind and form. Pure.
+//! Which informers a process has. Pure.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64},
 };
 
-use pilothouse_object::{Gvk, Keep};
+use pilothouse_object::Gvk;
 
-use crate::{informer::Informer, reflector::ReflectorConfig, view::Projection};
+use crate::{informer::Informer, reflector::ReflectorConfig};
 
-/// The informers of a process.
-///
-/// A subscriber that needs less is served by an informer that keeps more, if there is one when it comes; it gets one of
-/// its own otherwise. So a kind has at most three.
+/// The informers of a process: one for each kind, and one for each field selector on it that the server alone can evaluate.
 pub struct Registry {
-    informers: BTreeMap<(Gvk, Projection), Arc<Informer>>,
+    informers: BTreeMap<(Gvk, Option<Arc<str>>), Arc<Informer>>,
     config: ReflectorConfig,
     ids: Arc<AtomicU64>,
     rng: fastrand::Rng,
@@ -31,32 +28,15 @@ impl Registry {
         }
     }
 
-    /// The informer for a subscriber of this kind and projection, made if there is none that keeps enough.
-    pub fn informer(&mut self, gvk: &Gvk, projection: Projection) -> Arc<Informer> {
-        // Of a Secret no more than this is ever kept.
-        let projection = match projection {
-            Projection::Uncut if gvk.is_secret() => Projection::Whole,
-            other => other,
-        };
-        let range = (gvk.clone(), projection)..=(gvk.clone(), Projection::Uncut);
-        if let Some((_, informer)) = self.informers.range(range).next() {
-            return informer.clone();
-        }
-        let keep = match projection {
-            Projection::Metadata => Keep::Metadata,
-            Projection::Whole if gvk.is_secret() => Keep::Secret,
-            Projection::Whole => Keep::Cut,
-            Projection::Uncut => Keep::All,
-        };
-        let informer = Arc::new(Informer::new(
-            gvk.clone(),
-            keep,
-            self.config,
-            self.ids.clone(),
-            self.rng.fork(),
-        ));
-        self.informers.insert((gvk.clone(), projection), informer.clone());
-        informer
+    /// The informer of a kind, or of what a field selector picks of it (empty picks all), made if there is none.
+    pub fn informer(&mut self, gvk: &Gvk, fields: Option<&str>) -> Arc<Informer> {
+        let fields: Option<Arc<str>> = fields.filter(|fields| !fields.is_empty()).map(Into::into);
+        let (config, ids, rng) = (self.config, &self.ids, &mut self.rng);
+        let informer = self
+            .informers
+            .entry((gvk.clone(), fields.clone()))
+            .or_insert_with(|| Arc::new(Informer::new(gvk.clone(), config, ids.clone(), rng.fork()).selecting(fields)));
+        informer.clone()
     }
 
     /// Drops the informers that nobody subscribes to.
@@ -76,31 +56,22 @@ mod tests {
     use crate::testing::gvk;
 
     #[test]
-    fn one_informer_serves_equal_and_lesser_needs() {
+    fn a_kind_has_one_informer_and_each_field_selector_one_of_its_own() {
         let mut registry = Registry::new(ReflectorConfig::default(), 1);
-        let whole = registry.informer(&gvk(), Projection::Whole);
-        assert!(Arc::ptr_eq(&whole, &registry.informer(&gvk(), Projection::Whole)));
-        assert!(Arc::ptr_eq(&whole, &registry.informer(&gvk(), Projection::Metadata)));
-        let uncut = registry.informer(&gvk(), Projection::Uncut);
-        assert!(!Arc::ptr_eq(&whole, &uncut));
-        assert_eq!((whole.keep(), uncut.keep()), (Keep::Cut, Keep::All));
-    }
-
-    #[test]
-    fn a_secrets_data_is_never_kept() {
-        let mut registry = Registry::new(ReflectorConfig::default(), 1);
-        let secret = Gvk::new("", "v1", "Secret");
-        for projection in [Projection::Whole, Projection::Uncut] {
-            assert_eq!(registry.informer(&secret, projection).keep(), Keep::Secret);
-        }
-        let metadata = Registry::new(ReflectorConfig::default(), 1).informer(&secret, Projection::Metadata);
-        assert_eq!(metadata.keep(), Keep::Metadata);
+        let all = registry.informer(&gvk(), None);
+        assert!(Arc::ptr_eq(&all, &registry.informer(&gvk(), Some(""))));
+        let picked = registry.informer(&gvk(), Some("spec.nodeName=a"));
+        assert!(!Arc::ptr_eq(&all, &picked));
+        assert!(Arc::ptr_eq(
+            &picked,
+            &registry.informer(&gvk(), Some("spec.nodeName=a"))
+        ));
     }
 
     #[test]
     fn an_informer_without_subscribers_is_dropped() {
         let mut registry = Registry::new(ReflectorConfig::default(), 1);
-        let weak = Arc::downgrade(&registry.informer(&gvk(), Projection::Whole));
+        let weak = Arc::downgrade(&registry.informer(&gvk(), None));
         registry.forget_idle();
         assert!(weak.upgrade().is_none());
         assert_eq!(registry.iter().count(), 0);

@@ -1,16 +1,31 @@
 //! Which watches a kind needs, from who subscribes to what. Pure: it decides, it starts nothing.
 //!
-//! The rule: one watch of all namespaces if anybody wants all, else one for each namespace that somebody wants. A watch of
-//! all stays until its last subscriber has left, also if those who are left want less: coming back down would cost a list
-//! for each namespace. Nothing that was shown is let go before what takes its place holds it. A watch of all that the
-//! server forbids does not serve those who named their namespaces: they get watches of their own until it works.
+//! The rule:
+//! - All watches of a kind bring the same, the union of what its subscribers need ([`Need`]): whole objects if anybody wants
+//!   them whole, else the fields that were named, else metadata; those with one label selector, or of one name, if all ask
+//!   for the same, else every object.
+//! - One watch of all namespaces if anybody wants all or more than [`MANY`] are named, else one for each that is named. It
+//!   comes back down once nobody wants all and no more than [`FEW`] are named.
+//! - Who needs more is waited for: the watch that brings more takes over once it holds what the lesser one held, and until
+//!   then those who need less go on with that.
+//! - When less is needed, what runs brings less from then on and what is held is cut, without a list.
+//! - Nothing that was shown is let go before what takes its place holds it.
+//! - A watch of all that the server forbids does not serve those who named their namespaces, however many: they get
+//!   watches of their own until it works. Who wants all waits for it.
+//! - Nobody there, nothing runs.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{store::Scope, view::Names};
+use crate::{need::Need, store::Scope, view::Names};
+
+/// So many namespaces have a watch each. A watch that runs costs an API server nothing measurable, a list of everything
+/// seconds of CPU in a large cluster, so single watches pay for long. But each is a stream, and Go's HTTP/2 server gives a
+/// connection 250 at a time: with eight for a kind, thirty kinds fit.
+pub const MANY: usize = 8;
+
+/// A watch of all gives way to so many single ones: half of [`MANY`], so that one namespace that comes and goes does not
+/// cost a list each time.
+pub const FEW: usize = MANY / 2;
 
 /// How a running watch fares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,17 +36,39 @@ pub struct Fares {
     pub forbidden: bool,
 }
 
+/// A watch that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its number; a younger one has a higher.
+    pub id: u64,
+    /// What it watches.
+    pub scope: Scope,
+    /// It brings what is needed now, not less.
+    pub fits: bool,
+    /// How it fares.
+    pub fares: Fares,
+}
+
 /// What to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Watches to start.
     pub start: Vec<Scope>,
     /// Watches to stop.
-    pub stop: Vec<Scope>,
+    pub stop: Vec<u64>,
+    /// A watch of all is to serve everybody.
+    pub wide: bool,
+}
+
+/// What all of these need together; none where there is nobody.
+pub fn union<'a>(needs: impl IntoIterator<Item = &'a Need>) -> Option<Need> {
+    let mut needs = needs.into_iter();
+    let first = needs.next()?.clone();
+    Some(needs.fold(first, |all, need| all.union(need)))
 }
 
 /// Compares what subscribers want with what runs.
-pub fn plan<'a>(wanted: impl IntoIterator<Item = &'a Names>, running: &BTreeMap<Scope, Fares>) -> Plan {
+pub fn plan<'a>(wanted: impl IntoIterator<Item = &'a Names>, running: &[Running]) -> Plan {
     let mut everything = false;
     let mut namespaces: BTreeSet<&Arc<str>> = BTreeSet::new();
     for names in wanted {
@@ -40,161 +77,59 @@ pub fn plan<'a>(wanted: impl IntoIterator<Item = &'a Names>, running: &BTreeMap<
             Names::Set(set) => namespaces.extend(set),
         }
     }
-    let all = running.get(&Scope::All).copied();
-    let forbidden = all.is_some_and(|all| all.forbidden);
-    let all_holds = all.is_some_and(|all| all.committed && !forbidden);
-    let holds = |namespace: &Arc<str>| {
-        running
-            .get(&Scope::Namespace(namespace.clone()))
-            .is_some_and(|fares| fares.committed)
+    let runs_all = running.iter().any(|watch| watch.scope == Scope::All);
+    let wide = everything || namespaces.len() > if runs_all { FEW } else { MANY };
+    // The one that stays of those that bring what is needed: one that holds something already, or the eldest.
+    let best = |scope: &Scope| {
+        let fitting = running.iter().filter(|watch| watch.fits && watch.scope == *scope);
+        fitting.min_by_key(|watch| (!watch.fares.committed, watch.id))
     };
-    let mut plan = Plan::default();
+    let of = |namespace: &Arc<str>| Scope::Namespace(namespace.clone());
+    let holds = |scope: &Scope| best(scope).is_some_and(|watch| watch.fares.committed);
+    let all = best(&Scope::All);
+    let forbidden = all.is_some_and(|all| all.fares.forbidden);
+    let all_holds = wide && holds(&Scope::All) && !forbidden;
+    let singles_hold = || namespaces.iter().all(|namespace| holds(&of(namespace)));
 
-    if everything && all.is_none() {
+    let mut plan = Plan {
+        wide,
+        ..Plan::default()
+    };
+    if wide && all.is_none() {
         plan.start.push(Scope::All);
     }
-    if !all_holds && (!everything || forbidden) {
-        for namespace in &namespaces {
-            let scope = Scope::Namespace((*namespace).clone());
-            if !running.contains_key(&scope) {
-                plan.start.push(scope);
-            }
-        }
+    if !wide || forbidden {
+        let missing = namespaces.iter().map(|namespace| of(namespace));
+        plan.start.extend(missing.filter(|scope| best(scope).is_none()));
     }
-    for (scope, fares) in running {
-        let stop = match scope {
-            Scope::All if everything => false,
-            Scope::All if fares.committed && fares.forbidden => namespaces.iter().all(|n| holds(n)),
-            Scope::All => namespaces.is_empty() || !fares.committed,
+    for watch in running {
+        let is_best = best(&watch.scope).is_some_and(|best| best.id == watch.id);
+        let stop = match &watch.scope {
+            // It brings too little, or another one brings the same; it holds nothing, or the other holds it too.
+            scope if !is_best && (!watch.fares.committed || holds(scope)) => true,
+            // What takes its place may hold less yet: those who see less go on with it.
+            Scope::All if wide => false,
+            Scope::All => namespaces.is_empty() || !watch.fares.committed || singles_hold(),
             // What it holds was shown to those who want everything: it stays until the watch of all has it.
             Scope::Namespace(namespace) => all_holds || (!everything && !namespaces.contains(namespace)),
         };
         if stop {
-            plan.stop.push(scope.clone());
+            plan.stop.push(watch.id);
         }
     }
     plan
 }
 
-/// True where every part that these namespaces need is in the store.
-pub fn held(wanted: &Names, running: &BTreeMap<Scope, Fares>) -> bool {
-    let committed = |scope: &Scope| running.get(scope).is_some_and(|fares| fares.committed);
+/// True where every part that these namespaces need is in the store: `committed` tells which are, brought by watches that
+/// bring enough.
+pub fn held(wanted: &Names, committed: &BTreeSet<Scope>) -> bool {
     match wanted {
-        _ if committed(&Scope::All) => true,
+        _ if committed.contains(&Scope::All) => true,
         Names::All => false,
-        Names::Set(set) => set.iter().all(|n| committed(&Scope::Namespace(n.clone()))),
+        Names::Set(set) => set.iter().all(|n| committed.contains(&Scope::Namespace(n.clone()))),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ns(name: &str) -> Scope {
-        Scope::Namespace(name.into())
-    }
-
-    const HOLDS: Fares = Fares {
-        committed: true,
-        forbidden: false,
-    };
-    const LISTS: Fares = Fares {
-        committed: false,
-        forbidden: false,
-    };
-    const FORBIDDEN: Fares = Fares {
-        committed: false,
-        forbidden: true,
-    };
-
-    fn decide(wanted: &[Names], running: &[(Scope, Fares)]) -> (Vec<Scope>, Vec<Scope>) {
-        let plan = plan(wanted, &running.iter().cloned().collect());
-        (plan.start, plan.stop)
-    }
-
-    #[test]
-    fn equal_and_narrower_subscriptions_share_one_watch() {
-        let wanted = [Names::All, Names::All, Names::of(["a"])];
-        assert_eq!(decide(&wanted, &[]), (vec![Scope::All], vec![]));
-        assert_eq!(decide(&wanted, &[(Scope::All, LISTS)]), (vec![], vec![]));
-    }
-
-    #[test]
-    fn without_anybody_who_wants_all_each_namespace_has_its_watch() {
-        let wanted = [Names::of(["a", "b"]), Names::of(["b"])];
-        assert_eq!(decide(&wanted, &[]), (vec![ns("a"), ns("b")], vec![]));
-        assert_eq!(
-            decide(&wanted, &[(ns("a"), HOLDS), (ns("c"), HOLDS)]),
-            (vec![ns("b")], vec![ns("c")])
-        );
-    }
-
-    #[test]
-    fn a_wider_watch_takes_over_once_it_holds_everything() {
-        let wanted = [Names::All, Names::of(["a"])];
-        assert_eq!(decide(&wanted, &[(ns("a"), HOLDS)]), (vec![Scope::All], vec![]));
-        assert_eq!(
-            decide(&wanted, &[(ns("a"), HOLDS), (Scope::All, LISTS)]),
-            (vec![], vec![])
-        );
-        assert_eq!(
-            decide(&wanted, &[(ns("a"), HOLDS), (Scope::All, HOLDS)]),
-            (vec![], vec![ns("a")])
-        );
-    }
-
-    #[test]
-    fn a_watch_of_all_stays_for_those_who_want_less_if_it_holds_something() {
-        let wanted = [Names::of(["a"])];
-        assert_eq!(decide(&wanted, &[(Scope::All, HOLDS)]), (vec![], vec![]));
-        assert_eq!(
-            decide(&wanted, &[(Scope::All, LISTS)]),
-            (vec![ns("a")], vec![Scope::All])
-        );
-    }
-
-    #[test]
-    fn a_forbidden_watch_of_all_falls_back_to_the_namespaces_that_were_named() {
-        let wanted = [Names::All, Names::of(["a", "b"])];
-        assert_eq!(
-            decide(&wanted, &[(Scope::All, FORBIDDEN)]),
-            (vec![ns("a"), ns("b")], vec![])
-        );
-        let lost = Fares {
-            committed: true,
-            forbidden: true,
-        };
-        assert_eq!(
-            decide(&wanted, &[(Scope::All, lost), (ns("a"), HOLDS)]),
-            (vec![ns("b")], vec![])
-        );
-        let narrow = &wanted[1..];
-        let rest = |b| [(Scope::All, lost), (ns("a"), HOLDS), (ns("b"), b)];
-        assert_eq!(decide(narrow, &rest(LISTS)), (vec![], vec![]));
-        assert_eq!(decide(narrow, &rest(HOLDS)), (vec![], vec![Scope::All]));
-    }
-
-    #[test]
-    fn what_those_who_want_everything_were_shown_is_not_let_go() {
-        assert_eq!(
-            decide(&[Names::All], &[(Scope::All, LISTS), (ns("a"), HOLDS)]),
-            (vec![], vec![])
-        );
-    }
-
-    #[test]
-    fn the_last_one_gone_stops_the_watch() {
-        assert_eq!(decide(&[], &[(Scope::All, LISTS)]), (vec![], vec![Scope::All]));
-        assert_eq!(decide(&[], &[(ns("a"), HOLDS)]), (vec![], vec![ns("a")]));
-    }
-
-    #[test]
-    fn a_subscriber_is_synced_when_every_part_of_its_own_is_there() {
-        let running: BTreeMap<_, _> = [(ns("a"), HOLDS), (ns("b"), LISTS)].into();
-        assert!(held(&Names::of(["a"]), &running));
-        assert!(!held(&Names::of(["a", "b"]), &running));
-        assert!(!held(&Names::All, &running));
-        assert!(held(&Names::Set(BTreeSet::new()), &running));
-        assert!(held(&Names::of(["a", "x"]), &[(Scope::All, HOLDS)].into()));
-    }
-}
+#[path = "shared_tests.rs"]
+mod tests;

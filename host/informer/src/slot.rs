@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use pilothouse_object::Gvk;
+use pilothouse_object::{Gvk, Object};
 
 use crate::{
     failure::{Failure, Trouble},
+    need::Need,
     reflector::{Reflector, State},
     shared::Fares,
     status::{Phase, WatchStatus},
-    store::{Relist, Scope, Store},
+    store::{Change, Item, Relist, Scope, Store},
+    view::Projection,
 };
 
 /// Trouble that is over sooner is not worth a line: a server that has just been started answers 403, 404 and 5xx until it
@@ -19,6 +21,12 @@ const DOUBT: Duration = Duration::from_secs(2);
 /// A reflector among those of its kind.
 pub(crate) struct Slot {
     pub(crate) scope: Scope,
+    /// What it brings.
+    pub(crate) need: Need,
+    /// It brought more when the running list or watch was asked for.
+    narrowed: bool,
+    /// Its first list may bring more of objects than others hold of them.
+    anew: bool,
     pub(crate) reflector: Reflector,
     pub(crate) relist: Relist,
     pub(crate) committed: bool,
@@ -29,15 +37,67 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(scope: Scope, reflector: Reflector) -> Self {
+    /// `anew`: objects that are held already may be held with less than it will bring.
+    pub(crate) fn new(scope: Scope, need: Need, anew: bool, reflector: Reflector) -> Self {
         Self {
             scope,
+            need,
+            narrowed: false,
+            anew,
             reflector,
             relist: Relist::default(),
             committed: false,
             trouble: None,
             since: Duration::ZERO,
             told: false,
+        }
+    }
+
+    /// Less is needed from now on.
+    pub(crate) fn narrow(&mut self, need: &Need) {
+        self.need = need.clone();
+        self.narrowed = true;
+        self.relist.reshape(|object| need.shape(object));
+    }
+
+    /// A list or watch is asked for anew, with what is needed now.
+    pub(crate) fn asked(&mut self) {
+        self.narrowed = false;
+    }
+
+    /// A list begins.
+    pub(crate) fn begin(&mut self) {
+        self.relist = Relist::begin(self.anew && !self.committed);
+    }
+
+    fn shapes(&self) -> bool {
+        self.narrowed || matches!(self.need.projection, Projection::Fields(_))
+    }
+
+    /// Takes an element of a list in.
+    pub(crate) fn stage(&mut self, store: &Store, item: Item) {
+        let item = match item {
+            Item::Object(object) if self.shapes() => match self.need.shape(&object) {
+                Some(object) => Item::Object(object),
+                None => return,
+            },
+            item => item,
+        };
+        self.relist.stage(store, item);
+    }
+
+    /// A change as the store is to have it. An object that is no longer needed is gone, as it is where the server selects.
+    pub(crate) fn shape(&self, change: Change) -> Change {
+        if !self.shapes() {
+            return change;
+        }
+        let gone = |object: Object| Change::Deleted(object);
+        match change {
+            Change::Put(object) => match self.need.shape(&object) {
+                Some(object) => Change::Put(object),
+                None => gone(object),
+            },
+            Change::Deleted(object) => gone(self.need.projection.of(&object)),
         }
     }
 

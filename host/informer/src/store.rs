@@ -31,11 +31,16 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn covers(&self, key: &Key) -> bool {
+    pub(crate) fn covers(&self, key: &Key) -> bool {
         match self {
             Self::All => true,
             Self::Namespace(namespace) => key.namespace.as_ref() == Some(namespace),
         }
+    }
+
+    /// True where both hold something of the other's.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        *self == Self::All || *other == Self::All || self == other
     }
 }
 
@@ -89,9 +94,47 @@ pub struct Relist {
     hasher: RandomState,
     /// What the list named and nobody could read.
     unreadable: BTreeSet<Key>,
+    /// What is held may lack what this list brings of the same objects: hold everything.
+    anew: bool,
+    /// Parts that others hold: the list says nothing about them.
+    but: Vec<Scope>,
 }
 
 impl Relist {
+    /// A list on its way in. `anew`: it may bring more of the objects than the store holds.
+    pub(crate) fn begin(anew: bool) -> Self {
+        Self {
+            anew,
+            ..Self::default()
+        }
+    }
+
+    /// Leaves these parts to those that hold them.
+    pub(crate) fn leave(&mut self, but: Vec<Scope>) {
+        self.but = but;
+    }
+
+    /// Cuts what is held so far; none takes an object out.
+    pub(crate) fn reshape(&mut self, shape: impl Fn(&Object) -> Option<Object>) {
+        for (at, staged) in self.changed.iter_mut().enumerate() {
+            let Some(object) = staged else {
+                continue;
+            };
+            let shaped = shape(object);
+            if shaped.is_none() {
+                let hash = self.hasher.hash_one(object.key());
+                if let Ok(found) = self.by_key.find_entry(hash, |own| *own == at) {
+                    found.remove();
+                }
+            }
+            *staged = shaped;
+        }
+    }
+
+    fn leaves(&self, key: &Key) -> bool {
+        self.but.iter().any(|scope| scope.covers(key))
+    }
+
     /// Takes one element in. The same key again (a page that was asked for twice) replaces what was there.
     pub fn stage(&mut self, store: &Store, item: Item) {
         let object = match item {
@@ -109,7 +152,8 @@ impl Relist {
             self.changed[at] = Some(object);
             return;
         }
-        if let Some(place) = store.shelf.find(object.key())
+        if !self.anew
+            && let Some(place) = store.shelf.find(object.key())
             && store.shelf.get(place).is_some_and(|held| same(held, &object))
         {
             let at = place as usize;
@@ -347,7 +391,15 @@ impl Store {
         let of = |namespace: &str| self.version(&Scope::Namespace(namespace.into()));
         let oldest = match (namespace, namespaces) {
             (Some(namespace), _) => of(namespace)?,
-            (None, Names::All) => self.versions.get(&Scope::All)?,
+            (None, Names::All) => {
+                let all = self.versions.get(&Scope::All)?;
+                self.versions
+                    .values()
+                    .fold(all, |oldest, version| match oldest.is_newer_than(version) {
+                        true => version,
+                        false => oldest,
+                    })
+            }
             (None, Names::Set(set)) => {
                 let mut oldest: Option<&Version> = None;
                 for namespace in set {
@@ -435,7 +487,11 @@ impl Store {
         let before = self
             .versions
             .iter()
-            .filter(|(held, _)| *scope == Scope::All || **held == Scope::All || *held == scope)
+            .filter(|(held, _)| match scope {
+                Scope::All => !list.but.contains(held),
+                // One that has a version of its own is written by its own watch alone.
+                one => *held == one || (**held == Scope::All && !self.versions.contains_key(one)),
+            })
             .map(|(_, held)| held)
             .filter(|held| older(&version, held))
             .reduce(|a, b| if b.is_newer_than(a) { b } else { a })
@@ -448,7 +504,8 @@ impl Store {
             });
         }
         let mut deltas = Vec::new();
-        let lacks = |(place, object): &(Place, &Object)| !list.named(&self.shelf, *place, object);
+        let lacks =
+            |(place, object): &(Place, &Object)| !list.leaves(object.key()) && !list.named(&self.shelf, *place, object);
         let vanished: Vec<Place> = match scope {
             Scope::All => self.shelf.iter().filter(lacks).map(|(place, _)| place).collect(),
             Scope::Namespace(namespace) => self
@@ -458,7 +515,9 @@ impl Store {
                 .collect(),
         };
         // Those that the store held are among the vanished, or the list names them.
-        let mut unheard = self.awaited.listed(&version, |key| scope.covers(key));
+        let mut unheard = self
+            .awaited
+            .listed(&version, |key| scope.covers(key) && !list.leaves(key));
         unheard.retain(|written| {
             let key = written.key();
             self.shelf.find(key).is_none() && list.position(key).is_none() && !list.unreadable.contains(key)
@@ -471,18 +530,20 @@ impl Store {
         }
         deltas.reserve_exact(list.changed.len());
         for new in list.changed.into_iter().flatten() {
-            if !scope.covers(new.key()) {
+            if !scope.covers(new.key()) || list.but.iter().any(|scope| scope.covers(new.key())) {
                 continue;
             }
             let place = self.shelf.find(new.key());
             match place.and_then(|place| self.shelf.get(place)) {
-                Some(old) if same(old, &new) => {}
+                // More of the same object is no change that anybody is told of.
+                Some(old) if same(old, &new) && old.json() == new.json() => {}
+                Some(old) if same(old, &new) => drop(self.put(place, new)),
                 Some(old) if !quorum && older(new.head().version, old.head().version) => self.stale += 1,
                 _ => deltas.extend(self.put(place, new)),
             }
         }
         if *scope == Scope::All {
-            self.versions.clear();
+            self.versions.retain(|held, _| list.but.contains(held));
         }
         let went_back = before.map(|before| (before, version.clone()));
         self.versions.insert(scope.clone(), version);
@@ -503,6 +564,23 @@ impl Store {
             .collect();
         for place in lost {
             self.remove(place);
+        }
+    }
+
+    /// Cuts what is held to `shape`, which answers none for an object that is to be left as it is, and an inner none for one
+    /// that is to be freed. Nobody is told: nobody could see what is cut off.
+    pub(crate) fn reshape(&mut self, shape: impl Fn(&Object) -> Option<Option<Object>>) {
+        let places: Vec<Place> = self.shelf.iter().map(|(place, _)| place).collect();
+        for place in places {
+            let Some(old) = self.shelf.get(place) else {
+                continue;
+            };
+            match shape(old) {
+                None => {}
+                Some(Some(new)) if new.json() == old.json() => {}
+                Some(Some(new)) => drop(self.put(Some(place), new)),
+                Some(None) => drop(self.remove(place)),
+            }
         }
     }
 

@@ -285,6 +285,22 @@ fn a_list_of_everything_takes_over_from_single_namespaces_and_is_not_older_than_
 }
 
 #[test]
+fn a_part_that_has_a_version_of_its_own_is_measured_by_that_alone() {
+    let mut store = filled("10", [object("a", "x", "u", 1)]);
+    let a = Scope::Namespace("a".into());
+    let list = staged(&store, [object("a", "x", "u", 1)]);
+    assert!(store.replace(&a, list, v("9"), false).is_err(), "all is at 10");
+    let list = staged(&store, [object("a", "x", "u", 1)]);
+    store.replace(&a, list, v("12"), false).unwrap();
+    store.advance(&ALL, &v("30"));
+    assert_eq!(store.oldest(&Names::All, None), Some(v("12")));
+    let list = staged(&store, []);
+    store.replace(&a, list, v("20"), false).unwrap();
+    let list = staged(&store, []);
+    assert!(store.replace(&a, list, v("19"), false).is_err());
+}
+
+#[test]
 fn what_no_watch_holds_any_more_is_freed() {
     let mut store = filled(
         "10",

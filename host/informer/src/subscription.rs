@@ -126,7 +126,7 @@ impl std::fmt::Debug for Subscription {
 
 impl Subscription {
     /// Subscribes to an informer: what it holds is delivered to the handler before this returns. The commands are for
-    /// the driver. The view's projection must not ask for more than the informer keeps.
+    /// the driver.
     ///
     /// # Errors
     /// Two of the indexes have one name.
@@ -217,7 +217,7 @@ impl Reader {
         let object = self.informer.store().get(key).cloned();
         Ok(object
             .filter(|object| self.view.sees(object.head()))
-            .map(|object| self.view.project(&object)))
+            .map(|object| self.informer.shown(&self.view, &object)))
     }
 
     /// The objects of one namespace (none: of every one in the view) with these labels.
@@ -286,7 +286,10 @@ impl Reader {
             (None, None, None, None) => self.pick(store.iter(), query),
         };
         drop(store);
-        let items = items.iter().map(|object| self.view.project(object)).collect();
+        let items = items
+            .iter()
+            .map(|object| self.informer.shown(&self.view, object))
+            .collect();
         Ok(Listing { items, version })
     }
 

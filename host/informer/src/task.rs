@@ -165,17 +165,11 @@ impl Task {
         Ok(found)
     }
 
-    async fn open(&mut self, path: &str) -> Result<Body, Failure> {
-        let answer = self.heard(transport::get(&self.inner.client, path, self.inner.config.patience).await);
+    async fn open(&mut self, path: &str, accept: &'static str) -> Result<Body, Failure> {
+        let answer = transport::get_as(&self.inner.client, path, accept, self.inner.config.patience).await;
+        let answer = self.heard(answer);
         self.forbidden |= matches!(&answer, Err(failure) if failure.trouble == Trouble::Forbidden);
         answer
-    }
-
-    fn format(&self) -> Format {
-        Format {
-            gvk: self.informer.gvk().clone(),
-            keep: self.informer.keep(),
-        }
     }
 
     async fn list(&mut self, resource: &Resource, scope: &Scope, request: &ListRequest) -> Result<End, Gone> {
@@ -184,12 +178,13 @@ impl Task {
         let Ok(_turn) = inner.lists.acquire().await else {
             return Err(Gone);
         };
-        let path = transport::list_path(self.informer.gvk(), resource, scope, request);
-        let mut body = match self.open(&path).await {
+        let wire = self.informer.wire(self.id, request.token.is_none()).ok_or(Gone)?;
+        let path = wire.select(transport::list_path(self.informer.gvk(), resource, scope, request));
+        let mut body = match self.open(&path, wire.accept(true)).await {
             Ok(body) => body,
             Err(failure) => return Ok(End::Input(Input::Failed(failure))),
         };
-        let mut reader = ListReader::new(self.format());
+        let mut reader = ListReader::new(wire.format);
         let end = inner.clock.now() + LONGEST_PAGE;
         let garbled = |error: crate::read::ListError| {
             End::Input(Input::Failed(Failure::new(Trouble::Garbled, error.to_string())))
@@ -232,8 +227,9 @@ impl Task {
             Some(_) => Some(inner.lists.acquire().await.map_err(|_| Gone)?),
             None => None,
         };
-        let path = transport::watch_path(self.informer.gvk(), resource, scope, request);
-        let mut body = match self.open(&path).await {
+        let wire = self.informer.wire(self.id, true).ok_or(Gone)?;
+        let path = wire.select(transport::watch_path(self.informer.gvk(), resource, scope, request));
+        let mut body = match self.open(&path, wire.accept(false)).await {
             Ok(body) => body,
             Err(failure) => return Ok(End::Input(Input::Failed(failure))),
         };
@@ -244,7 +240,7 @@ impl Task {
         if let Some(order) = self.feed(Input::Opened)? {
             return Ok(End::Order(order));
         }
-        let format = self.format();
+        let format = wire.format;
         let mut lines = Lines::default();
         let mut initial = request.initial;
         let end = self.inner.clock.now() + request.timeout + OVERTIME;

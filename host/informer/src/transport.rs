@@ -71,7 +71,7 @@ fn chain(error: &dyn Error) -> String {
 }
 
 /// Percent-encodes everything but what RFC 3986 calls unreserved.
-fn encode(out: &mut String, text: &str) {
+pub(crate) fn encode(out: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
@@ -142,8 +142,18 @@ pub(crate) fn watch_path(gvk: &Gvk, resource: &Resource, scope: &Scope, request:
 
 /// Sends a GET and answers its body, which is that of a success.
 pub(crate) async fn get(client: &Client, path: &str, patience: Patience) -> Result<Body, Failure> {
+    get_as(client, path, "application/json", patience).await
+}
+
+/// The same, for an answer in one of these media types.
+pub(crate) async fn get_as(
+    client: &Client,
+    path: &str,
+    accept: &'static str,
+    patience: Patience,
+) -> Result<Body, Failure> {
     let request = http::Request::get(path)
-        .header(http::header::ACCEPT, "application/json")
+        .header(http::header::ACCEPT, accept)
         // A watch compressed event by event can't be read piece by piece by every middleware; see kube's `request_events`.
         .header(http::header::ACCEPT_ENCODING, "identity")
         .body(Body::empty())

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use pilothouse_object::{Head, Key, LabelSelector, Object, Version};
+use pilothouse_object::{FieldSet, Head, Key, LabelSelector, Object, Version};
 
 /// One change of one object, as the store or a view of it saw it.
 ///
@@ -77,6 +77,11 @@ impl Names {
         Self::Set(names.into_iter().map(Into::into).collect())
     }
 
+    /// True where it holds no name at all.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Set(names) if names.is_empty())
+    }
+
     /// True where the name is among them.
     pub fn contains(&self, name: &str) -> bool {
         match self {
@@ -86,16 +91,55 @@ impl Names {
     }
 }
 
-/// How much of each object a view shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// How much of each object a view shows. Each shows the same whatever others have the cache keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Projection {
-    /// `apiVersion`, `kind` and metadata alone.
+    /// `apiVersion`, `kind` and metadata alone, without managedFields and `kubectl apply`'s copy.
     Metadata,
+    /// That and these fields. Who asks for fields sees no others, also where the cache keeps them. Of Secrets they show
+    /// no data.
+    Fields(Arc<FieldSet>),
     /// The object without managedFields and `kubectl apply`'s copy. The default. Secrets show no data.
     #[default]
     Whole,
     /// The object as the server sent it; costs about half as much memory again. Secrets still show no data.
     Uncut,
+}
+
+impl Projection {
+    /// True where an object kept like this serves who asks for the other.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Uncut, _) | (_, Self::Metadata) => true,
+            (_, Self::Fields(fields)) if fields.is_empty() => true,
+            (Self::Whole, other) => *other != Self::Uncut,
+            (Self::Fields(have), Self::Fields(want)) => have.covers(want),
+            (Self::Fields(_) | Self::Metadata, _) => false,
+        }
+    }
+
+    /// What serves both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Fields(a), Self::Fields(b)) if !self.covers(other) && !other.covers(self) => {
+                // Beyond so many the whole object costs less.
+                a.union(b).map_or(Self::Whole, |both| Self::Fields(Arc::new(both)))
+            }
+            _ if self.covers(other) => self.clone(),
+            _ => other.clone(),
+        }
+    }
+
+    /// So much of an object, never more than it holds.
+    pub fn of(&self, object: &Object) -> Object {
+        match self {
+            Self::Metadata => object.metadata_only(),
+            Self::Fields(fields) => object.fields_only(fields),
+            Self::Whole => object.cut(),
+            Self::Uncut => object.clone(),
+        }
+    }
 }
 
 /// What one subscriber sees of a kind. Everything it reads or hears passes through here.
@@ -107,6 +151,9 @@ pub struct View {
     pub names: Names,
     /// Labels that an object must have.
     pub selector: LabelSelector,
+    /// A field selector that only the server can evaluate, such as `spec.nodeName=a` of pods; none or empty: all. It costs a
+    /// list and a watch of its own, shared only with those who ask for the very same text.
+    pub fields: Option<Arc<str>>,
     /// How much of each object.
     pub projection: Projection,
 }
@@ -138,8 +185,9 @@ impl View {
     /// What the view shows of an object that it sees.
     pub fn project(&self, object: &Object) -> Object {
         match self.projection {
-            Projection::Metadata => object.metadata_only(),
-            Projection::Whole | Projection::Uncut => object.clone(),
+            // The common case must cost nothing: what is kept for others uncut, the informer cuts.
+            Projection::Whole => object.clone(),
+            _ => self.projection.of(object),
         }
     }
 

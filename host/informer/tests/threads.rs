@@ -232,7 +232,6 @@ fn history(lists: ListMode) {
     let world = Arc::new(World {
         informer: Informer::new(
             gvk(),
-            Keep::Cut,
             ReflectorConfig {
                 lists,
                 ..ReflectorConfig::default()
