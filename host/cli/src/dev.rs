@@ -8,6 +8,7 @@ use std::{
 };
 
 use kube::Client;
+use pilothouse_apiclient::{Meter, Settings};
 use pilothouse_controller::{Host, HostOptions};
 use pilothouse_object::escape_control;
 use pilothouse_runtime::Level;
@@ -145,6 +146,8 @@ enum Site {
     /// One that people named.
     Given {
         client: Client,
+        /// Counts the client's requests.
+        meter: Meter,
         server: String,
         /// Where its address came from.
         source: String,
@@ -158,20 +161,27 @@ impl Site {
         }
         let surroundings = kubeconfig::Surroundings::of_process();
         let target = kubeconfig::find(args.kubeconfig.as_deref(), args.context.as_deref(), &surroundings).await?;
+        let meter = Meter::default();
         Ok(Self::Given {
             server: target.config.cluster_url.to_string(),
             source: target.source.clone(),
-            client: kubeconfig::client(target)?,
+            client: kubeconfig::client(target, Settings::default(), &meter)?,
+            meter,
         })
     }
 
-    /// A client, once the cluster can be reached.
-    async fn reached(&self) -> Result<Client, Stop> {
+    /// A client, once the cluster can be reached, and what counts its requests.
+    async fn reached(&self) -> Result<(Client, Meter), Stop> {
         match self {
-            Self::Local(local) => local.client(),
-            Self::Given { client, server, .. } => {
+            Self::Local(local) => {
+                let meter = Meter::default();
+                Ok((local.client(Settings::default(), &meter)?, meter))
+            }
+            Self::Given {
+                client, meter, server, ..
+            } => {
                 reach(client, server).await;
-                Ok(client.clone())
+                Ok((client.clone(), meter.clone()))
             }
         }
     }
@@ -197,7 +207,7 @@ async fn work(
 ) -> Result<(), Stop> {
     // What the plugins watch is there before they are, or their first lists would have to be tried again.
     let (first, rest) = documents::split(documents);
-    let client = site.reached().await?;
+    let (client, meter) = site.reached().await?;
     let mut applier = Applier::new(client.clone());
     apply_all(stream, &mut applier, &first).await?;
     let plugins = plugins::load(&args.plugins, config).await?;
@@ -224,6 +234,7 @@ async fn work(
     }
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(stream.clone()));
     options.pool = config.host.pool_size as usize;
+    options.meter = meter;
     front.put(Host::start(client, plugins.loaded, options));
     apply_all(stream, &mut applier, &rest).await?;
 

@@ -12,12 +12,13 @@ use std::{
 
 use kube::{
     Client, Config,
-    client::{AuthError, ClientBuilder},
+    client::AuthError,
     config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError},
 };
+use pilothouse_apiclient::{Error, Meter, Settings};
 use pilothouse_object::{escape_control, shorten};
 
-use crate::{exit::Stop, token::TokenFile};
+use crate::exit::Stop;
 
 /// So many names of contexts stand in a message.
 const SHOWN_CONTEXTS: usize = 10;
@@ -126,25 +127,19 @@ fn is_address(server: &http::Uri) -> bool {
         && good_port
 }
 
-/// A client for the target. Needs a tokio runtime.
+/// A client for the target, whose requests `meter` counts. Needs a tokio runtime.
 ///
 /// # Errors
 /// Wrong usage: credentials or certificates that can't be used.
-pub(crate) fn client(target: Target) -> Result<Client, Stop> {
-    let Target { mut config, source } = target;
-    let made = TokenFile::take(&mut config.auth_info)
-        .map_err(kube::Error::Auth)
-        .and_then(|file| {
-            let client = ClientBuilder::try_from(config)?;
-            Ok(match file {
-                Some(file) => client.with_layer(&file).build(),
-                None => client.build(),
-            })
-        });
-    made.map_err(|error| {
+pub(crate) fn client(target: Target, settings: Settings, meter: &Meter) -> Result<Client, Stop> {
+    let Target { config, source } = target;
+    pilothouse_apiclient::client(config, settings, meter.clone()).map_err(|error| {
         let message = match &error {
-            kube::Error::Auth(error) => auth(error),
-            kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. } => {
+            Error::Kube(kube::Error::Auth(error)) => auth(error),
+            Error::Certificate(error) => {
+                format!("its client certificate can't be used: {error}: correct client-certificate and client-key")
+            }
+            Error::Kube(kube::Error::ProxyProtocolUnsupported { .. }) => {
                 "proxy-url is set, and this host goes through no proxy: remove it, or reach the server directly"
                     .to_owned()
             }
@@ -154,7 +149,8 @@ pub(crate) fn client(target: Target) -> Result<Client, Stop> {
     })
 }
 
-/// kube's own retries would hide 429, 503 and 504 from those that count and space requests.
+/// kube's own retries would hide 429, 503 and 504 from those that count and space requests; our client has none, whatever
+/// stands there.
 fn ours(mut config: Config) -> Config {
     config.default_retry = false;
     config
@@ -518,7 +514,7 @@ current-context: first
         let folder = Folder::new();
         let file = folder.file("k", GOOD);
         let target = find(Some(&file), None, &Surroundings::default()).await.unwrap();
-        assert!(client(target).is_ok());
+        assert!(client(target, Settings::default(), &Meter::default()).is_ok());
     }
 
     #[tokio::test]
@@ -527,7 +523,9 @@ current-context: first
         let exec = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-command-anywhere, interactiveMode: Never}}";
         let file = folder.file("k", &GOOD.replace("{token: hush}", exec));
         let target = find(Some(&file), None, &Surroundings::default()).await.unwrap();
-        let stop = client(target).map(drop).unwrap_err();
+        let stop = client(target, Settings::default(), &Meter::default())
+            .map(drop)
+            .unwrap_err();
         assert!(
             stop.message
                 .contains("the credentials' command (`exec`) can't be started"),

@@ -9,6 +9,7 @@ use std::{
 };
 
 use kube::Client;
+use pilothouse_apiclient::{Meter, Settings};
 use pilothouse_localcluster::{Cluster, http as face, kubeconfig, shared::SharedCluster};
 use tokio::{sync::oneshot, task::JoinSet};
 
@@ -62,11 +63,10 @@ impl Local {
     ///
     /// # Errors
     /// The operating system gives none.
-    pub(crate) fn client(&self) -> Result<Client, Stop> {
+    pub(crate) fn client(&self, settings: Settings, meter: &Meter) -> Result<Client, Stop> {
         let failed = |error: &dyn std::fmt::Display| Stop::failed(format!("{}: {error}", self.server));
-        let mut config = kube::Config::new(self.server.parse().map_err(|error| failed(&error))?);
-        config.default_retry = false;
-        Client::try_from(config).map_err(|error| failed(&error))
+        let config = kube::Config::new(self.server.parse().map_err(|error| failed(&error))?);
+        pilothouse_apiclient::client(config, settings, meter.clone()).map_err(|error| failed(&error))
     }
 
     /// A number that grows with each change in it.

@@ -21,7 +21,6 @@ mod run;
 mod serve;
 mod signals;
 mod stream;
-mod token;
 
 use std::{
     io::Write as _,

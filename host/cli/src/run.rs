@@ -5,6 +5,7 @@ use std::{
     time::Instant,
 };
 
+use pilothouse_apiclient::{Meter, Settings};
 use pilothouse_controller::{Happening, Host, HostOptions, Observer};
 use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::Level;
@@ -26,7 +27,8 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let target = kubeconfig::find(args.kubeconfig.as_deref(), args.context.as_deref(), &surroundings).await?;
     let server = target.config.cluster_url.to_string();
     tracing::info!("the cluster is {server} (from {})", target.source);
-    let client = kubeconfig::client(target)?;
+    let meter = Meter::default();
+    let client = kubeconfig::client(target, Settings::default(), &meter)?;
     let mut signals = Signals::listen().map_err(|error| Stop::failed(format!("can't listen to signals: {error}")))?;
 
     let front = Arc::new(Front::default());
@@ -70,6 +72,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     };
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(Log::new()));
     options.pool = config.host.pool_size as usize;
+    options.meter = meter;
     front.put(Host::start(client, plugins.loaded, options));
     let own = front.clone();
     tasks.spawn(async move {

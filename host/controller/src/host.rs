@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use pilothouse_apiclient::Meter;
 use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
 use pilothouse_lifecycle::Plugin;
 use pilothouse_object::{Key, LabelSelector};
@@ -42,6 +43,9 @@ pub struct HostOptions {
     pub pool: usize,
     /// Bounds of requests to the API server.
     pub api: ApiConfig,
+    /// What counts the client's requests, to be part of [`Host::metrics`]. Default: one that counts nothing, where the
+    /// client has none.
+    pub meter: Meter,
     /// Seed of back-off jitter, watch time-outs and Event names. A host that serves real clusters takes it from the
     /// operating system.
     pub seed: u64,
@@ -60,6 +64,7 @@ impl HostOptions {
         Self {
             pool: 64,
             api: ApiConfig::default(),
+            meter: Meter::default(),
             seed,
             observer,
             bytes: Arc::new(system_bytes),
@@ -127,7 +132,7 @@ impl Host {
         let shared = Arc::new(Shared {
             kinds: Kinds::new(client, reach.clone()),
             api,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(&options.meter),
             observer: options.observer,
             provenance: Mutex::new(Provenance::default()),
             events,

@@ -5,6 +5,7 @@
 
 use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
 
+use pilothouse_apiclient::Meter;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -105,7 +106,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(meter: &Meter) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             total: Family::default(),
@@ -222,6 +223,7 @@ impl Metrics {
             "Events of plugins by what became of them",
             m.events.clone(),
         );
+        meter.register(r);
         metrics
     }
 
@@ -374,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_cut_is_counted_by_its_end_and_under_the_names_that_dashboards_know() {
-        let (metrics, id) = (Metrics::new(), ControllerId::new("p", "c"));
+        let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
         metrics.registered(&id, 1);
         for cut in ["Trap", "Panic", "WallTime", "Memory", "Memory"] {
             metrics.reconciled(&Run {

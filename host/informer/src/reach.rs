@@ -151,8 +151,9 @@ impl Reach {
             ),
             Some(News::Began(Cut::Credentials)) => tracing::warn!(
                 problem = problem(),
-                "the API server refuses this host's credentials (401); trying again until it takes them (renew them: a token \
-                 file is read again by itself, for anything else in the kubeconfig restart this host)"
+                "the API server refuses this host's credentials (401); trying again until it takes them (renew them: files \
+                 with a token or a client certificate are read again by themselves, for anything else in the kubeconfig \
+                 restart this host)"
             ),
             Some(News::Over(Cut::Unreachable, away)) => {
                 tracing::info!(seconds = away.as_secs(), "the API server answers again");
