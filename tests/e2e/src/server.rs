@@ -159,7 +159,7 @@ impl Server {
         lock(&self.broken.hanging_up).unwrap_or_default()
     }
 
-    /// Requests of this method and path (watches left out) wait before the cluster sees them.
+    /// Requests of this method and path (watches left out, but for streaming lists) wait before the cluster sees them.
     pub fn hold(&self, method: Method, path: &str) -> Hold {
         self.rule(exactly(method, path), Act::Before)
     }
@@ -222,7 +222,12 @@ impl Server {
 
 fn exactly(method: Method, path: &str) -> Meant {
     let path = path.to_owned();
-    Box::new(move |m, p, query| *m == method && *p == path && !is_watch(query))
+    Box::new(move |m, p, query| *m == method && *p == path && (!is_watch(query) || is_list(query)))
+}
+
+/// A watch that is a list first.
+fn is_list(query: &str) -> bool {
+    query.contains("sendInitialEvents=true")
 }
 
 fn is_watch(query: &str) -> bool {
