@@ -68,7 +68,7 @@ impl Need {
     }
 
     /// True where the object is among those needed.
-    pub fn admits(&self, head: &Head) -> bool {
+    pub fn admits(&self, head: Head<'_>) -> bool {
         self.name.as_ref().is_none_or(|name| *name == head.key.name) && self.selector.matches(&head.labels)
     }
 

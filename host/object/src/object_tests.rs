@@ -168,14 +168,14 @@ fn an_answer_of_metadata_alone_takes_the_kind_that_was_asked_for() {
     let json = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a"}}"#;
     let gvk = Gvk::new("apps", "v1", "Deployment");
     let object = Object::parse(json, Some(&gvk), Keep::Metadata).unwrap();
-    assert_eq!(object.head().gvk, gvk);
+    assert_eq!(*object.head().gvk, gvk);
     assert_eq!(
         object.json(),
         r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"}}"#
     );
     // Where more was asked for it is no answer.
     let more = Object::parse(json, Some(&gvk), Keep::Cut).unwrap();
-    assert_ne!(more.head().gvk, gvk);
+    assert_ne!(*more.head().gvk, gvk);
 }
 
 #[test]
