@@ -134,6 +134,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
 
     /// Takes the next key: it is in work from here on. `None` where nothing is ready; then wait until
     /// [`Queue::next_due`] or the next add.
+    ///
     /// Its causes are cloned: one copy is handed out, the other can be looked at while the key is in work.
     pub fn get(&mut self, now: Duration) -> Option<Taken<K, C>>
     where

@@ -11,6 +11,9 @@
 //! and one short list, the first time is always known to the nanosecond, and the wheel doesn't ask what time it is:
 //! time that jumps or runs backwards can't upset it.
 //!
+//! A wheel takes 1 KB. Where delays are spread as they are in a house, a million keys take some hundred wheels; a handful
+//! of keys that lie close together in time, far from all others, can take one for each level.
+//!
 //! Keys of one time always stand in one list and are appended to it, so they stay in the order in which they came.
 
 use crate::slab::{List, Slab, Thread};

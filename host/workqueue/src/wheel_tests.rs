@@ -85,7 +85,7 @@ impl Both {
 
     /// What must always hold within.
     fn check(&self) {
-        for most in [0, 1, 7, 100, usize::MAX] {
+        for most in [0, 7, usize::MAX] {
             let head: Vec<usize> = self.model.values().copied().take(most).collect();
             assert_eq!(self.timers.head(&self.slab, most), head);
         }
@@ -183,7 +183,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 500,
+        cases: 300,
         failure_persistence: None,
         rng_seed: proptest::test_runner::RngSeed::Fixed(12),
         ..ProptestConfig::default()
