@@ -214,7 +214,7 @@ fn check(object: &Object, raw: &str, keep: Keep) {
 fn object(raw: &str, format: &Format) -> Option<Element> {
     let object = Object::parse(raw.as_bytes(), Some(&format.gvk), format.keep).ok()?;
     check(&object, raw, format.keep);
-    let kind = (object.head().gvk == format.gvk).then_some(object);
+    let kind = (*object.head().gvk == format.gvk).then_some(object);
     kind.as_ref().map(Element::object)
 }
 
