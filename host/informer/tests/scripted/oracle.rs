@@ -16,8 +16,6 @@ struct Heard {
     /// Uids whose deletion was told.
     buried: std::collections::BTreeSet<String>,
     synced: u32,
-    deltas: u64,
-    deletions: u64,
     wrong: Vec<String>,
 }
 
@@ -49,10 +47,10 @@ impl Oracle {
         times == 1
     }
 
-    /// How many deltas there were, and how many of them were deletions.
-    pub(crate) fn counts(&self) -> (u64, u64) {
+    /// How many objects came and how many went, changes left out.
+    pub(crate) fn came_and_went(&self) -> (usize, usize) {
         let heard = self.heard();
-        (heard.deltas, heard.deletions)
+        (heard.held.len() + heard.buried.len(), heard.buried.len())
     }
 }
 
@@ -63,7 +61,6 @@ impl Heard {
             let head = object.head();
             (head.uid.to_string(), head.version.to_string())
         };
-        self.deltas += 1;
         let held = self.held.get(&key);
         match (&delta.old, &delta.new) {
             (None, Some(new)) => {
@@ -94,7 +91,6 @@ impl Heard {
                 if held != Some(&old) {
                     return Err(format!("deleted as {old:?}, known as {held:?}"));
                 }
-                self.deletions += 1;
                 if !self.buried.insert(old.0) {
                     return Err("deleted twice".to_owned());
                 }
