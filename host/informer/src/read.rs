@@ -4,6 +4,7 @@
 //! [`MAX_OBJECT`] bytes long. Nothing recurses with the depth of the input. What can't be read costs itself alone, but
 //! for a list whose frame is broken: that list has failed.
 
+use memchr::{memchr, memchr2};
 use pilothouse_object::{Gvk, Keep, Key, Object, Version};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -59,8 +60,28 @@ impl Format {
         }
     }
 
+    /// An event of an object, written as every server writes it and in order; none: another look tells. One pass.
+    fn plain_event(&self, line: &[u8]) -> Option<Event> {
+        const NEXT: &[u8] = br#"","object":"#;
+        let rest = line.strip_prefix(br#"{"type":""#)?;
+        let kind = &rest[..memchr(b'"', rest)?];
+        let rest = rest[kind.len()..].strip_prefix(NEXT)?;
+        let event = match kind {
+            b"ADDED" => |object| Event::Added(Change::Put(object)),
+            b"MODIFIED" => |object| Event::Changed(Change::Put(object)),
+            b"DELETED" => |object| Event::Changed(Change::Deleted(object)),
+            _ => return None,
+        };
+        let (object, end) = Object::parse_at(rest, 0, Some(&self.gvk), self.keep).ok()?;
+        let closed = rest[end..].trim_ascii() == b"}";
+        (closed && *object.head().gvk == self.gvk).then(|| event(object))
+    }
+
     /// Reads one line of a watch, whichever of `type` and `object` comes first.
     pub fn event(&self, line: &[u8]) -> Result<Event, Unreadable> {
+        if let Some(event) = self.plain_event(line) {
+            return Ok(event);
+        }
         #[derive(Deserialize)]
         struct Line<'a> {
             #[serde(borrow, rename = "type")]
@@ -138,7 +159,7 @@ impl Lines {
     /// Takes bytes in and hands each complete line to `line`; none stands for one that was too long. Empty lines are left
     /// out.
     pub fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(Option<&[u8]>)) {
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+        while let Some(end) = memchr(b'\n', bytes) {
             let (head, rest) = bytes.split_at(end);
             bytes = &rest[1..];
             if self.skipping || self.partial.len() + head.len() > MAX_OBJECT {
@@ -150,7 +171,9 @@ impl Lines {
                 Self::hand(&self.partial, &mut line);
             }
             self.skipping = false;
-            self.partial = Vec::new();
+            // One huge line must not hold its size while the watch lasts.
+            self.partial.clear();
+            self.partial.shrink_to(1 << 16);
         }
         if self.skipping || self.partial.len() + bytes.len() > MAX_OBJECT {
             self.skipping = true;
@@ -258,6 +281,26 @@ enum Step {
 }
 
 impl Scan {
+    /// Goes on over these bytes: how many belong to the value, and whether it has ended.
+    fn run(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            if self.string && !self.escape {
+                // Most of a list stands in strings.
+                match memchr2(b'"', b'\\', rest) {
+                    Some(plain) => at += plain,
+                    None => return (bytes.len(), false),
+                }
+            }
+            match self.step(bytes[at]) {
+                Step::Within => at += 1,
+                Step::Last => return (at + 1, true),
+                Step::Behind => return (at, true),
+            }
+        }
+        (at, false)
+    }
+
     fn step(&mut self, byte: u8) -> Step {
         if self.string {
             if self.escape {
@@ -313,25 +356,10 @@ impl ListReader {
         while let Some(&byte) = bytes.get(i) {
             match self.at {
                 State::InName | State::InValue | State::InElement => {
-                    // The bulk of a list: run to the end of the value and copy once.
-                    let start = i;
-                    let mut end = None;
-                    while let Some(&byte) = bytes.get(i) {
-                        match self.scan.step(byte) {
-                            Step::Within => i += 1,
-                            Step::Last => {
-                                i += 1;
-                                end = Some(());
-                                break;
-                            }
-                            Step::Behind => {
-                                end = Some(());
-                                break;
-                            }
-                        }
-                    }
-                    self.keep(&bytes[start..i]);
-                    if end.is_some() {
+                    let (taken, ended) = self.scan.run(&bytes[i..]);
+                    self.keep(&bytes[i..i + taken]);
+                    i += taken;
+                    if ended {
                         self.value_ends(&mut page).map_err(|why| self.error(why, i))?;
                     }
                     continue;
@@ -355,6 +383,12 @@ impl ListReader {
                 }
                 State::Element { first: true } | State::ElementComma if byte == b']' => self.at = State::Comma,
                 State::Element { .. } if !matches!(byte, b',' | b':' | b'}' | b']') => {
+                    // The bulk of a list: what is here whole is read where it lies.
+                    if let Some(end) = self.whole(bytes, i, &mut page) {
+                        self.at = State::ElementComma;
+                        i = end;
+                        continue;
+                    }
                     self.begin(State::InElement);
                     continue;
                 }
@@ -393,6 +427,18 @@ impl ListReader {
         self.at = state;
         self.scan = Scan::default();
         self.value.clear();
+    }
+
+    /// Reads the object that begins at `at`, and answers where it ends; none where it has not come whole, or is no sound
+    /// object: then its end is looked for by itself.
+    fn whole(&self, bytes: &[u8], at: usize, page: &mut Page) -> Option<usize> {
+        let format = &self.format;
+        let (object, end) = Object::parse_at(bytes, at, Some(&format.gvk), format.keep).ok()?;
+        if end - at > MAX_OBJECT || *object.head().gvk != format.gvk {
+            return None;
+        }
+        page.items.push(Item::Object(object));
+        Some(end)
     }
 
     fn keep(&mut self, bytes: &[u8]) {

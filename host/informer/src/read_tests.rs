@@ -187,6 +187,34 @@ fn a_watch_line_is_read_with_type_and_object_in_either_order() {
 }
 
 #[test]
+fn an_event_reads_the_same_however_it_is_written() {
+    let sound = widget("x");
+    let other = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"other"}}"#;
+    let nameless = r#"{"apiVersion":"ex.io/v1","kind":"Widget","metadata":{"labels":{}}}"#;
+    for kind in [
+        "ADDED",
+        "MODIFIED",
+        "DELETED",
+        "BOOKMARK",
+        "ERROR",
+        "SOMETHING",
+        "ADD\\u0045D",
+    ] {
+        for object in [&sound, other, nameless, "17", "{", ""] {
+            for rest in ["", r#","type":"ADDED""#, "}", " \r"] {
+                let plain = format!(r#"{{"type":"{kind}","object":{object}{rest}}}"#);
+                let spaced = format!(r#"{{ "type":"{kind}","object":{object}{rest}}}"#);
+                let told = |line: &str| format!("{:?}", format().event(line.as_bytes()).map_err(|error| error.key));
+                assert_eq!(told(&plain), told(&spaced), "{plain}");
+                let known = ["ADDED", "MODIFIED", "DELETED"].contains(&kind) && object == sound;
+                let in_one = format().plain_event(plain.as_bytes()).is_some();
+                assert_eq!(in_one, known && rest.trim().is_empty(), "{plain}");
+            }
+        }
+    }
+}
+
+#[test]
 fn each_type_of_event_is_told_apart() {
     let event =
         |kind: &str, object: &str| format().event(format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes());
