@@ -18,7 +18,7 @@ use pilothouse_informer::{
     reflector::{Input, ListMode, Order, ReflectorConfig},
 };
 use pilothouse_localcluster::{Body, Cluster, ClusterConfig, Polled, Request, Response, User, WatchId};
-use pilothouse_object::{Gvk, Key, Object};
+use pilothouse_object::{Gvk, Keep, Key, Object};
 use pilothouse_workqueue::QueueConfig;
 use serde_json::{Value, json};
 
