@@ -82,3 +82,25 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Queue, QueueConfig};
+    use std::time::Duration;
+
+    #[test]
+    fn the_causes_of_a_run_are_kept_while_it_is_under_way_and_no_longer() {
+        let mut queue: Queue<u32, &str> = Queue::new(QueueConfig::default());
+        for round in 0..3 {
+            for key in 0..10 {
+                queue.add(Duration::ZERO, key, 0, "change");
+            }
+            while queue.get(Duration::ZERO).is_some() {}
+            assert_eq!(queue.served.iter().count(), 10, "round {round}");
+            for key in 0..10 {
+                queue.done(Duration::ZERO, &key);
+            }
+        }
+        assert_eq!(queue.served.iter().count(), 0);
+    }
+}
