@@ -181,6 +181,11 @@ impl Host {
 
     /// The metrics as text, of the content type [`crate::METRICS_CONTENT_TYPE`].
     pub fn metrics(&self) -> String {
+        let metrics = &self.core.shared.metrics;
+        // Before the dispatcher is locked: handlers that run are waited for, and they lock it.
+        metrics
+            .caches
+            .set(&self.informers.charges(), &self.informers.counters());
         let dispatcher = lock(&self.core.dispatcher);
         self.core.shared.metrics.render(self.core.now(), &dispatcher)
     }

@@ -31,6 +31,7 @@
 
 mod api;
 mod body;
+mod cache_metrics;
 mod call;
 mod cause;
 mod core;

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{ControllerId, Dispatcher, ResultLabel};
+use crate::{ControllerId, Dispatcher, ResultLabel, cache_metrics::CacheMetrics};
 
 /// The content type of [`Host::metrics`](crate::Host::metrics).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -103,6 +103,7 @@ pub(crate) struct Metrics {
     denied: Family<ByPlugin, Counter>,
     stale: Family<ByController, Counter>,
     events: Family<ByPluginResult, Counter>,
+    pub(crate) caches: CacheMetrics,
 }
 
 impl Metrics {
@@ -130,6 +131,7 @@ impl Metrics {
             denied: Family::default(),
             stale: Family::default(),
             events: Family::default(),
+            caches: CacheMetrics::default(),
         };
         let m = &mut metrics;
         let r = &mut m.registry;
@@ -224,6 +226,7 @@ impl Metrics {
             m.events.clone(),
         );
         meter.register(r);
+        m.caches.register(r);
         metrics
     }
 

@@ -147,6 +147,7 @@ impl Feeds<'_> {
         let mut opened = Vec::new();
         for reach in &reaches {
             let view = View {
+                owner: self.id.plugin.clone(),
                 namespaces: within(reach, named),
                 names: names(&reach.names),
                 selector: window.selector.clone(),

@@ -16,6 +16,7 @@ use pilothouse_object::Gvk;
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 
 use crate::{
+    charges::Charge,
     index::IndexError,
     informer::{Command, Handler, IndexSpec, Informer},
     reach::Reach,
@@ -217,6 +218,18 @@ impl SharedInformers {
             .iter()
             .map(|informer| (informer.gvk().clone(), informer.counters()))
             .collect()
+    }
+
+    /// What each owner of a view is charged for, by kind: what the cache would hold for it alone. Waits for handlers that
+    /// run; don't call it while holding a lock that a handler takes.
+    pub fn charges(&self) -> Vec<(Gvk, Arc<str>, Charge)> {
+        let informers: Vec<_> = lock(&self.0.registry).iter().cloned().collect();
+        let charged = |informer: Arc<Informer>| {
+            let kind = informer.gvk().clone();
+            let charges = informer.charges().into_iter();
+            charges.map(move |(owner, charge)| (kind.clone(), owner, charge))
+        };
+        informers.into_iter().flat_map(charged).collect()
     }
 
     /// For how long no request got an answer, or every one a 401; none while the API server answers.

@@ -100,6 +100,16 @@ impl Places {
         }
     }
 
+    /// Heap bytes, roughly.
+    fn weight(&self) -> usize {
+        match self {
+            Self::One(_) => 0,
+            Self::List(list) => list.capacity() * size_of::<Place>(),
+            // Nodes are two thirds full as a rule.
+            Self::Tree(tree) => tree.len() * size_of::<Place>() * 3 / 2,
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = Place> {
         let (list, tree): (&[Place], Option<&BTreeSet<Place>>) = match self {
             Self::One(one) => (std::slice::from_ref(one), None),
@@ -240,6 +250,17 @@ impl Index {
         self.hold(place, MANY);
         self.many.insert(place, numbers.into_boxed_slice());
         failures
+    }
+
+    /// Heap bytes, roughly: walks the values, and nothing as long as the objects.
+    pub(crate) fn weight(&self) -> usize {
+        let values = self.values.iter().flatten();
+        let held: usize = values.map(|value| value.text.len() + value.places.weight()).sum();
+        let many: usize = self.many.values().map(|numbers| 4 * numbers.len() + 32).sum();
+        held + many
+            + self.values.capacity() * size_of::<Option<Value>>()
+            + 4 * (self.free.capacity() + self.of.capacity())
+            + 5 * self.by_text.capacity()
     }
 
     /// The object of this place is gone.

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::{
     audience::{self, Subscriber},
+    charges::{Charge, Charges},
     index::IndexError,
     need::Need,
     reflector::{Counts, Input, Order, ReflectorConfig},
@@ -121,6 +122,7 @@ impl Informer {
                 subscribers: BTreeMap::new(),
                 need: Need::default(),
                 wide: false,
+                charges: Charges::default(),
                 rng,
                 retired: Counts::default(),
                 went_back: 0,
@@ -239,6 +241,7 @@ impl Informer {
             }
             let synced = subscriber.synced.clone();
             core.subscribers.insert(id, subscriber);
+            core.charges.outdated();
             (initial, synced, self.replan(&mut core, &mut store, false))
         };
         if !initial.is_empty() {
@@ -256,6 +259,7 @@ impl Informer {
         let Some(subscriber) = core.subscribers.remove(&id) else {
             return Vec::new();
         };
+        core.charges.outdated();
         for index in &subscriber.indexes {
             store.remove_index(index);
         }
@@ -291,7 +295,14 @@ impl Informer {
     fn deliver(&self, news: News) {
         let mut first = news.first.unwrap_or_default();
         let uncut = self.is_uncut();
-        let ids: Vec<u64> = lock(&self.core).subscribers.keys().copied().collect();
+        let ids: Vec<u64> = {
+            let mut core = lock(&self.core);
+            let Core {
+                charges, subscribers, ..
+            } = &mut *core;
+            charges.take(subscribers, &news.deltas, uncut);
+            subscribers.keys().copied().collect()
+        };
         for id in ids {
             // No handler runs with `core` locked. Nobody comes or goes while `delivery` is held.
             let (handler, heard) = {
@@ -345,6 +356,18 @@ impl Informer {
             .collect()
     }
 
+    /// What each owner of a view is charged for: the rule stands at [`Charge`]'s fields. Waits for a handler that runs;
+    /// don't call it while holding a lock that a handler takes.
+    pub fn charges(&self) -> Vec<(Arc<str>, Charge)> {
+        // What was put into the store is counted when it is delivered.
+        let _delivery = lock(&self.delivery);
+        let mut core = lock(&self.core);
+        let Core {
+            charges, subscribers, ..
+        } = &mut *core;
+        charges.read(subscribers, &self.store(), self.is_uncut())
+    }
+
     /// What this kind has cost and brought.
     pub fn counters(&self) -> Counters {
         let core = lock(&self.core);
@@ -360,6 +383,7 @@ impl Informer {
             index_failures: store.index_failures(),
             objects: store.len(),
             weight: store.weight(),
+            index_weight: store.indexes_weight(),
             subscribers: core.subscribers.len(),
         }
     }

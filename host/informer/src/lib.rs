@@ -24,6 +24,7 @@
 mod audience;
 mod awaited;
 pub mod backoff;
+mod charges;
 pub mod config;
 pub mod driver;
 pub mod failure;
@@ -50,6 +51,7 @@ mod transport;
 pub mod view;
 pub mod wire;
 
+pub use charges::Charge;
 pub use driver::{Clock, DriverConfig, SharedInformers, SubscribeError, TokioClock};
 pub use failure::{Failure, Trouble};
 pub use index::IndexError;

@@ -360,7 +360,9 @@ impl World {
         (count > 0).then(|| *self.io.keys().nth(usize::from(n) % count).unwrap())
     }
 
-    fn subscribe(&mut self, view: View, indexed: bool) {
+    fn subscribe(&mut self, mut view: View, indexed: bool) {
+        // Of three plugins, some of which come twice.
+        view.owner = format!("p{}", (self.now.as_millis() / 10) % 3).into();
         let replay = Arc::new(Replay::default());
         let index = IndexSpec {
             name: "color".to_owned(),
@@ -419,6 +421,41 @@ impl World {
                     assert_eq!(found, scan.cloned().collect::<Vec<_>>(), "{view:?}");
                 }
             }
+        }
+    }
+
+    /// Each owner is charged for what its views show, by a walk over everything.
+    fn check_charges(&self) {
+        let charges: BTreeMap<Arc<str>, Charge> = self.informer.charges().into_iter().collect();
+        let store = self.informer.store();
+        let owners: BTreeSet<Arc<str>> = self.subscribers.iter().map(|(s, _)| s.view().owner.clone()).collect();
+        assert_eq!(charges.keys().cloned().collect::<BTreeSet<_>>(), owners);
+        for (owner, charge) in charges {
+            let views = self.subscribers.iter().filter(|(s, _)| s.view().owner == owner);
+            let views: Vec<&View> = views.map(|(s, _)| s.view()).collect();
+            let mut want = Charge::default();
+            for object in store.iter() {
+                let shown = views.iter().filter(|view| view.sees(object.head()));
+                if let Some(most) = shown.map(|view| view.projection.of(object).weight()).max() {
+                    want.objects += 1;
+                    want.bytes += most;
+                }
+            }
+            let indexed = self
+                .subscribers
+                .iter()
+                .any(|(s, _)| s.view().owner == owner && s.by_index("color", "").is_ok());
+            if indexed && store.len() > 0 {
+                assert!(charge.bytes > want.bytes, "{owner}: an index weighs something");
+            }
+            if !lock(&self.informer.core)
+                .subscribers
+                .values()
+                .any(|s| s.view.owner == owner && !s.indexes.is_empty())
+            {
+                assert_eq!(charge, want, "{owner}");
+            }
+            assert_eq!(charge.objects, want.objects, "{owner}");
         }
     }
 
@@ -593,8 +630,13 @@ fn play(ops: Vec<Op>, lists: ListMode) {
             }
         }
         world.check();
+        // Not each time, or nothing would ever be counted as it comes.
+        if world.server.version() % 3 == 0 {
+            world.check_charges();
+        }
     }
     world.settle();
+    world.check_charges();
     world.check();
     world.check_settled();
     assert_eq!(world.informer.counters().went_back, 0, "the server never went back");

@@ -78,6 +78,8 @@ pub struct Counters {
     pub objects: usize,
     /// Heap bytes of the objects, roughly.
     pub weight: usize,
+    /// Heap bytes of the indexes, roughly.
+    pub index_weight: usize,
     /// Subscribers.
     pub subscribers: usize,
 }

@@ -373,6 +373,16 @@ impl Store {
         Ok(())
     }
 
+    /// Heap bytes of an index, roughly; nothing where there is none of the name.
+    pub(crate) fn index_weight(&self, name: &str) -> usize {
+        self.indexes.get(name).map_or(0, Index::weight)
+    }
+
+    /// Heap bytes of all indexes, that of owners included, roughly.
+    pub(crate) fn indexes_weight(&self) -> usize {
+        self.indexes.values().chain([&self.owners]).map(Index::weight).sum()
+    }
+
     /// Takes one user off an index; the last one's leaving frees it.
     pub fn remove_index(&mut self, name: &str) {
         if self.indexes.get_mut(name).is_some_and(Index::unshare) {

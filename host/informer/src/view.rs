@@ -145,6 +145,8 @@ impl Projection {
 /// What one subscriber sees of a kind. Everything it reads or hears passes through here.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// Whom the memory of what it shows is charged to: a plugin's name. It decides nothing else.
+    pub owner: Arc<str>,
     /// Namespaces it sees. A set sees no cluster-scoped object.
     pub namespaces: Names,
     /// Object names it sees.

@@ -11,6 +11,7 @@ use pilothouse_object::Object;
 use super::{Command, Informer, Progress};
 use crate::{
     audience::Subscriber,
+    charges::Charges,
     need::Need,
     reflector::{Action, Counts, Input, Reflector},
     shared::{self, Running},
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub(super) need: Need,
     /// One watch of all is to serve them.
     pub(super) wide: bool,
+    pub(super) charges: Charges,
     pub(super) rng: fastrand::Rng,
     /// Counts of reflectors that are gone.
     pub(super) retired: Counts,
@@ -140,6 +142,7 @@ impl Informer {
                                 );
                             }
                             slot.committed = true;
+                            core.charges.outdated();
                             slot.allowed(&self.gvk);
                             let initial = |delta| Delta {
                                 initial: first,
@@ -239,6 +242,7 @@ impl Informer {
         }
         if stopped || !plan.stop.is_empty() {
             // Also what a watch that is still listing will hold stays: it was shown.
+            core.charges.outdated();
             store.keep_only(&core.slots.values().map(|s| s.scope.clone()).collect());
         }
         let uncut = |slot: &Slot| slot.need.projection == Projection::Uncut;
@@ -259,6 +263,7 @@ impl Informer {
             }
         }
         if narrowed {
+            core.charges.outdated();
             let core = &*core;
             store.reshape(|object| match core.writer(object) {
                 Some(slot) if slot.need != need => None,
