@@ -31,6 +31,8 @@ pub(crate) struct Echo {
 pub(crate) enum Echoed {
     /// The kind at this version or a later one.
     Version(Version),
+    /// The same, of this state of the object.
+    State(Object),
     /// No object of this uid any more.
     Gone(String),
 }
@@ -126,7 +128,7 @@ impl Ledger {
                 kind: kind.clone(),
                 key: key.clone(),
                 what: match own {
-                    Own::Present(object) => Echoed::Version(object.head().version.clone()),
+                    Own::Present(object) => Echoed::State(object.clone()),
                     Own::Removed(uid) => Echoed::Gone(uid.clone()),
                 },
             })
@@ -198,6 +200,6 @@ mod tests {
         ledger.put(object("u", "5"));
         ledger.removed(Gvk::new("", "v1", "Secret"), Key::new(Some("n"), "s"), "v".into());
         let echoed: Vec<Echoed> = ledger.echoes().into_iter().map(|echo| echo.what).collect();
-        assert_eq!(echoed, [Echoed::Version(Version::new("5")), Echoed::Gone("v".into())]);
+        assert_eq!(echoed, [Echoed::State(object("u", "5")), Echoed::Gone("v".into())]);
     }
 }

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owned_object_wakes_its_controller_owner() {
+    fn rule_55_an_owned_object_wakes_its_controller_owner() {
         let route = watching(json!({"owner": "controller"}));
         assert_eq!(keys(&route, &delta(None, Some(owned_by("Widget", "w", true)))), ["a/w"]);
         assert_eq!(
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn any_owner_counts_where_the_mapping_says_so() {
+    fn rule_55_any_owner_counts_where_the_mapping_says_so() {
         let route = watching(json!({"owner": "any"}));
         assert_eq!(
             keys(&route, &delta(Some(owned_by("Widget", "w", false)), None)),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_state_maps_as_well_as_the_new() {
+    fn rule_54_the_old_state_maps_as_well_as_the_new() {
         let route = watching(json!({"owner": "controller"}));
         let moved = delta(
             Some(owned_by("Widget", "old", true)),

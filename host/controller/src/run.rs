@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use pilothouse_informer::Holds;
-use pilothouse_object::{Gvk, Key, Version};
+use pilothouse_object::{Gvk, Key, Object, Version};
 use pilothouse_runtime::{CallError, ObjectRef, Request};
 
 use crate::{
@@ -180,7 +180,7 @@ async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), Strin
         match call.ascertain(kind, key).await {
             Ok(Some(version)) => {
                 // Where the cache is not there in time, the key runs on what there is, as after any write.
-                hear(&call.plugin, kind, key, &version).await;
+                hear(&call.plugin, kind, key, &version, None).await;
             }
             Ok(None) => {
                 gone(&call.plugin, kind, key, "").await;
@@ -198,10 +198,14 @@ async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), Strin
     Ok(())
 }
 
-/// Waits until the windows that the plugin has on a kind are at a version; false where they aren't in time.
-async fn hear(plugin: &PluginState, kind: &Gvk, key: &Key, version: &Version) -> bool {
+/// Waits until the windows that the plugin has on a kind are at a version; false where they aren't in time. Where it is
+/// known what was written, those that will not hear of it are left out.
+async fn hear(plugin: &PluginState, kind: &Gvk, key: &Key, version: &Version, written: Option<&Object>) -> bool {
     let windows = plugin.views.get(kind).into_iter().flatten();
     for window in windows.filter(|window| window.view().sees_key(key)) {
+        if written.is_some_and(|object| !window.hears_of(object)) {
+            continue;
+        }
         if window.wait_for(version, key.namespace.as_deref(), ECHO_BOUND).await == Holds::No {
             return false;
         }
@@ -227,7 +231,8 @@ async fn await_echoes(core: &Core, call: &Call, job: &Job) {
     let all = async {
         for Echo { kind, key, what } in &echoes {
             let heard = match what {
-                Echoed::Version(version) => hear(&call.plugin, kind, key, version).await,
+                Echoed::Version(version) => hear(&call.plugin, kind, key, version, None).await,
+                Echoed::State(object) => hear(&call.plugin, kind, key, object.head().version, Some(object)).await,
                 Echoed::Gone(uid) => gone(&call.plugin, kind, key, uid).await,
             };
             if !heard {

@@ -178,6 +178,19 @@ impl Reader {
         }
     }
 
+    /// Whether the cache will hear of a write that made this of an object. Not where the view neither shows it so nor shows
+    /// what it was: then the server may leave it out, and the cache is at its version only once something else moves it
+    /// there, a bookmark after a minute at the latest. Don't wait for such a version.
+    pub fn hears_of(&self, written: &Object) -> bool {
+        self.view.sees(written.head())
+            || (self.view.sees_key(written.key())
+                && self
+                    .informer
+                    .store()
+                    .get(written.key())
+                    .is_some_and(|held| self.view.sees(held.head())))
+    }
+
     /// True once the first lists are in the store and delivered. Stays true while watches are renewed.
     pub fn synced(&self) -> bool {
         self.synced.load(Memory::Acquire)

@@ -164,6 +164,19 @@ fn one_selector_of_all_subscribers_goes_on_the_wire_and_differing_ones_do_not() 
 }
 
 #[test]
+fn a_write_that_no_watch_will_tell_of_is_not_waited_for() {
+    let rig = rig();
+    let web = rig.subscribe(selecting("app=web"), &Recorder::new());
+    rig.list(ALL, "10", vec![labelled("a", "x", "u", 1, "app", "web")]);
+    let made = |name: &str, value: &str| labelled("a", name, "u", 11, "app", value);
+    assert!(web.hears_of(&made("x", "web")) && web.hears_of(&made("new", "web")));
+    assert!(web.hears_of(&made("x", "db")), "its leaving is told");
+    assert!(!web.hears_of(&made("new", "db")));
+    rig.event(ALL, Change::Deleted(made("x", "web")));
+    assert!(!web.hears_of(&made("x", "db")));
+}
+
+#[test]
 fn a_watch_of_one_object_asks_for_one_object() {
     let rig = rig();
     let named = |name: &str| View {
