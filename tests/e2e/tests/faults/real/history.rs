@@ -20,7 +20,8 @@ async fn forget(ordeal: &Ordeal) {
 fn quorum_lists(ordeal: &Ordeal, fault: &Fault) -> Vec<(String, Option<u64>)> {
     let requests = ordeal.requests(fault).into_iter();
     requests
-        .filter(|(verb, uri, _)| verb == "list" && uri.contains("/configmaps") && !uri.contains("resourceVersion="))
+        .filter(|(verb, uri, _)| verb == "list" || uri.contains("sendInitialEvents=true"))
+        .filter(|(_, uri, _)| uri.contains("/configmaps") && !uri.contains("resourceVersion="))
         .map(|(_, uri, code)| (uri, code))
         .collect()
 }
@@ -48,7 +49,8 @@ async fn a_list_whose_next_page_is_gone_is_begun_anew() {
     let setup = Setup {
         seed: 5,
         // Else pages come from the API server's cache, which remembers some of what etcd has forgotten.
-        flags: &["--feature-gates=ListFromCacheSnapshot=false"],
+        // And lists would come as streams.
+        flags: &["--feature-gates=ListFromCacheSnapshot=false,WatchList=false"],
         ..Setup::default()
     };
     let mut ordeal = Ordeal::begin(setup).await;
