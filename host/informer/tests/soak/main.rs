@@ -5,6 +5,7 @@
 //! All on a paused clock and from one seed: hours of a cluster's life in seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod broken;
 #[path = "../scripted/oracle.rs"]
 mod oracle;
 
@@ -14,11 +15,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::stream;
 use http::Method;
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use pilothouse_informer::{
     DriverConfig, SharedInformers, Subscription, TokioClock, View, config::ListMode, driver::Clock,
@@ -26,14 +23,17 @@ use pilothouse_informer::{
 use pilothouse_localcluster::{
     Cluster, ClusterConfig, Request,
     service::LocalService,
-    shared::{AnswerBody, SharedCluster, admin},
+    shared::{SharedCluster, admin},
 };
 use pilothouse_object::{Gvk, LabelSelector};
 use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::watch};
 use tower::Service;
 
-use crate::oracle::{Held, Oracle};
+use crate::{
+    broken::AnyBody,
+    oracle::{Held, Oracle},
+};
 
 const CHANGES: u32 = 100_000;
 const DISCONNECTIONS: u32 = 100;
@@ -56,8 +56,6 @@ struct Wrong {
     /// The next so many answers break off somewhere.
     breaking: u32,
 }
-
-type AnyBody = UnsyncBoxBody<Bytes, io::Error>;
 
 impl Line {
     fn wrong(&self) -> std::sync::MutexGuard<'_, Wrong> {
@@ -82,37 +80,8 @@ impl Line {
         };
         let cuts = self.cuts.subscribe();
         let Ok(answer) = LocalService::new(self.cluster.clone()).call(request).await;
-        Ok(answer.map(|body| frames(body, cuts, left)))
+        Ok(answer.map(|body| broken::frames(body, cuts, left)))
     }
-}
-
-/// The body until the next cut, or until so many bytes are left through.
-fn frames(body: AnswerBody, cuts: watch::Receiver<u64>, left: Option<usize>) -> AnyBody {
-    let frames = stream::unfold(
-        (body, cuts, left, false),
-        |(mut body, mut cuts, left, broken)| async move {
-            if broken {
-                return None;
-            }
-            let frame = tokio::select! {
-                biased;
-                _ = cuts.changed() => return Some((Err(io::ErrorKind::ConnectionReset.into()), (body, cuts, left, true))),
-                frame = body.frame() => frame?,
-            };
-            let Ok(frame) = frame;
-            let data = frame.into_data().unwrap_or_default();
-            match left {
-                Some(0) => Some((Err(io::ErrorKind::UnexpectedEof.into()), (body, cuts, left, true))),
-                Some(left) => {
-                    let some = data.slice(..data.len().min(left));
-                    let left = if some.len() < data.len() { 0 } else { left - some.len() };
-                    Some((Ok(Frame::data(some)), (body, cuts, Some(left), false)))
-                }
-                None => Some((Ok(Frame::data(data)), (body, cuts, left, false))),
-            }
-        },
-    );
-    StreamBody::new(frames).boxed_unsync()
 }
 
 struct Watcher {
