@@ -16,8 +16,12 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use http::{Request, Response, StatusCode, Uri};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH},
+};
 use http_body::{Frame, SizeHint};
+use http_body_util::Either;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::{
     client::legacy::Client as Http1,
@@ -29,6 +33,7 @@ use tower::{BoxError, Service};
 use crate::{
     Settings,
     connect::{Connector, Unsent, is_h2},
+    gunzip::Gunzip,
     identity::Identity,
     lanes::{Id, Lanes},
     meter::Meter,
@@ -50,7 +55,6 @@ pub(crate) struct Exchange(Arc<Inner>);
 
 struct Inner {
     server: Uri,
-    host: String,
     settings: Settings,
     identity: Option<Identity>,
     meter: Meter,
@@ -96,7 +100,6 @@ impl Exchange {
         #[expect(clippy::disallowed_methods, reason = "this is a driver: its clock")]
         let origin = Instant::now();
         Self(Arc::new(Inner {
-            host: server.authority().map(ToString::to_string).unwrap_or_default(),
             server,
             settings,
             identity,
@@ -160,7 +163,7 @@ impl Exchange {
 
     fn http1(&self, generation: u64) -> Http1<Connector, Body> {
         let mut held = lock(&self.0.http1);
-        if held.0 != generation {
+        if generation > held.0 {
             // Idle connections of the old one are closed; those in use end with their requests.
             *held = (generation, legacy(&self.0.plain));
         }
@@ -311,24 +314,52 @@ impl http_body::Body for Answer {
     }
 }
 
+/// A body as its reader gets it: plain.
+pub(crate) type Plain = Either<Answer, Gunzip<Answer>>;
+
+fn plain(answer: Response<Answer>) -> Response<Plain> {
+    let (mut head, body) = answer.into_parts();
+    let packed = head
+        .headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|coding| coding == "gzip");
+    if !packed {
+        return Response::from_parts(head, Either::Left(body));
+    }
+    head.headers.remove(CONTENT_ENCODING);
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Either::Right(Gunzip::new(body)))
+}
+
+/// Events are small, and must not wait for each other in a compressor.
+fn is_watch(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').any(|part| part == "watch=true" || part == "watch=1")
+}
+
 impl Service<Request<Body>> for Exchange {
-    type Response = Response<Answer>;
+    type Response = Response<Plain>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Response<Answer>, BoxError>>;
+    type Future = BoxFuture<'static, Result<Response<Plain>, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let this = self.clone();
+        if self.0.settings.compression && request.method() == Method::GET && !is_watch(request.uri()) {
+            request
+                .headers_mut()
+                .insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         Box::pin(async move {
             let (method, sent) = (request.method().clone(), this.now());
             let answer = this.exchange(request).await;
             let took = this.now().saturating_sub(sent);
             let status = answer.as_ref().ok().map(Response::status);
-            this.0.meter.answered(&method, &this.0.host, status, took);
-            answer
+            this.0.meter.answered(&method, status, took);
+            answer.map(plain)
         })
     }
 }

@@ -17,13 +17,13 @@ pub(crate) type Id = u64;
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     next: Id,
+    /// Of the newest credentials.
+    generation: u64,
     lanes: BTreeMap<Id, Lane<T>>,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    /// With which credentials it was opened.
-    generation: u64,
     streams: usize,
     room: usize,
     it: T,
@@ -33,17 +33,21 @@ impl<T> Default for Lanes<T> {
     fn default() -> Self {
         Self {
             next: 0,
+            generation: 0,
             lanes: BTreeMap::new(),
         }
     }
 }
 
 impl<T: Clone> Lanes<T> {
-    /// A place on the first lane with room that was opened with these credentials, else on a new one. It is taken until
-    /// [`Lanes::done`].
+    /// A place on the first lane with room that was opened with these credentials, or newer ones, else on a new one. It is
+    /// taken until [`Lanes::done`].
     pub(crate) fn take(&mut self, generation: u64, open: impl FnOnce(Id) -> T) -> (Id, T) {
-        // Older credentials: what is under way ends there by itself.
-        self.lanes.retain(|_, lane| lane.generation == generation);
+        if generation > self.generation {
+            // What is under way with older credentials ends there by itself.
+            self.generation = generation;
+            self.lanes.clear();
+        }
         let free = self.lanes.iter_mut().find(|(_, lane)| lane.streams < lane.room);
         if let Some((id, lane)) = free {
             lane.streams += 1;
@@ -53,7 +57,6 @@ impl<T: Clone> Lanes<T> {
         self.next += 1;
         let it = open(id);
         let lane = Lane {
-            generation,
             streams: 1,
             room: ROOM,
             it: it.clone(),
@@ -116,6 +119,7 @@ mod tests {
         let mut lanes = Lanes::default();
         assert_eq!([take(&mut lanes, 0), take(&mut lanes, 1)], [0, 1]);
         lanes.done(0);
+        assert_eq!(take(&mut lanes, 0), 1, "who has not heard of them yet");
         assert!(lanes.close(1) && !lanes.close(1) && !lanes.close(0));
         assert_eq!(take(&mut lanes, 1), 2);
     }

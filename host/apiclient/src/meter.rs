@@ -1,6 +1,9 @@
 //! What is counted, under client-go's names (component-base's metrics/prometheus/restclient).
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -43,6 +46,8 @@ pub struct Meter {
     seconds: Histograms,
     waits: Histograms,
     connections: Family<ByProtocol, Counter>,
+    /// The API server's.
+    host: Arc<OnceLock<String>>,
 }
 
 impl Default for Meter {
@@ -52,6 +57,7 @@ impl Default for Meter {
             seconds: Family::new_with_constructor(seconds),
             waits: Family::new_with_constructor(seconds),
             connections: Family::default(),
+            host: Arc::default(),
         }
     }
 }
@@ -85,30 +91,41 @@ impl Meter {
         }
     }
 
+    /// All that is counted goes to this server. The first one stays.
+    pub(crate) fn is_for(&self, server: &http::Uri) {
+        let _ = self
+            .host
+            .set(server.authority().map(ToString::to_string).unwrap_or_default());
+    }
+
+    fn host(&self) -> String {
+        self.host.get().cloned().unwrap_or_default()
+    }
+
     /// An answer began with this status after so long; none: no answer came.
-    pub(crate) fn answered(&self, method: &http::Method, host: &str, status: Option<http::StatusCode>, took: Duration) {
+    pub(crate) fn answered(&self, method: &http::Method, status: Option<http::StatusCode>, took: Duration) {
         let code = status.map_or_else(|| "<error>".to_owned(), |status| status.as_u16().to_string());
         self.requests
             .get_or_create(&ByCode {
                 code,
                 method: method.to_string(),
-                host: host.to_owned(),
+                host: self.host(),
             })
             .inc();
         self.seconds
             .get_or_create(&ByVerb {
                 verb: method.to_string(),
-                host: host.to_owned(),
+                host: self.host(),
             })
             .observe(took.as_secs_f64());
     }
 
-    /// A request with this method waited so long for its turn.
-    pub fn waited(&self, method: &http::Method, host: &str, time: Duration) {
+    /// A request with this method waited so long for its turn, be it not at all.
+    pub fn waited(&self, method: &http::Method, time: Duration) {
         self.waits
             .get_or_create(&ByVerb {
                 verb: method.to_string(),
-                host: host.to_owned(),
+                host: self.host(),
             })
             .observe(time.as_secs_f64());
     }

@@ -245,3 +245,34 @@ async fn a_renewed_certificate_is_shown_after_a_401_and_open_watches_stay() {
         "the watch goes on"
     );
 }
+
+#[tokio::test]
+async fn compressed_answers_are_read_like_others_and_watches_are_not_compressed() {
+    let server = Server::start(Options::default()).await;
+    let settings = Settings {
+        compression: true,
+        ..Settings::default()
+    };
+    let (client, _) = connect(&server, settings);
+    let answer = get(&client, "/packed").await.unwrap();
+    assert!(answer.headers().get(http::header::CONTENT_ENCODING).is_none());
+    assert!(answer.headers().get(http::header::CONTENT_LENGTH).is_none());
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, vec![b'x'; 1 << 20]);
+    assert_eq!(text(&client, "/events?watch=true").await, "nothing");
+}
+
+#[tokio::test]
+async fn a_connection_over_which_nothing_comes_is_left_by_those_that_follow() {
+    let server = Server::start(Options::default()).await;
+    let (client, _) = connect(&server, Settings::default());
+    text(&client, "/version").await;
+    server.freeze();
+    let request = Request::get("/version").body(Body::empty()).unwrap();
+    let given_up = tokio::time::timeout(Duration::from_millis(3_200), client.send(request)).await;
+    assert!(given_up.is_err(), "it gets no answer");
+    server.thaw();
+    // The pings would take 45 seconds.
+    assert_eq!(text(&client, "/version").await, "HTTP/2.0");
+    assert_eq!(server.connections(), 2);
+}

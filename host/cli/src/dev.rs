@@ -8,8 +8,9 @@ use std::{
 };
 
 use kube::Client;
-use pilothouse_apiclient::{Meter, Settings};
+use pilothouse_apiclient::Meter;
 use pilothouse_controller::{Host, HostOptions};
+use pilothouse_lifecycle::HostConfig;
 use pilothouse_object::escape_control;
 use pilothouse_runtime::Level;
 use tokio::task::JoinSet;
@@ -25,7 +26,7 @@ use crate::{
     logging, plugins,
     present::{Note, Presenter, Style},
     reach::reach,
-    serve,
+    serve, settings,
     signals::Signals,
     stream::{Stream, Writer},
 };
@@ -92,7 +93,7 @@ async fn with_stream(args: &args::Dev, stream: &Stream, signals: &mut Option<Sig
     let listening = Signals::listen().map_err(|error| Stop::failed(format!("can't listen to signals: {error}")))?;
     let signals = signals.insert(listening);
 
-    let site = Site::find(args).await?;
+    let site = Site::find(args, &config.host).await?;
     stream.note(&match &site {
         Site::Local(local) => Note::Serving {
             server: local.server(),
@@ -155,7 +156,7 @@ enum Site {
 }
 
 impl Site {
-    async fn find(args: &args::Dev) -> Result<Self, Stop> {
+    async fn find(args: &args::Dev, config: &HostConfig) -> Result<Self, Stop> {
         if args.kubeconfig.is_none() && args.context.is_none() {
             return Ok(Self::Local(Local::start(args.port, &args.kubeconfig_out).await?));
         }
@@ -165,17 +166,17 @@ impl Site {
         Ok(Self::Given {
             server: target.config.cluster_url.to_string(),
             source: target.source.clone(),
-            client: kubeconfig::client(target, Settings::default(), &meter)?,
+            client: kubeconfig::client(target, settings::connections(config), &meter)?,
             meter,
         })
     }
 
     /// A client, once the cluster can be reached, and what counts its requests.
-    async fn reached(&self) -> Result<(Client, Meter), Stop> {
+    async fn reached(&self, config: &HostConfig) -> Result<(Client, Meter), Stop> {
         match self {
             Self::Local(local) => {
                 let meter = Meter::default();
-                Ok((local.client(Settings::default(), &meter)?, meter))
+                Ok((local.client(settings::connections(config), &meter)?, meter))
             }
             Self::Given {
                 client, meter, server, ..
@@ -207,7 +208,7 @@ async fn work(
 ) -> Result<(), Stop> {
     // What the plugins watch is there before they are, or their first lists would have to be tried again.
     let (first, rest) = documents::split(documents);
-    let (client, meter) = site.reached().await?;
+    let (client, meter) = site.reached(&config.host).await?;
     let mut applier = Applier::new(client.clone());
     apply_all(stream, &mut applier, &first).await?;
     let plugins = plugins::load(&args.plugins, config).await?;
@@ -233,7 +234,7 @@ async fn work(
         tracing::warn!("{stop}; the cluster is without any");
     }
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(stream.clone()));
-    options.pool = config.host.pool_size as usize;
+    settings::apply(&config.host, &mut options);
     options.meter = meter;
     front.put(Host::start(client, plugins.loaded, options));
     apply_all(stream, &mut applier, &rest).await?;

@@ -19,6 +19,7 @@ mod quiet;
 mod reach;
 mod run;
 mod serve;
+mod settings;
 mod signals;
 mod stream;
 

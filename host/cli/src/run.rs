@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use pilothouse_apiclient::{Meter, Settings};
+use pilothouse_apiclient::Meter;
 use pilothouse_controller::{Happening, Host, HostOptions, Observer};
 use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::Level;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     args, exit::Stop, front::Front, kubeconfig, plugins, present::duration, quiet::Quiet, reach::reach, serve,
-    signals::Signals,
+    settings, signals::Signals,
 };
 
 /// Runs until a signal.
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let server = target.config.cluster_url.to_string();
     tracing::info!("the cluster is {server} (from {})", target.source);
     let meter = Meter::default();
-    let client = kubeconfig::client(target, Settings::default(), &meter)?;
+    let client = kubeconfig::client(target, settings::connections(&config.host), &meter)?;
     let mut signals = Signals::listen().map_err(|error| Stop::failed(format!("can't listen to signals: {error}")))?;
 
     let front = Arc::new(Front::default());
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         started = started => started?,
     };
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(Log::new()));
-    options.pool = config.host.pool_size as usize;
+    settings::apply(&config.host, &mut options);
     options.meter = meter;
     front.put(Host::start(client, plugins.loaded, options));
     let own = front.clone();

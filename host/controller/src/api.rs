@@ -1,38 +1,47 @@
 //! Single requests to the API server: live reads and writes.
 //!
-//! Promises: every request is bounded in time and in the size of its answer, at most [`ApiConfig::in_flight`] are under
-//! way at once, of one plugin no more than three quarters of that, and every failure becomes an [`ApiError`] that says whether a write may have happened all the same.
-//! It retries nothing: whoever asked decides.
+//! Promises: every request is bounded in time and in the size of its answer; at most [`ApiConfig::in_flight`] are under
+//! way at once, of one plugin no more than three quarters of that; no more are sent a second than the host and the
+//! plugin may, in the order in which they were asked for; a `Retry-After` holds back whom it was said to; every failure
+//! becomes an [`ApiError`] that says whether a write may have happened all the same. It retries nothing: whoever asked
+//! decides.
+//!
+//! Lists and watches of the informers, discovery and probes are not counted here: they are few, they have pauses of their
+//! own that grow, and a host that may not watch for want of turns would work on stale caches.
 
 use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kube::client::Body;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use pilothouse_informer::{Reach, Resource};
-use pilothouse_object::{Gvk, check_path_segment, shorten};
-use pilothouse_runtime::{ApiError, Cause, reason};
-use serde::Deserialize;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use pilothouse_apiclient::{Meter, Pace, TooLong};
+use pilothouse_informer::Reach;
+use pilothouse_runtime::{ApiError, reason};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
-/// What may stand in a path segment or query value as it is.
-const KEEP: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b':');
+use crate::{
+    lock::lock,
+    refusal::{no_answer, refused, retry_after, unauthorized, unavailable},
+};
 
 /// Bounds of requests.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
     /// Requests under way at once; more wait. One plugin has at most three quarters of them, so that one whose requests
-    /// take long (a slow webhook, say) leaves room for others. kube's client opens a connection for each, and 2,000 at once cost 3.5
-    /// times the CPU of four (measured). Default 16.
+    /// take long (a slow webhook, say) leaves room for others. 2,000 at once cost many times the CPU of 16, here and in
+    /// the server, and are no faster (measured; see `pilothouse_apiclient`). Default 16.
     pub in_flight: usize,
-    /// How long one request may take from being sent to the end of its answer. Default 30 s, the API server's own for
-    /// most requests is 60 s.
+    /// Requests a second of the whole host, 0 for no bound, and how many may go at once after a pause. Default 500 and
+    /// 2,000: kube-apiserver with two cores takes some 800 writes a second (measured), and others want their share.
+    pub per_second: u32,
+    /// See [`ApiConfig::per_second`].
+    pub burst: u32,
+    /// How long one request may take from being sent to the begin of its answer. Default 30 s: a webhook's may take as long.
+    pub answer: Duration,
+    /// And to its end; no longer is a turn waited for either. Default 45 s.
     pub timeout: Duration,
     /// The longest answer in bytes. Default 16 MiB; a guest takes no more than 4 MiB in one piece anyway.
     pub max_answer: usize,
@@ -42,7 +51,10 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             in_flight: 16,
-            timeout: Duration::from_secs(30),
+            per_second: 500,
+            burst: 2_000,
+            answer: Duration::from_secs(30),
+            timeout: Duration::from_secs(45),
             max_answer: 16 << 20,
         }
     }
@@ -52,49 +64,115 @@ impl Default for ApiConfig {
 #[derive(Clone)]
 pub(crate) struct Api {
     client: kube::Client,
+    host: Arc<Host>,
+    sender: Arc<Sender>,
+}
+
+/// What all senders have in common.
+struct Host {
     config: ApiConfig,
-    permits: Arc<Semaphore>,
-    /// Those that one plugin may have at once; taken before the common ones.
-    own: Option<Arc<Semaphore>>,
+    turns: Turns,
     reach: Reach,
+    meter: Meter,
+    origin: Instant,
+}
+
+/// Who sends: a plugin, or the host for itself.
+struct Sender {
+    /// The plugin's name.
+    plugin: Option<Box<str>>,
+    turns: Turns,
+}
+
+struct Turns {
+    permits: Semaphore,
+    pace: std::sync::Mutex<Pace>,
+}
+
+impl Turns {
+    fn new(permits: usize, pace: Pace) -> Self {
+        Self {
+            permits: Semaphore::new(permits.max(1)),
+            pace: pace.into(),
+        }
+    }
 }
 
 impl Api {
     /// `reach` hears of requests that got no answer.
-    pub(crate) fn new(client: kube::Client, config: ApiConfig, reach: Reach) -> Self {
-        let permits = Arc::new(Semaphore::new(config.in_flight.max(1)));
+    #[allow(clippy::disallowed_methods, reason = "the driver of single requests: its clock")]
+    pub(crate) fn new(client: kube::Client, config: ApiConfig, meter: Meter, reach: Reach) -> Self {
+        let pace = Pace::new(config.per_second, config.burst);
+        let own = Sender {
+            plugin: None,
+            turns: Turns::new(config.in_flight, Pace::new(0, 1)),
+        };
+        let host = Host {
+            turns: Turns::new(config.in_flight, pace),
+            config,
+            reach,
+            meter,
+            origin: Instant::now(),
+        };
         Self {
             client,
-            config,
-            permits,
-            reach,
-            own: None,
+            host: host.into(),
+            sender: own.into(),
         }
     }
 
     /// The same for one plugin, which has no more than its share.
-    pub(crate) fn share(&self) -> Self {
-        let share = (self.config.in_flight * 3 / 4).max(1);
+    pub(crate) fn share(&self, plugin: &str, pace: Pace) -> Self {
+        let sender = Sender {
+            plugin: Some(plugin.into()),
+            turns: Turns::new(self.host.config.in_flight * 3 / 4, pace),
+        };
         Self {
-            own: Some(Arc::new(Semaphore::new(share))),
+            sender: sender.into(),
             ..self.clone()
         }
     }
 
     /// Ends when no request is under way any more; bounded by their time-outs.
     pub(crate) async fn quiet(&self) {
-        let all = u32::try_from(self.config.in_flight.max(1)).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.host.config.in_flight.max(1)).unwrap_or(u32::MAX);
         // The semaphore is never closed.
-        let _all = self.permits.acquire_many(all).await;
+        let _all = self.host.turns.permits.acquire_many(all).await;
     }
 
-    /// The plugin's own permit and a common one. The semaphores are never closed.
-    async fn acquire(&self) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
-        let own = match &self.own {
-            Some(own) => own.acquire().await.ok(),
-            None => None,
-        };
-        (own, self.permits.acquire().await.ok())
+    /// Waits for the sender's turn, then for the host's: permits, and the time at which it may be sent.
+    async fn turn(&self, method: &Method) -> Result<[Option<SemaphorePermit<'_>>; 2], ApiError> {
+        let (own, host) = (&self.sender.turns, &self.host.turns);
+        // The semaphores are never closed.
+        let own_permit = own.permits.acquire().await.ok();
+        let waited = self.paced(own).await.map_err(|wait| self.too_many(wait))?
+            + self.paced(host).await.map_err(host_too_many)?;
+        self.host.meter.waited(method, waited);
+        Ok([own_permit, host.permits.acquire().await.ok()])
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the driver of single requests: waits for a turn"
+    )]
+    async fn paced(&self, turns: &Turns) -> Result<Duration, TooLong> {
+        let wait = lock(&turns.pace).turn(self.host.origin.elapsed(), self.host.config.timeout)?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(wait)
+    }
+
+    fn too_many(&self, TooLong(wait): TooLong) -> ApiError {
+        let plugin = self.sender.plugin.as_deref().unwrap_or("the host");
+        waits(
+            format!(
+                "{plugin} has sent too many requests: this one would have to wait {:.1} s for its turn \
+                 (apiRequestsPerSecond of the plugin, or a Retry-After of the API server): send fewer, or raise the limit",
+                wait.as_secs_f64()
+            ),
+            wait,
+        )
     }
 
     /// Sends one request and reads its whole answer.
@@ -105,9 +183,10 @@ impl Api {
         content_type: Option<&'static str>,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, ApiError> {
+        let config = &self.host.config;
         let is_write = method != Method::GET;
         let mut request = Request::builder()
-            .method(method)
+            .method(method.clone())
             .uri(uri)
             .header(header::ACCEPT, "application/json");
         if let Some(content_type) = content_type {
@@ -120,246 +199,92 @@ impl Api {
             clippy::disallowed_methods,
             reason = "the driver of single requests: each is bounded in time"
         )]
-        let permits = tokio::time::timeout(self.config.timeout, self.acquire()).await;
-        let Ok(_permits) = permits else {
+        let turn = tokio::time::timeout(config.timeout, self.turn(&method)).await;
+        let Ok(turn) = turn else {
             let message = format!(
-                "{} requests were under way for {:?} and none ended: the API server is too slow",
-                self.config.in_flight, self.config.timeout
+                "this request got no turn within {:?}: the API server is too slow for the requests before it ({} at once)",
+                config.timeout, config.in_flight
             );
             return Err(unavailable(message, false));
         };
-        let exchange = async {
-            let response = self
-                .client
-                .send(request)
-                .await
-                .map_err(|error| no_answer(&error, is_write))?;
-            let (head, body) = response.into_parts();
-            if head.status == StatusCode::UNAUTHORIZED {
-                return Err(unauthorized());
-            }
-            let body = Limited::new(body, self.config.max_answer)
-                .collect()
-                .await
-                .map_err(|error| {
-                    if error.downcast_ref::<LengthLimitError>().is_some() {
-                        let message = format!(
-                            "the answer is longer than {} bytes: read in pages",
-                            self.config.max_answer
-                        );
-                        ApiError {
-                            maybe_applied: is_write,
-                            ..ApiError::of_host(reason::LIMIT, message)
-                        }
-                    } else {
-                        unavailable(format!("the answer broke off: {error}"), is_write)
-                    }
-                })?;
-            let body: Vec<u8> = body.to_bytes().into();
-            if head.status.is_success() {
-                Ok(body)
-            } else {
-                Err(refused(head.status, &head.headers, &body, is_write))
-            }
-        };
+        let _permits = turn?;
         #[allow(
             clippy::disallowed_methods,
             reason = "the driver of single requests: each is bounded in time"
         )]
-        let answer = tokio::time::timeout(self.config.timeout, exchange).await;
+        let answer = tokio::time::timeout(config.timeout, self.exchange(request, is_write)).await;
         let answer = answer.unwrap_or_else(|_| {
-            let message = format!("the API server did not answer within {:?}", self.config.timeout);
+            let message = format!("the API server's answer did not end within {:?}", config.timeout);
             Err(unavailable(message, is_write))
         });
         if answer.as_ref().is_err_and(|error| error.reason == reason::UNAVAILABLE) {
-            self.reach.suspect();
+            self.host.reach.suspect();
         }
         answer
     }
-}
 
-/// The path of an object, of a collection (`name` none), or of an object's subresource, with a query behind it.
-pub(crate) fn uri(
-    gvk: &Gvk,
-    resource: &Resource,
-    namespace: Option<&str>,
-    name: Option<&str>,
-    subresource: Option<&str>,
-    query: &[(&str, &str)],
-) -> Result<String, ApiError> {
-    let bad = |message: String| ApiError::of_host(reason::DENIED, message);
-    for segment in [namespace, name, subresource].into_iter().flatten() {
-        check_path_segment(segment).map_err(|error| bad(error.to_string()))?;
-    }
-    let mut uri = if gvk.group.is_empty() {
-        "/api/".to_owned()
-    } else {
-        format!("/apis/{}/", utf8_percent_encode(&gvk.group, KEEP))
-    };
-    uri.extend(utf8_percent_encode(&gvk.version, KEEP));
-    if let Some(namespace) = namespace {
-        if !resource.namespaced {
-            return Err(bad(format!("{} is cluster-scoped: leave the namespace out", gvk.kind)));
+    async fn exchange(&self, request: Request<Body>, is_write: bool) -> Result<Vec<u8>, ApiError> {
+        let config = &self.host.config;
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the driver of single requests: each is bounded in time"
+        )]
+        let response = tokio::time::timeout(config.answer, self.client.send(request))
+            .await
+            .map_err(|_| {
+                let message = format!("the API server did not answer within {:?}", config.answer);
+                unavailable(message, is_write)
+            })?
+            .map_err(|error| no_answer(&error, is_write))?;
+        let (head, body) = response.into_parts();
+        if head.status == StatusCode::UNAUTHORIZED {
+            return Err(unauthorized());
         }
-        uri.push_str("/namespaces/");
-        uri.extend(utf8_percent_encode(namespace, KEEP));
-    } else if resource.namespaced && name.is_some() {
-        return Err(bad(format!("{} lives in namespaces: name the object's", gvk.kind)));
-    }
-    uri.push('/');
-    uri.push_str(&resource.plural);
-    for segment in [name, subresource].into_iter().flatten() {
-        uri.push('/');
-        uri.extend(utf8_percent_encode(segment, KEEP));
-    }
-    for (i, (key, value)) in query.iter().enumerate() {
-        uri.push(if i == 0 { '?' } else { '&' });
-        uri.push_str(key);
-        uri.push('=');
-        uri.extend(utf8_percent_encode(value, KEEP));
-    }
-    Ok(uri)
-}
-
-/// What the guest asked for makes no sense; nothing was sent.
-pub(crate) fn bad_request(message: impl Into<String>) -> ApiError {
-    ApiError {
-        code: 400,
-        ..ApiError::of_host("BadRequest", message)
-    }
-}
-
-fn unavailable(message: String, is_write: bool) -> ApiError {
-    ApiError {
-        maybe_applied: is_write,
-        ..ApiError::of_host(reason::UNAVAILABLE, message)
-    }
-}
-
-/// The server does not take the host's credentials: nothing was done, and no plugin can do anything about it.
-fn unauthorized() -> ApiError {
-    let message = "the API server refuses this host's credentials (401)".to_owned();
-    ApiError {
-        code: 401,
-        ..unavailable(message, false)
-    }
-}
-
-/// No answer came. A connection that was refused sent nothing; anything else may have.
-fn no_answer(error: &kube::Error, is_write: bool) -> ApiError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    let mut never_sent = false;
-    let mut message = String::new();
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            never_sent |= io.kind() == std::io::ErrorKind::ConnectionRefused;
-        }
-        let text = error.to_string();
-        if !message.contains(&text) {
-            if !message.is_empty() {
-                message.push_str(": ");
+        let body = Limited::new(body, config.max_answer).collect().await.map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                let message = format!("the answer is longer than {} bytes: read in pages", config.max_answer);
+                ApiError {
+                    maybe_applied: is_write,
+                    ..ApiError::of_host(reason::LIMIT, message)
+                }
+            } else {
+                unavailable(format!("the answer broke off: {error}"), is_write)
             }
-            message.push_str(&text);
+        })?;
+        let body: Vec<u8> = body.to_bytes().into();
+        if head.status.is_success() {
+            return Ok(body);
         }
-        source = error.source();
+        let error = refused(head.status, &head.headers, &body, is_write);
+        if let Some(pause) = retry_after(&error) {
+            lock(&self.sender.turns.pace).hold(self.host.origin.elapsed(), pause);
+        }
+        Err(error)
     }
-    unavailable(
-        format!("the API server gave no answer: {}", shorten(&message, 512)),
-        is_write && !never_sent,
+}
+
+fn host_too_many(TooLong(wait): TooLong) -> ApiError {
+    waits(
+        format!(
+            "all plugins together have sent too many requests: this one would have to wait {:.1} s for its turn: send \
+             fewer, or raise host.apiRequestsPerSecond",
+            wait.as_secs_f64()
+        ),
+        wait,
     )
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Status {
-    reason: Option<String>,
-    message: Option<String>,
-    details: Option<Details>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Details {
-    causes: Option<Vec<StatusCause>>,
-    retry_after_seconds: Option<u32>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct StatusCause {
-    reason: Option<String>,
-    message: Option<String>,
-    field: Option<String>,
-}
-
-/// At most so many causes of one refusal reach a guest.
-const MAX_CAUSES: usize = 32;
-
-/// An answer that is no success. What isn't a Status (a proxy's page, say) keeps its text as the message.
-fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8], is_write: bool) -> ApiError {
-    let status: Status = serde_json::from_slice(body).unwrap_or_default();
-    let details = status.details.unwrap_or_default();
-    let header_seconds = headers
-        .get(header::RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse::<u32>().ok());
-    let retry_after_ms = details
-        .retry_after_seconds
-        .filter(|s| *s > 0)
-        .or(header_seconds)
-        .map(|seconds| seconds.saturating_mul(1_000));
-    let message = status
-        .message
-        .filter(|m| !m.is_empty())
-        .unwrap_or_else(|| shorten(String::from_utf8_lossy(body).trim(), 512).into_owned());
+/// Nothing was sent, since it would have to wait for so long.
+fn waits(message: String, wait: Duration) -> ApiError {
     ApiError {
-        reason: status
-            .reason
-            .filter(|r| !r.is_empty())
-            .unwrap_or_else(|| reason_of(code).to_owned()),
-        code: code.as_u16(),
-        message,
-        causes: details
-            .causes
-            .unwrap_or_default()
-            .into_iter()
-            .take(MAX_CAUSES)
-            .map(|cause| Cause {
-                reason: cause.reason.unwrap_or_default(),
-                field: cause.field.unwrap_or_default(),
-                message: cause.message.unwrap_or_default(),
-            })
-            .collect(),
-        retry_after_ms,
-        // 5xx: the server, or what stands before it, may have failed after it was done.
-        maybe_applied: is_write && code.is_server_error(),
-    }
-}
-
-/// The reason that Kubernetes gives to a code, for answers that are no Status.
-fn reason_of(code: StatusCode) -> &'static str {
-    match code.as_u16() {
-        400 => "BadRequest",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "NotFound",
-        405 => "MethodNotAllowed",
-        406 => "NotAcceptable",
-        409 => "Conflict",
-        410 => "Gone",
-        413 => "RequestEntityTooLarge",
-        415 => "UnsupportedMediaType",
-        422 => "Invalid",
-        429 => "TooManyRequests",
-        500 => "InternalError",
-        503 => "ServiceUnavailable",
-        504 => "Timeout",
-        _ => "Unknown",
+        retry_after_ms: Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
+        ..ApiError::of_host(reason::LIMIT, message)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_apiclient::Settings;
     use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -369,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers `/quick` and lets everything else wait for ever, but tells of it.
+    /// Answers `/quick`, sends away from `/shed`, and lets everything else wait for ever, but tells of it.
     #[allow(clippy::disallowed_methods, reason = "a test's server is a driver")]
     async fn server() -> (String, mpsc::UnboundedReceiver<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -381,151 +306,116 @@ mod tests {
                 tokio::spawn(async move {
                     let mut head = [0; 4096];
                     let length = stream.read(&mut head).await.unwrap_or_default();
-                    if head[..length].starts_with(b"GET /quick ") {
-                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-                        stream.write_all(answer).await.unwrap();
-                    } else {
-                        heard.send(()).unwrap();
-                    }
-                    std::future::pending::<()>().await;
+                    let path = head[..length].split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+                    let answer: &[u8] = match path {
+                        b"/quick" => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+                        b"/shed" => {
+                            b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\
+                              Connection: close\r\n\r\n"
+                        }
+                        _ => {
+                            // An error: the test is over.
+                            let _ = heard.send(());
+                            std::future::pending().await
+                        }
+                    };
+                    stream.write_all(answer).await.unwrap();
                 });
             }
         });
         (address, hears)
     }
 
+    fn api(address: &str, config: ApiConfig) -> Api {
+        let server = kube::Config::new(address.parse().unwrap());
+        let client = pilothouse_apiclient::client(server, Settings::default(), Meter::default()).unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let clock = Arc::new(TokioClock::start());
+        let informers = SharedInformers::new(client.clone(), DriverConfig::default(), clock, runtime, 1);
+        Api::new(client, config, Meter::default(), informers.reach().clone())
+    }
+
+    async fn get(api: &Api, path: &str) -> Result<Vec<u8>, ApiError> {
+        api.send(Method::GET, path.into(), None, Vec::new()).await
+    }
+
     #[tokio::test]
     #[allow(clippy::disallowed_methods, reason = "a test that sends many requests at once")]
     async fn a_plugin_whose_requests_wait_for_ever_leaves_room_for_others() {
         let (address, mut heard) = server().await;
-        let config = kube::Config::new(address.parse().unwrap());
-        let client = kube::Client::try_from(config).unwrap();
-        let runtime = tokio::runtime::Handle::current();
-        let clock = Arc::new(TokioClock::start());
-        let informers = SharedInformers::new(client.clone(), DriverConfig::default(), clock, runtime, 1);
-        let api = Api::new(client, ApiConfig::default(), informers.reach().clone());
-        let (slow, quick) = (api.share(), api.share());
+        let api = api(&address, ApiConfig::default());
+        let share = |name| api.share(name, Pace::new(0, 1));
+        let (slow, quick) = (share("slow"), share("quick"));
         for _ in 0..20 {
             let slow = slow.clone();
-            tokio::spawn(async move { slow.send(Method::GET, "/slow".into(), None, Vec::new()).await });
+            tokio::spawn(async move { get(&slow, "/slow").await });
         }
         for _ in 0..12 {
             heard.recv().await.unwrap();
         }
-        let answer = quick.send(Method::GET, "/quick".into(), None, Vec::new()).await;
-        assert_eq!(answer, Ok(b"{}".to_vec()));
+        assert_eq!(get(&quick, "/quick").await, Ok(b"{}".to_vec()));
         assert!(heard.try_recv().is_err(), "no more of the slow ones were sent");
     }
 
-    fn widgets(
-        namespace: Option<&str>,
-        name: Option<&str>,
-        subresource: Option<&str>,
-        query: &[(&str, &str)],
-    ) -> Result<String, ApiError> {
-        let resource = Resource {
-            plural: "widgets".into(),
-            namespaced: true,
-        };
-        uri(
-            &Gvk::new("ex.io", "v1", "Widget"),
-            &resource,
-            namespace,
-            name,
-            subresource,
-            query,
-        )
-    }
-
-    fn nodes(namespace: Option<&str>, name: Option<&str>) -> Result<String, ApiError> {
-        let resource = Resource {
-            plural: "nodes".into(),
-            namespaced: false,
-        };
-        uri(&Gvk::new("", "v1", "Node"), &resource, namespace, name, None, &[])
-    }
-
-    #[test]
-    fn paths_are_the_api_servers() {
-        assert_eq!(nodes(None, Some("n1")).unwrap(), "/api/v1/nodes/n1");
+    #[tokio::test]
+    async fn a_retry_after_holds_back_whom_it_was_said_to_and_nobody_else() {
+        let (address, _heard) = server().await;
+        let api = api(&address, ApiConfig::default());
+        let share = |name| api.share(name, Pace::new(0, 1));
+        let (eager, other) = (share("eager"), share("other"));
+        let shed = get(&eager, "/shed").await.unwrap_err();
+        assert_eq!((shed.code, shed.retry_after_ms), (429, Some(3_600_000)));
+        // An hour is longer than a request may wait, so that it is refused instead.
+        let refused = get(&eager, "/quick").await.unwrap_err();
+        assert_eq!((refused.code, &*refused.reason), (0, reason::LIMIT));
+        assert!(refused.message.starts_with("eager has sent too many"), "{refused:?}");
+        assert!(refused.retry_after_ms.unwrap() > 3_500_000 && !refused.maybe_applied);
+        assert_eq!(get(&other, "/quick").await, Ok(b"{}".to_vec()));
         assert_eq!(
-            widgets(
-                Some("a"),
-                Some("w"),
-                Some("status"),
-                &[("fieldManager", "pilothouse/x"), ("force", "true")]
-            )
-            .unwrap(),
-            "/apis/ex.io/v1/namespaces/a/widgets/w/status?fieldManager=pilothouse%2Fx&force=true"
+            get(&api, "/quick").await,
+            Ok(b"{}".to_vec()),
+            "the host's own requests go on"
         );
-        assert_eq!(widgets(None, None, None, &[]).unwrap(), "/apis/ex.io/v1/widgets");
     }
 
-    #[test]
-    fn a_name_from_a_guest_cannot_leave_its_segment() {
-        for bad in ["../secrets", "..", "a/b", "a%2fb", ""] {
-            assert!(widgets(Some("a"), Some(bad), None, &[]).is_err(), "{bad:?}");
-            assert!(widgets(Some(bad), Some("w"), None, &[]).is_err(), "{bad:?}");
-        }
-        let odd = widgets(Some("a"), Some("w?x=1#y z"), None, &[]).unwrap();
-        assert_eq!(odd, "/apis/ex.io/v1/namespaces/a/widgets/w%3Fx%3D1%23y%20z");
-    }
-
-    #[test]
-    fn namespaced_kinds_need_a_namespace_and_others_refuse_one() {
+    #[tokio::test]
+    async fn what_would_wait_for_too_long_is_refused_and_says_whose_bound_it_is() {
+        let (address, _heard) = server().await;
+        let spent = || {
+            let mut pace = Pace::new(1, 1);
+            for _ in 0..60 {
+                pace.turn(Duration::ZERO, Duration::MAX).unwrap();
+            }
+            pace
+        };
+        let api = api(&address, ApiConfig::default());
+        let refused = get(&api.share("busy", spent()), "/quick").await.unwrap_err();
         assert!(
-            widgets(None, Some("w"), None, &[])
-                .unwrap_err()
-                .message
-                .contains("lives in namespaces")
+            refused.message.contains("apiRequestsPerSecond of the plugin"),
+            "{refused:?}"
         );
-        assert!(
-            nodes(Some("a"), Some("n"))
-                .unwrap_err()
-                .message
-                .contains("cluster-scoped")
-        );
-    }
-
-    #[test]
-    fn a_status_becomes_an_error_the_guest_can_read() {
-        let body = br#"{"kind":"Status","status":"Failure","message":"no","reason":"Invalid","code":422,
-            "details":{"retryAfterSeconds":2,"causes":[{"reason":"FieldValueRequired","message":"Required value","field":"spec.size"}]}}"#;
-        let error = refused(StatusCode::UNPROCESSABLE_ENTITY, &http::HeaderMap::new(), body, true);
+        assert_eq!(refused.reason, reason::LIMIT);
         assert_eq!(
-            (&*error.reason, error.code, error.retry_after_ms),
-            ("Invalid", 422, Some(2_000))
+            get(&api.share("idle", Pace::new(1, 1)), "/quick").await,
+            Ok(b"{}".to_vec())
         );
-        assert_eq!((&*error.causes[0].field, error.maybe_applied), ("spec.size", false));
+        *lock(&api.host.turns.pace) = spent();
+        let refused = get(&api.share("idle", Pace::new(1, 1)), "/quick").await.unwrap_err();
+        assert!(refused.message.contains("host.apiRequestsPerSecond"), "{refused:?}");
     }
 
-    #[test]
-    fn a_write_that_failed_in_the_server_may_have_happened_and_a_read_has_not() {
-        for code in [500, 502, 503, 504] {
-            let code = StatusCode::from_u16(code).unwrap();
-            assert!(
-                refused(code, &http::HeaderMap::new(), b"", true).maybe_applied,
-                "{code}"
-            );
-            assert!(
-                !refused(code, &http::HeaderMap::new(), b"", false).maybe_applied,
-                "{code}"
-            );
+    #[tokio::test]
+    async fn an_answer_that_does_not_begin_in_time_may_be_that_of_a_write_that_was_done() {
+        let (address, _heard) = server().await;
+        let config = ApiConfig {
+            answer: Duration::from_millis(20),
+            ..ApiConfig::default()
+        };
+        let api = api(&address, config);
+        for (method, maybe) in [(Method::GET, false), (Method::POST, true)] {
+            let error = api.send(method, "/slow".into(), None, Vec::new()).await.unwrap_err();
+            assert_eq!((&*error.reason, error.maybe_applied), (reason::UNAVAILABLE, maybe));
+            assert!(error.message.contains("did not answer within 20ms"), "{error:?}");
         }
-        assert!(!refused(StatusCode::CONFLICT, &http::HeaderMap::new(), b"", true).maybe_applied);
-    }
-
-    #[test]
-    fn an_answer_that_is_no_status_keeps_its_text_and_retry_after() {
-        let mut headers = http::HeaderMap::new();
-        headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
-        let error = refused(
-            StatusCode::TOO_MANY_REQUESTS,
-            &headers,
-            b"Too many requests, please try again later.\n",
-            true,
-        );
-        assert_eq!((&*error.reason, error.retry_after_ms), ("TooManyRequests", Some(1_000)));
-        assert_eq!(error.message, "Too many requests, please try again later.");
     }
 }

@@ -10,7 +10,7 @@ use pilothouse_runtime::{ApiError, Change, ObjectRef, Options, reason};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use crate::api::bad_request;
+use crate::refusal::bad_request;
 
 type Members = BTreeMap<String, Box<RawValue>>;
 

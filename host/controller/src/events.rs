@@ -18,7 +18,7 @@ use pilothouse_object::{Gvk, escape_control, shorten};
 use pilothouse_runtime::{ObjectRef, Severity, Timestamp};
 use serde_json::{Value, json};
 
-use crate::api::{Api, uri};
+use crate::{api::Api, path::uri};
 
 /// The same text on the same object within this time raises a count instead of making another Event (client-go's own
 /// correlator uses 10 minutes).

@@ -11,7 +11,7 @@ use std::{
 };
 
 use pilothouse_apiclient::Meter;
-use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
+use pilothouse_informer::{DriverConfig, Patience, SharedInformers, TokioClock};
 use pilothouse_lifecycle::Plugin;
 use pilothouse_object::{Key, LabelSelector};
 use pilothouse_runtime::Timestamp;
@@ -43,6 +43,8 @@ pub struct HostOptions {
     pub pool: usize,
     /// Bounds of requests to the API server.
     pub api: ApiConfig,
+    /// How long lists and watches wait for the API server.
+    pub lists: Patience,
     /// What counts the client's requests, to be part of [`Host::metrics`]. Default: one that counts nothing, where the
     /// client has none.
     pub meter: Meter,
@@ -64,6 +66,7 @@ impl HostOptions {
         Self {
             pool: 64,
             api: ApiConfig::default(),
+            lists: Patience::default(),
             meter: Meter::default(),
             seed,
             observer,
@@ -126,9 +129,13 @@ impl Host {
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let clock = Arc::new(TokioClock::start());
         let runtime = tokio::runtime::Handle::current();
-        let informers = SharedInformers::new(client.clone(), DriverConfig::default(), clock, runtime, rng.u64(..));
+        let driver = DriverConfig {
+            patience: options.lists,
+            ..DriverConfig::default()
+        };
+        let informers = SharedInformers::new(client.clone(), driver, clock, runtime, rng.u64(..));
         let reach = informers.reach();
-        let api = Api::new(client.clone(), options.api, reach.clone());
+        let api = Api::new(client.clone(), options.api, options.meter.clone(), reach.clone());
         let shared = Arc::new(Shared {
             kinds: Kinds::new(client, reach.clone()),
             api,

@@ -40,7 +40,7 @@ impl Kinds {
         }
         let segments = [&kind.group, &kind.version, &kind.kind];
         for segment in segments.into_iter().filter(|segment| !segment.is_empty()) {
-            check_path_segment(segment).map_err(|error| crate::api::bad_request(error.to_string()))?;
+            check_path_segment(segment).map_err(|error| crate::refusal::bad_request(error.to_string()))?;
         }
         let found = discover(&self.client, kind, Patience::default())
             .await

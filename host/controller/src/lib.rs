@@ -25,6 +25,7 @@
 //! | `events` | Kubernetes Events: merged, limited | sends |
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
+//! | `path`, `refusal` | their paths, and errors as guests see them | no |
 //! | `run`, `feed`, `windows`, `host`, `core` | the driver on tokio | yes |
 //! | `rarely` | lines that would come for each of many keys | no |
 //! | `metrics`, `happening` | what is counted and told | no |
@@ -45,9 +46,11 @@ mod ledger;
 mod lock;
 mod metrics;
 mod outcome;
+mod path;
 mod provenance;
 mod rarely;
 mod reads;
+mod refusal;
 mod router;
 mod run;
 mod windows;

@@ -12,10 +12,11 @@ use serde_json::value::RawValue;
 
 use crate::lock::lock;
 use crate::{
-    api::{bad_request, uri},
     body::key_of,
     call::{Call, gvk_of},
     ledger,
+    path::uri,
+    refusal::bad_request,
 };
 
 /// Objects of a page unless the query says less; also what client-go asks for at a time.

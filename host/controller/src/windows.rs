@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
 
+use pilothouse_apiclient::Pace;
 use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers, Subscription, View};
 use pilothouse_lifecycle::{Extent, Plugin, Reach, Scope, Verb};
 use pilothouse_object::{Gvk, LabelSelector};
@@ -84,12 +85,15 @@ pub(crate) fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Pl
             Projection::Metadata => 2,
         });
     }
+    let requests = plugin.requests;
+    let pace = Pace::new(requests.per_second, requests.burst);
+    let api = core.shared.api.share(&name, pace);
     let state = Arc::new(PluginState {
         plugin,
         name,
         views: open.views,
         broken: open.broken,
-        api: core.shared.api.share(),
+        api,
         events_waiting: Arc::default(),
         _subscriptions: open.subscriptions,
     });

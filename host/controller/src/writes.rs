@@ -9,10 +9,11 @@ use pilothouse_runtime::{ApiError, Change, ObjectRef, Options, Propagation, reas
 use crate::lock::lock;
 use crate::{
     WriteEnd, WriteVerb, Written,
-    api::{bad_request, uri},
     body::{self, key_of},
     call::{Call, gvk_of},
+    path::uri,
     reads::parse_answer,
+    refusal::bad_request,
 };
 
 /// A field manager's name may have so many characters.

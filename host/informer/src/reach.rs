@@ -25,6 +25,7 @@ const PACE: Duration = Duration::from_secs(1);
 const PATIENCE: Patience = Patience {
     answer: Duration::from_secs(5),
     piece: Duration::from_secs(5),
+    total: Duration::from_secs(5),
 };
 
 /// Whom everybody may ask, and is allowed to as a rule. It fails while the server is starting.

@@ -30,9 +30,6 @@ enum End {
 /// Once the API server is back, watches come back over so many milliseconds.
 const SPREAD: u64 = 500;
 
-/// The longest that one page, or a list without pages, may take: one that never ends is not silent.
-const LONGEST_PAGE: Duration = Duration::from_secs(600);
-
 /// A watch is cut so long after the server should have ended it: one that sends bytes for ever and never a whole line is not
 /// silent.
 const OVERTIME: Duration = Duration::from_secs(30);
@@ -185,12 +182,13 @@ impl Task {
             Err(failure) => return Ok(End::Input(Input::Failed(failure))),
         };
         let mut reader = ListReader::new(wire.format);
-        let end = inner.clock.now() + LONGEST_PAGE;
+        let began = inner.clock.now();
         let garbled = |error: crate::read::ListError| {
             End::Input(Input::Failed(Failure::new(Trouble::Garbled, error.to_string())))
         };
         loop {
-            match transport::piece(&mut body, inner.config.patience.piece).await {
+            let since = inner.clock.now().saturating_sub(began);
+            match transport::piece_of_list(&mut body, inner.config.patience, since).await {
                 Ok(Some(piece)) => match reader.push(&piece) {
                     Ok(page) => {
                         for unreadable in &page.unreadable {
@@ -206,11 +204,7 @@ impl Task {
                     Err(error) => return Ok(garbled(error)),
                 },
                 Ok(None) => break,
-                Err(lost) => return Ok(End::Input(Input::Failed(lost.into()))),
-            }
-            if inner.clock.now() > end {
-                let why = format!("the list did not end within {} s", LONGEST_PAGE.as_secs());
-                return Ok(End::Input(Input::Failed(Failure::new(Trouble::Garbled, why))));
+                Err(failure) => return Ok(End::Input(Input::Failed(failure))),
             }
         }
         Ok(match reader.finish() {

@@ -26,6 +26,8 @@ pub struct Patience {
     pub answer: Duration,
     /// Between two pieces of a list. Default 60 s.
     pub piece: Duration,
+    /// Until a list, or a page of one, has come as a whole. Default 10 minutes, which is 100 MB at 170 KB a second.
+    pub total: Duration,
 }
 
 impl Default for Patience {
@@ -33,6 +35,7 @@ impl Default for Patience {
         Self {
             answer: Duration::from_secs(75),
             piece: Duration::from_secs(60),
+            total: Duration::from_secs(600),
         }
     }
 }
@@ -213,6 +216,22 @@ pub(crate) async fn piece(body: &mut Body, bound: Duration) -> Result<Option<Byt
             },
             Some(Some(Err(error))) => Err(Lost::Broken(format!("the connection broke off: {}", chain(&error)))),
         };
+    }
+}
+
+/// The next piece of a list that began so long ago.
+pub(crate) async fn piece_of_list(
+    body: &mut Body,
+    patience: Patience,
+    since: Duration,
+) -> Result<Option<Bytes>, Failure> {
+    let left = patience.total.saturating_sub(since);
+    match within(left, piece(body, patience.piece)).await {
+        Some(piece) => Ok(piece?),
+        None => {
+            let why = format!("the list did not end within {} s", patience.total.as_secs());
+            Err(Failure::new(Trouble::Garbled, why))
+        }
     }
 }
 

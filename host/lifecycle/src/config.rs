@@ -85,6 +85,55 @@ pub struct HostConfig {
     /// A module in the plugin directory may be this long, in MiB, 1 to 1024; 64 by default.
     #[serde(rename = "maxModuleMiB", deserialize_with = "number::<_, 1, 1024>")]
     pub max_module_mib: u32,
+    /// Single requests to the API server a second, of all plugins together, 0 to 100,000; 0 is no bound; 500 by default.
+    #[serde(deserialize_with = "number::<_, 0, 100_000>")]
+    pub api_requests_per_second: u32,
+    /// So many of them may go at once after a pause, 1 to 100,000; 2,000 by default.
+    #[serde(deserialize_with = "number::<_, 1, 100_000>")]
+    pub api_request_burst: u32,
+    /// How long the API server is waited for.
+    #[serde(deserialize_with = "or_default")]
+    pub api_timeouts: ApiTimeouts,
+    /// Whether reads are asked for compressed; false by default. It pays where the way to the API server is slower than some
+    /// 400 Mbit/s, and costs the server CPU.
+    pub api_compression: bool,
+}
+
+/// How long the API server is waited for, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ApiTimeouts {
+    /// Until a connection is open, TLS included, 1 to 300; 10 by default.
+    #[serde(deserialize_with = "number::<_, 1, 300>")]
+    pub connect_seconds: u32,
+    /// Until the answer to a single request begins, 1 to 600; 30 by default. A webhook may take as long.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub answer_seconds: u32,
+    /// Until it ends, 1 to 600; 45 by default.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub total_seconds: u32,
+    /// Until a list or a watch begins, 1 to 600; 75 by default: the API server's own bound is 60.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub list_answer_seconds: u32,
+    /// Between two pieces of a list, 1 to 600; 60 by default.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub list_pause_seconds: u32,
+    /// Until a list, or a page of one, ends, 1 to 3600; 600 by default.
+    #[serde(deserialize_with = "number::<_, 1, 3600>")]
+    pub list_total_seconds: u32,
+}
+
+impl Default for ApiTimeouts {
+    fn default() -> Self {
+        Self {
+            connect_seconds: 10,
+            answer_seconds: 30,
+            total_seconds: 45,
+            list_answer_seconds: 75,
+            list_pause_seconds: 60,
+            list_total_seconds: 600,
+        }
+    }
 }
 
 impl Default for HostConfig {
@@ -94,6 +143,10 @@ impl Default for HostConfig {
             metrics_address: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
             grace_period_seconds: 30,
             max_module_mib: 64,
+            api_requests_per_second: 500,
+            api_request_burst: 2_000,
+            api_timeouts: ApiTimeouts::default(),
+            api_compression: false,
         }
     }
 }
@@ -124,6 +177,13 @@ pub struct PluginConfig {
     /// Limits of each of its calls; they win over the manifest's suggestions.
     #[serde(deserialize_with = "or_default")]
     pub limits: LimitOverrides,
+    /// Its single requests to the API server a second, over all its calls, 0 to 100,000; 0 is no bound but the host's; 200
+    /// by default.
+    #[serde(deserialize_with = "number::<_, 0, 100_000>")]
+    pub api_requests_per_second: u32,
+    /// So many of them may go at once after a pause, 1 to 100,000; 1,000 by default.
+    #[serde(deserialize_with = "number::<_, 1, 100_000>")]
+    pub api_request_burst: u32,
     /// Settings of its controllers, by the controllers' names; they win over the manifest's.
     #[serde(deserialize_with = "controllers")]
     pub controllers: BTreeMap<String, ControllerOverrides>,
@@ -136,6 +196,8 @@ impl Default for PluginConfig {
             config: Value::Object(Map::new()),
             grants: None,
             limits: LimitOverrides::default(),
+            api_requests_per_second: 200,
+            api_request_burst: 1_000,
             controllers: BTreeMap::new(),
         }
     }

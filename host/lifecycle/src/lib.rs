@@ -33,13 +33,13 @@ mod tests;
 
 pub use capabilities::{Capabilities, Denied, Extent, Lacking, Reach};
 pub use config::{
-    API_VERSION, Config, ConfigError, ControllerOverrides, HostConfig, LimitOverrides, MAX_CONFIG_BYTES, Place,
-    PluginConfig,
+    API_VERSION, ApiTimeouts, Config, ConfigError, ControllerOverrides, HostConfig, LimitOverrides, MAX_CONFIG_BYTES,
+    Place, PluginConfig,
 };
 pub use directory::{DirectoryError, MAX_ENTRIES, ModuleFile, Scan, scan};
 pub use grant::{Grant, GrantedVerb, Grants, is_dangerous, is_dangerous_subresource, missing};
 pub use inspect::{Inspection, inspect};
-pub use load::{Hash, Loaded, Plugin, effective_limits, grants_to_paste, load, load_all};
+pub use load::{Hash, Loaded, Plugin, RequestLimits, effective_limits, grants_to_paste, load, load_all};
 pub use manifest::{
     Backoff, Controller, Index, MAX_MANIFEST_BYTES, Manifest, ManifestError, Mapping, OwnerKind, Predicate, Scope,
     SuggestedLimits, Watch,

@@ -47,6 +47,8 @@ pub struct Plugin {
     pub config: Arc<str>,
     /// The limits of each of its calls: the operator's, else the manifest's suggestion, else the host's default.
     pub limits: Limits,
+    /// How many single requests to the API server it may send, over all its calls.
+    pub requests: RequestLimits,
     controllers: Arc<BTreeMap<String, ControllerOverrides>>,
 }
 
@@ -60,6 +62,15 @@ impl Plugin {
         set.or_else(|| self.manifest.controller(controller).map(|own| own.concurrency))
             .unwrap_or(1)
     }
+}
+
+/// How many single requests to the API server a plugin may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// A second; 0 is no bound.
+    pub per_second: u32,
+    /// At once after a pause; at least 1.
+    pub burst: u32,
 }
 
 /// The SHA-256 of a module: what tells versions apart.
@@ -273,6 +284,10 @@ pub(crate) async fn settle(
         module,
         config: config.config.to_string().into(),
         limits,
+        requests: RequestLimits {
+            per_second: config.api_requests_per_second,
+            burst: config.api_request_burst,
+        },
         controllers: Arc::new(config.controllers.clone()),
     })
 }

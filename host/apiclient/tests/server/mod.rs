@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io::Write as _,
     pin::pin,
     sync::{
         Arc, Mutex,
@@ -10,8 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{
+    Request, Response,
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING},
+};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
@@ -242,6 +247,18 @@ fn answer(
         if taken.is_some() && taken != certificate {
             let answer = Response::builder().status(401);
             return Ok(answer.body(Full::default().boxed()).unwrap());
+        }
+        let asked = request.headers().get(ACCEPT_ENCODING);
+        let packs = asked.is_some_and(|coding| coding == "gzip") && request.uri().path() == "/packed";
+        if packs || request.uri().query() == Some("watch=true") {
+            let said = asked.and_then(|coding| coding.to_str().ok()).unwrap_or("nothing");
+            if !packs {
+                return Ok(Response::new(Full::from(said.to_owned()).boxed()));
+            }
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(&[b'x'; 1 << 20]).unwrap();
+            let body = Full::from(encoder.finish().unwrap()).boxed();
+            return Ok(Response::builder().header(CONTENT_ENCODING, "gzip").body(body).unwrap());
         }
         Ok(Response::new(match request.uri().path() {
             "/version" => Full::from(format!("{:?}", request.version())).boxed(),

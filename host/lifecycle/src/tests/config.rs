@@ -25,6 +25,9 @@ host:
   metricsAddress: 0.0.0.0:9999
   gracePeriodSeconds: 5
   maxModuleMiB: 16
+  apiRequestsPerSecond: 50
+  apiRequestBurst: 60
+  apiTimeouts: {answerSeconds: 7, listTotalSeconds: 900}
 plugins:
   greeting:
     enabled: true
@@ -33,6 +36,8 @@ plugins:
       - {group: '', kind: ConfigMap, verbs: [watch, create], namespaces: [team-a], names: ['*']}
       - {group: demo.pilothouse.dev, kind: '*', verbs: ['*'], subresources: [status]}
     limits: {wallMs: 1000, cpuMs: 100, memoryMiB: 512, hostCalls: 10}
+    apiRequestsPerSecond: 0
+    apiRequestBurst: 5
     controllers: {greeting: {concurrency: 4}}
   other:
     enabled: false
@@ -44,7 +49,17 @@ plugins:
     assert_eq!(config.host.metrics_address.unwrap().port(), 9999);
     assert_eq!(config.host.grace_period().as_secs(), 5);
     assert_eq!(config.host.max_module_bytes(), 16 << 20);
+    assert_eq!(
+        (config.host.api_requests_per_second, config.host.api_request_burst),
+        (50, 60)
+    );
+    let times = config.host.api_timeouts;
+    assert_eq!(
+        (times.answer_seconds, times.list_total_seconds, times.connect_seconds),
+        (7, 900, 10)
+    );
     let greeting = config.plugin("greeting");
+    assert_eq!((greeting.api_requests_per_second, greeting.api_request_burst), (0, 5));
     assert_eq!(greeting.config["nested"]["on"], json!([1, 2.5, "yes", "no", null]));
     let Some(Grants::Only(grants)) = &greeting.grants else {
         panic!("{greeting:?}")
@@ -93,7 +108,7 @@ fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
     assert_eq!(
         error_of("host:\n  poolsize: 3\n"),
         "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
-         gracePeriodSeconds, maxModuleMiB; did you mean `poolSize`?"
+         gracePeriodSeconds, maxModuleMiB, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression; did you mean `poolSize`?"
     );
     let error = error_of("plugins:\n  greeting:\n    limit: {}\n");
     assert!(
@@ -108,6 +123,10 @@ fn a_wrong_value_is_named_without_being_quoted() {
     assert_eq!(
         error_of("host:\n  poolSize: 0\n"),
         "pilothouse.yaml:3:13: host.poolSize: must be from 1 to 1000, but is 0"
+    );
+    assert_eq!(
+        error_of("host:\n  apiTimeouts: {answerSeconds: 0}\n"),
+        "pilothouse.yaml:3:32: host.apiTimeouts.answerSeconds: must be from 1 to 600, but is 0"
     );
     let error = error_of("host:\n  poolSize: hunter2\n");
     assert_eq!(

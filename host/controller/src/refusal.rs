@@ -1,0 +1,219 @@
+//! Answers that are no success, and answers that never came, as errors that a guest can read.
+
+use std::{error::Error, time::Duration};
+
+use http::{StatusCode, header};
+use pilothouse_apiclient::Unsent;
+use pilothouse_object::shorten;
+use pilothouse_runtime::{ApiError, Cause, reason};
+use serde::Deserialize;
+
+/// What the guest asked for makes no sense; nothing was sent.
+pub(crate) fn bad_request(message: impl Into<String>) -> ApiError {
+    ApiError {
+        code: 400,
+        ..ApiError::of_host("BadRequest", message)
+    }
+}
+
+pub(crate) fn unavailable(message: String, is_write: bool) -> ApiError {
+    ApiError {
+        maybe_applied: is_write,
+        ..ApiError::of_host(reason::UNAVAILABLE, message)
+    }
+}
+
+/// The server does not take the host's credentials: nothing was done, and no plugin can do anything about it.
+pub(crate) fn unauthorized() -> ApiError {
+    let message = "the API server refuses this host's credentials (401)".to_owned();
+    ApiError {
+        code: 401,
+        ..unavailable(message, false)
+    }
+}
+
+/// No answer came. Without a connection nothing was sent; else it may have been.
+pub(crate) fn no_answer(error: &kube::Error, is_write: bool) -> ApiError {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    let mut never_sent = false;
+    let mut message = String::new();
+    while let Some(error) = source {
+        never_sent |= error.is::<Unsent>();
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            never_sent |= io.kind() == std::io::ErrorKind::ConnectionRefused;
+        }
+        let text = error.to_string();
+        if !message.contains(&text) {
+            if !message.is_empty() {
+                message.push_str(": ");
+            }
+            message.push_str(&text);
+        }
+        source = error.source();
+    }
+    unavailable(
+        format!("the API server gave no answer: {}", shorten(&message, 512)),
+        is_write && !never_sent,
+    )
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    reason: Option<String>,
+    message: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Details {
+    causes: Option<Vec<StatusCause>>,
+    retry_after_seconds: Option<u32>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct StatusCause {
+    reason: Option<String>,
+    message: Option<String>,
+    field: Option<String>,
+}
+
+/// At most so many causes of one refusal reach a guest.
+const MAX_CAUSES: usize = 32;
+
+/// An answer that is no success. What isn't a Status (a proxy's page, say) keeps its text as the message.
+pub(crate) fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8], is_write: bool) -> ApiError {
+    let status: Status = serde_json::from_slice(body).unwrap_or_default();
+    let details = status.details.unwrap_or_default();
+    let header_seconds = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<u32>().ok());
+    let retry_after_ms = details
+        .retry_after_seconds
+        .filter(|s| *s > 0)
+        .or(header_seconds)
+        .map(|seconds| seconds.saturating_mul(1_000));
+    let message = status
+        .message
+        .filter(|m| !m.is_empty())
+        .unwrap_or_else(|| shorten(String::from_utf8_lossy(body).trim(), 512).into_owned());
+    ApiError {
+        reason: status
+            .reason
+            .filter(|r| !r.is_empty())
+            .unwrap_or_else(|| reason_of(code).to_owned()),
+        code: code.as_u16(),
+        message,
+        causes: details
+            .causes
+            .unwrap_or_default()
+            .into_iter()
+            .take(MAX_CAUSES)
+            .map(|cause| Cause {
+                reason: cause.reason.unwrap_or_default(),
+                field: cause.field.unwrap_or_default(),
+                message: cause.message.unwrap_or_default(),
+            })
+            .collect(),
+        retry_after_ms,
+        // 5xx: the server, or what stands before it, may have failed after it was done.
+        maybe_applied: is_write && code.is_server_error(),
+    }
+}
+
+/// For how long whoever sent this is to send nothing, by the server's word: it sheds load. A disruption budget says 429
+/// too, but that is about one pod.
+pub(crate) fn retry_after(error: &ApiError) -> Option<Duration> {
+    let budget = error.causes.iter().any(|cause| cause.reason == "DisruptionBudget");
+    let pause = error
+        .retry_after_ms
+        .filter(|_| matches!(error.code, 429 | 503) && !budget)?;
+    Some(Duration::from_millis(pause.into()))
+}
+
+/// The reason that Kubernetes gives to a code, for answers that are no Status.
+fn reason_of(code: StatusCode) -> &'static str {
+    match code.as_u16() {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        405 => "MethodNotAllowed",
+        406 => "NotAcceptable",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "RequestEntityTooLarge",
+        415 => "UnsupportedMediaType",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        500 => "InternalError",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_becomes_an_error_the_guest_can_read() {
+        let body = br#"{"kind":"Status","status":"Failure","message":"no","reason":"Invalid","code":422,
+            "details":{"retryAfterSeconds":2,"causes":[{"reason":"FieldValueRequired","message":"Required value","field":"spec.size"}]}}"#;
+        let error = refused(StatusCode::UNPROCESSABLE_ENTITY, &http::HeaderMap::new(), body, true);
+        assert_eq!(
+            (&*error.reason, error.code, error.retry_after_ms),
+            ("Invalid", 422, Some(2_000))
+        );
+        assert_eq!((&*error.causes[0].field, error.maybe_applied), ("spec.size", false));
+    }
+
+    #[test]
+    fn a_write_that_failed_in_the_server_may_have_happened_and_a_read_has_not() {
+        for code in [500, 502, 503, 504] {
+            let code = StatusCode::from_u16(code).unwrap();
+            assert!(
+                refused(code, &http::HeaderMap::new(), b"", true).maybe_applied,
+                "{code}"
+            );
+            assert!(
+                !refused(code, &http::HeaderMap::new(), b"", false).maybe_applied,
+                "{code}"
+            );
+        }
+        assert!(!refused(StatusCode::CONFLICT, &http::HeaderMap::new(), b"", true).maybe_applied);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_status_keeps_its_text_and_retry_after() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+        let error = refused(
+            StatusCode::TOO_MANY_REQUESTS,
+            &headers,
+            b"Too many requests, please try again later.\n",
+            true,
+        );
+        assert_eq!((&*error.reason, error.retry_after_ms), ("TooManyRequests", Some(1_000)));
+        assert_eq!(error.message, "Too many requests, please try again later.");
+    }
+
+    #[test]
+    fn a_server_that_sheds_load_slows_its_sender_and_a_disruption_budget_does_not() {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, http::HeaderValue::from_static("2"));
+        let pause = |code: u16, body: &str| {
+            let code = StatusCode::from_u16(code).unwrap();
+            retry_after(&refused(code, &headers, body.as_bytes(), true))
+        };
+        assert_eq!(pause(429, "Too many requests"), Some(Duration::from_secs(2)));
+        assert_eq!(pause(503, ""), Some(Duration::from_secs(2)));
+        assert_eq!(pause(504, ""), None);
+        let budget = r#"{"kind":"Status","reason":"TooManyRequests","code":429,"details":{"causes":[{"reason":"DisruptionBudget"}]}}"#;
+        assert_eq!(pause(429, budget), None);
+    }
+}
