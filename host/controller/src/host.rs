@@ -194,7 +194,10 @@ impl Host {
             .caches
             .set(&self.informers.charges(), &self.informers.counters());
         let dispatcher = lock(&self.core.dispatcher);
-        self.core.shared.metrics.render(self.core.now(), &dispatcher)
+        self.core
+            .shared
+            .metrics
+            .render(self.core.now(), &dispatcher, self.informers.reach())
     }
 
     /// What the host waits for before every controller runs, a line for people each; empty means ready.

@@ -6,6 +6,7 @@
 use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
 
 use pilothouse_apiclient::Meter;
+use pilothouse_informer::Reach;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -103,6 +104,9 @@ pub(crate) struct Metrics {
     denied: Family<ByPlugin, Counter>,
     stale: Family<ByController, Counter>,
     events: Family<ByPluginResult, Counter>,
+    reachable: Gauge,
+    outages: Counter,
+    unreachable: Counter<f64, std::sync::atomic::AtomicU64>,
     pub(crate) caches: CacheMetrics,
 }
 
@@ -131,6 +135,9 @@ impl Metrics {
             denied: Family::default(),
             stale: Family::default(),
             events: Family::default(),
+            reachable: Gauge::default(),
+            outages: Counter::default(),
+            unreachable: Counter::default(),
             caches: CacheMetrics::default(),
         };
         let m = &mut metrics;
@@ -225,6 +232,21 @@ impl Metrics {
             "Events of plugins by what became of them",
             m.events.clone(),
         );
+        r.register(
+            "pilothouse_api_server_reachable",
+            "1 while the API server answers and takes the credentials, else 0",
+            m.reachable.clone(),
+        );
+        r.register(
+            "pilothouse_api_server_outages",
+            "How often the API server was found not to",
+            m.outages.clone(),
+        );
+        r.register(
+            "pilothouse_api_server_unreachable_seconds",
+            "For how long it did not, all together",
+            m.unreachable.clone(),
+        );
         meter.register(r);
         m.caches.register(r);
         metrics
@@ -306,8 +328,13 @@ impl Metrics {
             .inc();
     }
 
-    /// All metrics as text; gauges are taken from the queues at this moment.
-    pub(crate) fn render(&self, now: Duration, dispatcher: &Dispatcher) -> String {
+    /// All metrics as text; gauges are taken from the queues, and from the watch on the API server, at this moment.
+    pub(crate) fn render(&self, now: Duration, dispatcher: &Dispatcher, reach: &Reach) -> String {
+        let totals = reach.totals();
+        self.reachable.set(i64::from(!*reach.away().borrow()));
+        self.outages.inner().store(totals.outages, Ordering::Relaxed);
+        let seconds = totals.lasted.as_secs_f64().to_bits();
+        self.unreachable.inner().store(seconds, Ordering::Relaxed);
         self.depth.clear();
         for (id, queue_) in dispatcher.queues() {
             let stats = queue_.stats(now);
@@ -375,10 +402,14 @@ fn queue(id: &ControllerId) -> ByQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
+
     use super::*;
 
-    #[test]
-    fn a_call_that_was_cut_is_counted_by_its_end_and_under_the_names_that_dashboards_know() {
+    #[tokio::test]
+    async fn a_call_that_was_cut_is_counted_by_its_end_and_under_the_names_that_dashboards_know() {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
         metrics.registered(&id, 1);
         for cut in ["Trap", "Panic", "WallTime", "Memory", "Memory"] {
@@ -393,7 +424,10 @@ mod tests {
             });
         }
         metrics.stale(&id);
-        let text = metrics.render(Duration::ZERO, &Dispatcher::new(1));
+        let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let (clock, runtime) = (Arc::new(TokioClock::start()), tokio::runtime::Handle::current());
+        let informers = SharedInformers::new(client, DriverConfig::default(), clock, runtime, 1);
+        let text = metrics.render(Duration::ZERO, &Dispatcher::new(1), informers.reach());
         for line in [
             "pilothouse_calls_cut_total{controller=\"p/c\",end=\"Memory\"} 2",
             "pilothouse_calls_cut_total{controller=\"p/c\",end=\"Trap\"} 1",
@@ -402,6 +436,9 @@ mod tests {
             "controller_runtime_reconcile_errors_total{controller=\"p/c\"} 5",
             "pilothouse_call_cpu_seconds_total{controller=\"p/c\"} 0.01",
             "pilothouse_stale_cache_runs_total{controller=\"p/c\"} 1",
+            "pilothouse_api_server_reachable 1",
+            "pilothouse_api_server_outages_total 0",
+            "pilothouse_api_server_unreachable_seconds_total 0.0",
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }

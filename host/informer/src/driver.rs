@@ -133,7 +133,7 @@ impl SharedInformers {
     /// process, or all come back at the same moment.
     pub fn new(client: Client, config: DriverConfig, clock: Arc<dyn Clock>, runtime: Handle, seed: u64) -> Self {
         Self(Arc::new(Inner {
-            reach: Reach::new(client.clone(), clock.clone(), runtime.clone()),
+            reach: Reach::new(client.clone(), clock.clone(), runtime.clone(), seed),
             client,
             config,
             clock,

@@ -56,6 +56,7 @@ pub use driver::{Clock, DriverConfig, SharedInformers, SubscribeError, TokioCloc
 pub use failure::{Failure, Trouble};
 pub use index::IndexError;
 pub use informer::{Handler, IndexSpec, Informer};
+pub use outage::Totals as OutageTotals;
 pub use reach::Reach;
 pub use status::{Counters, Phase, WatchStatus};
 pub use store::{Scope, Store};

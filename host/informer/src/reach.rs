@@ -1,7 +1,8 @@
 //! Finds out whether the API server answers this host at all, for everybody in the process who can wait until it does.
 //!
-//! Promised: a suspicion costs one request, an outage one each second, however much there is to do; what is wrong is said
-//! once, and so is its end.
+//! Promised: a suspicion costs one request, an outage one each second at first and one in five seconds later, however much
+//! there is to do; what is wrong is said once, and so is its end. Reflectors ask for nothing while there is an outage,
+//! and at all times for no more than [`A_SECOND`] requests a second: they come back one after the other.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,17 +10,21 @@ use std::{
 };
 
 use kube::Client;
+use pilothouse_apiclient::Pace;
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use crate::{
     driver::Clock,
     failure::{Failure, Trouble},
-    outage::{Cut, News, Outage},
+    outage::{Cut, News, Outage, Totals},
     transport::{self, Patience},
 };
 
-/// Between two probes.
-const PACE: Duration = Duration::from_secs(1);
+/// Requests of all reflectors together a second, and at once after a pause. 200 watches are back in two seconds; a server
+/// with thousands of clients that has just been started has less to do with each.
+pub(crate) const A_SECOND: u32 = 100;
+/// See [`A_SECOND`].
+pub(crate) const AT_ONCE: u32 = 20;
 
 /// A probe without an answer for so long has failed.
 const PATIENCE: Patience = Patience {
@@ -44,20 +49,27 @@ struct Inner {
     better: watch::Sender<u64>,
 }
 
-#[derive(Default)]
 struct State {
     outage: Outage,
+    rng: fastrand::Rng,
+    pace: Pace,
     probe: Option<AbortHandle>,
     stopped: bool,
 }
 
 impl Reach {
-    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>, runtime: Handle) -> Self {
+    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>, runtime: Handle, seed: u64) -> Self {
         Self(Arc::new(Inner {
             client,
             clock,
             runtime,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                outage: Outage::default(),
+                rng: fastrand::Rng::with_seed(seed),
+                pace: Pace::new(A_SECOND, AT_ONCE),
+                probe: None,
+                stopped: false,
+            }),
             away: watch::Sender::new(false),
             better: watch::Sender::new(0),
         }))
@@ -112,6 +124,30 @@ impl Reach {
         Some(self.0.clock.now().saturating_sub(since))
     }
 
+    /// What outages there were so far, the one that goes on included.
+    pub fn totals(&self) -> Totals {
+        self.state().outage.totals(self.0.clock.now())
+    }
+
+    /// Ends when a reflector may send its next request: not while the API server is away, and not all at once.
+    pub(crate) async fn turn(&self) {
+        loop {
+            // An error: the sender is our own.
+            let _ = self.away().wait_for(|away| !*away).await;
+            // Nobody waits for so long.
+            let turn = self.state().pace.turn(self.0.clock.now(), Duration::MAX);
+            let wait = turn.unwrap_or_default();
+            if wait.is_zero() {
+                return;
+            }
+            #[expect(clippy::disallowed_methods, reason = "this is a driver: it waits for a turn")]
+            tokio::time::sleep(wait).await;
+            if !*self.0.away.borrow() {
+                return;
+            }
+        }
+    }
+
     /// Nothing is asked any more.
     pub(crate) fn stop(&self) {
         let mut state = self.state();
@@ -124,22 +160,23 @@ impl Reach {
     async fn probe(self) {
         loop {
             let failure = transport::get(&self.0.client, PATH, PATIENCE).await.err();
-            let (news, certain) = {
+            let (news, certain, pause) = {
                 let mut state = self.state();
+                let state = &mut *state;
                 let news = state.outage.probed(self.0.clock.now(), failure.as_ref());
                 let certain = !state.outage.is_suspected();
                 if certain {
                     // In the same critical section: who suspects something from now on starts another one.
                     state.probe = None;
                 }
-                (news, certain)
+                (news, certain, state.outage.pause(&mut state.rng))
             };
             self.take(news, failure.as_ref());
             if certain {
                 return;
             }
             #[expect(clippy::disallowed_methods, reason = "this is a driver: the pace of probes")]
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -27,9 +27,6 @@ enum End {
     Order(Order),
 }
 
-/// Once the API server is back, watches come back over so many milliseconds.
-const SPREAD: u64 = 500;
-
 /// A watch is cut so long after the server should have ended it: one that sends bytes for ever and never a whole line is not
 /// silent.
 const OVERTIME: Duration = Duration::from_secs(30);
@@ -141,10 +138,6 @@ impl Task {
                 let _ = away.wait_for(|away| *away).await;
                 let _ = away.wait_for(|away| !*away).await;
             }
-            // Not all at the same moment.
-            let spread = Duration::from_millis(self.id.wrapping_mul(37) % SPREAD);
-            #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
-            tokio::time::sleep(spread).await;
         };
         #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
         // An error: the pause is over.
@@ -152,6 +145,7 @@ impl Task {
     }
 
     async fn discover(&self, scope: &Scope) -> Result<Resource, Failure> {
+        self.inner.reach.turn().await;
         let gvk = self.informer.gvk();
         let found = transport::discover_watched(&self.inner.client, gvk, self.inner.config.patience).await;
         let found = self.heard(found)?;
@@ -163,6 +157,7 @@ impl Task {
     }
 
     async fn open(&mut self, path: &str, accept: &'static str) -> Result<Body, Failure> {
+        self.inner.reach.turn().await;
         let answer = transport::get_as(&self.inner.client, path, accept, self.inner.config.patience).await;
         let answer = self.heard(answer);
         self.forbidden |= matches!(&answer, Err(failure) if failure.trouble == Trouble::Forbidden);

@@ -27,7 +27,10 @@ where
                 _ = cuts.changed() => return Some((Err(io::ErrorKind::ConnectionReset.into()), (body, cuts, left, true))),
                 frame = body.frame() => frame?,
             };
-            let Ok(frame) = frame;
+            let frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => return Some((Err(io::Error::other(error)), (body, cuts, left, true))),
+            };
             let data = frame.into_data().unwrap_or_default();
             match left {
                 Some(0) => Some((Err(io::ErrorKind::UnexpectedEof.into()), (body, cuts, left, true))),

@@ -66,7 +66,24 @@ async fn metrics_count_what_happened_under_controller_runtimes_names(on: On) {
         metrics.value("workqueue_depth", &[("name", "greeting/greeting"), ("priority", "0")]),
         Some(0.0)
     );
+    // At least a list and a watch of two kinds; and a patch of a status, which waited for no turn.
+    let answered = |method| metrics.sum("rest_client_requests_total", &[("method", method), ("code", "200")]);
+    assert!(answered("GET") >= 4.0 && answered("PATCH") >= 1.0, "{metrics:?}");
+    let patches = |name: &str| metrics.sum(name, &[("verb", "PATCH")]);
+    assert!(patches("rest_client_request_duration_seconds_count") >= 1.0);
+    assert!(patches("rest_client_rate_limiter_duration_seconds_count") >= 1.0);
+    assert_eq!(patches("rest_client_rate_limiter_duration_seconds_sum"), 0.0);
+    assert!(metrics.sum("pilothouse_api_connections_total", &[]) >= 1.0);
+    assert_eq!(metrics.value("pilothouse_api_server_reachable", &[]), Some(1.0));
+    assert_eq!(metrics.value("pilothouse_api_server_outages_total", &[]), Some(0.0));
+    assert_eq!(
+        metrics.value("pilothouse_api_server_unreachable_seconds_total", &[]),
+        Some(0.0)
+    );
     for (family, kind) in [
+        ("rest_client_requests", "counter"),
+        ("rest_client_request_duration_seconds", "histogram"),
+        ("pilothouse_api_server_reachable", "gauge"),
         ("controller_runtime_reconcile", "counter"),
         ("controller_runtime_reconcile_time_seconds", "histogram"),
         ("workqueue_depth", "gauge"),

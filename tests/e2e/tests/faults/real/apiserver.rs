@@ -12,7 +12,7 @@ async fn an_api_server_that_is_killed_and_started_again_costs_no_change() {
         ordeal.plane.apiserver().kill();
         Ok(())
     });
-    ordeal.connections(&fault, 10).await;
+    ordeal.connections(&fault, 4).await;
     plane(|| ordeal.plane.apiserver().start());
     ordeal.over("killed", fault, Bounds::default()).await;
     assert_eq!((ordeal.said(&fault, AWAY), ordeal.said(&fault, BACK)), (1, 1));

@@ -20,7 +20,7 @@ async fn connections_that_are_cut_again_and_again_cost_no_change() {
     }
     let closed = ordeal.fault();
     ordeal.proxy.be(Way::Closed);
-    ordeal.connections(&closed, 8).await;
+    ordeal.connections(&closed, 3).await;
     ordeal.lasts(&closed, Duration::from_secs(5)).await;
     ordeal.proxy.be(Way::Open);
     let bounds = Bounds {
