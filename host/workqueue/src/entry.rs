@@ -1,6 +1,7 @@
 //! What the queue knows of one key.
 
 use crate::causes::Causes;
+use crate::errors::Errors;
 use crate::view::Parked;
 use crate::wheel::Timed;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(crate) struct Entry<K, C> {
     /// Of the run that waits.
     pub(crate) causes: Causes<C>,
     pub(crate) tries: Tries,
+    /// Since forget, as [`crate::Queue::failed`] was told.
+    pub(crate) errors: Errors,
 }
 
 /// A run that is under way.
@@ -73,6 +76,7 @@ impl<K, C> Entry<K, C> {
             since: Duration::ZERO,
             causes: Causes::default(),
             tries: Tries::default(),
+            errors: Errors::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What follows a failed attempt, and a good one.
 
 use crate::entry::{Stage, Tries};
+use crate::errors::Errors;
 use crate::limiter::Limits;
 use crate::queue::{Ask, Queue};
 use crate::view::Retry;
@@ -38,6 +39,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     pub fn forget(&mut self, key: &K) {
         if let Some(slot) = self.find(key) {
             self.slots[slot].tries = Tries::default();
+            self.slots[slot].errors = Errors::default();
             self.drop_if_idle(slot);
         }
     }

@@ -78,6 +78,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             attempts: entry.tries.attempts,
             failures: entry.tries.failures,
             causes: &entry.causes,
+            errors: entry.errors.as_slice(),
             served: entry.work.map(|work| &self.served[work.served]),
         }
     }

@@ -32,8 +32,8 @@
 //!   the tail of its new level) and the earlier time.
 //! - **None starves**: while the key that waits longest has waited for [`AGING`], at least every [`AGED_TURN`]th get
 //!   hands out the key that waits longest, whatever its priority.
-//! - **Bounded entries**: a key stands in the queue once, whatever is asked of it, with at most [`MAX_CAUSES`] causes
-//!   and a reason of at most [`MAX_REASON`] bytes. Nothing stale stays behind when a delayed key is cancelled.
+//! - **Bounded entries**: a key stands in the queue once, whatever is asked of it, with at most [`MAX_CAUSES`] causes,
+//!   [`MAX_ERRORS`] errors of at most [`MAX_ERROR`] bytes and a reason of at most [`MAX_REASON`] bytes. Nothing stale stays behind when a delayed key is cancelled.
 //! - **Few allocations**: delayed keys stand on a timer wheel that is threaded through the entries. A key costs its
 //!   entry and eight bytes of a hash table, whether it is ready or delayed, and no timer of its own.
 //! - **Short operations**: none walks through the keys, but for [`Queue::entries`], [`Queue::parked`] and
@@ -75,6 +75,7 @@
 mod causes;
 mod config;
 mod entry;
+mod errors;
 mod failing;
 mod index;
 mod inspect;
@@ -87,6 +88,7 @@ mod wheel;
 
 pub use causes::{Causes, MAX_CAUSES};
 pub use config::QueueConfig;
+pub use errors::{Failure, MAX_ERROR, MAX_ERRORS};
 pub use limiter::{Limit, LimitError, Limiter, Limits, MAX_LIMITS};
 pub use parking::MAX_REASON;
 pub use queue::{AGED_TURN, AGING, Queue};

@@ -1,6 +1,7 @@
 //! Parked keys: attempts have ended, and only a change brings them back.
 
 use crate::entry::{Entry, Stage};
+use crate::errors::{Errors, Failure};
 use crate::queue::{Ask, Queue};
 use crate::view::{Parked, ParkedKey};
 use std::hash::Hash;
@@ -37,6 +38,42 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         }
         self.settle(now, slot, &reason, cause);
         true
+    }
+
+    /// Sets down a key that was parked before a restart, with what was known of it: reason and errors are cut to their
+    /// bounds, the attempts count on. It comes back with the priority 0.
+    ///
+    /// Answers false, and does nothing, where the queue knows of the key already.
+    pub fn restore(&mut self, key: K, parked: Parked<C>, errors: impl IntoIterator<Item = Failure>) -> bool {
+        if self.find(&key).is_some() {
+            return false;
+        }
+        let slot = self.slot_of(key);
+        self.parked += 1;
+        let entry = &mut self.slots[slot];
+        entry.tries.attempts = parked.attempts;
+        entry.tries.earlier = parked.attempts;
+        entry.errors = Errors::of(errors);
+        entry.since = parked.since;
+        entry.stage = Stage::Parked(Box::new(Parked {
+            reason: bounded(&parked.reason),
+            ..parked
+        }));
+        true
+    }
+
+    /// Remembers why the attempt that is in work failed, for [`crate::EntryView::errors`]. Call it before
+    /// [`Queue::retry`], [`Queue::retry_after`] or [`Queue::park`], which count the attempt and know no reason. Forgotten
+    /// with [`Queue::forget`]; ignored for a key that is not in work.
+    pub fn failed(&mut self, now: Duration, key: &K, reason: &str) {
+        let Some(slot) = self.find(key) else {
+            return;
+        };
+        let entry = &mut self.slots[slot];
+        if entry.work.is_some() {
+            let attempt = entry.tries.attempts.saturating_add(1);
+            entry.errors.push(now, attempt, reason);
+        }
     }
 
     /// Queues a parked key at once, with the priority it had and a new round of attempts: for a person, new

@@ -1,6 +1,7 @@
 //! What the queue tells: what was taken, how a retry was answered, and what can be looked at from outside.
 
 use crate::causes::Causes;
+use crate::errors::Failure;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -93,6 +94,9 @@ pub struct EntryView<'a, K, C> {
     pub failures: u32,
     /// Who asked for the run that waits. Empty where none waits.
     pub causes: &'a Causes<C>,
+    /// Its last errors since it last went well, oldest first, at most [`crate::MAX_ERRORS`]: those that
+    /// [`crate::Queue::failed`] was told of.
+    pub errors: &'a [Failure],
     /// Who asked for the run that is under way, if one is.
     pub served: Option<&'a Causes<C>>,
 }

@@ -1,7 +1,8 @@
 //! Parked keys: what parks, what wakes, and that no change is lost between the two.
 
 use crate::common::{Q, ZERO, fail, ms, queue, queue_with_attempts, rng, run_all, s};
-use pilothouse_workqueue::{MAX_REASON, Retry};
+use pilothouse_workqueue::{Failure, MAX_ERROR, MAX_ERRORS, MAX_REASON, Parked, Retry};
+use std::time::Duration;
 
 /// A queue in which `key` failed terminally.
 fn with_parked(key: &'static str) -> Q {
@@ -236,4 +237,124 @@ fn a_long_reason_is_cut_between_two_characters() {
     let mut lengths: Vec<usize> = queue.parked().map(|key| key.parked.reason.len()).collect();
     lengths.sort_unstable();
     assert_eq!(lengths, [MAX_REASON - 1, MAX_REASON]);
+}
+
+/// Runs and fails a key for a reason.
+fn fail_for(queue: &mut Q, now: Duration, key: &'static str, reason: &str) -> Retry {
+    assert_eq!(queue.get(now).map(|taken| taken.key), Some(key));
+    queue.failed(now, &key, reason);
+    let retry = queue.retry(now, key, &mut rng(), "failed");
+    queue.done(now, &key);
+    retry
+}
+
+fn errors(queue: &Q, key: &'static str) -> Vec<(u64, u32, String)> {
+    let entry = queue.entry(&key).expect("the queue knows of it");
+    let told = |error: &Failure| (error.at.as_secs(), error.attempt, error.reason.to_string());
+    entry.errors.iter().map(told).collect()
+}
+
+#[test]
+fn a_failing_key_keeps_its_last_errors_with_time_attempt_and_reason() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    for at in 1..=MAX_ERRORS as u64 + 3 {
+        fail_for(&mut queue, s(at * 1000), "a", &format!("error {at}"));
+    }
+    let kept = errors(&queue, "a");
+    assert_eq!(kept.len(), MAX_ERRORS);
+    assert_eq!(kept[0], (4_000, 4, "error 4".to_owned()), "the oldest go first");
+    assert_eq!(kept[MAX_ERRORS - 1], (11_000, 11, "error 11".to_owned()));
+}
+
+#[test]
+fn a_parked_key_keeps_the_errors_that_led_there_also_once_it_is_woken() {
+    let mut queue = queue_with_attempts(2);
+    queue.add(ZERO, "a", 0, "change");
+    fail_for(&mut queue, s(1), "a", "first");
+    assert_eq!(fail_for(&mut queue, s(2), "a", "second"), Retry::Parked);
+    let both = [(1, 1, "first".to_owned()), (2, 2, "second".to_owned())];
+    assert_eq!(errors(&queue, "a"), both);
+    queue.add(s(3), "a", 0, "change");
+    assert_eq!(errors(&queue, "a"), both);
+}
+
+#[test]
+fn errors_are_forgotten_with_the_failures() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    fail_for(&mut queue, s(1), "a", "first");
+    assert!(queue.get(s(2)).is_some());
+    queue.forget(&"a");
+    assert_eq!(errors(&queue, "a"), []);
+}
+
+#[test]
+fn the_error_of_a_key_that_is_not_in_work_is_nobodys() {
+    let mut queue = queue();
+    queue.failed(ZERO, &"unknown", "of whom?");
+    queue.add(ZERO, "a", 0, "change");
+    queue.failed(ZERO, &"a", "it did not run");
+    assert_eq!(errors(&queue, "a"), []);
+    assert!(queue.entry(&"unknown").is_none());
+}
+
+#[test]
+fn a_long_error_is_cut_and_the_same_one_again_shares_its_text() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    let long = format!("x{}", "é".repeat(MAX_ERROR));
+    fail_for(&mut queue, s(1), "a", &long);
+    fail_for(&mut queue, s(2), "a", &long);
+    let entry = queue.entry(&"a").expect("the queue knows of it");
+    let [first, second] = entry.errors else {
+        panic!("two errors")
+    };
+    assert_eq!(first.reason.len(), MAX_ERROR - 1, "between two characters");
+    assert!(std::sync::Arc::ptr_eq(&first.reason, &second.reason));
+}
+
+#[test]
+fn a_restored_key_stands_as_it_stood_and_wakes_with_a_new_round_of_attempts() {
+    let mut queue = queue_with_attempts(2);
+    let error = |attempt: u32| Failure {
+        at: s(attempt.into()),
+        attempt,
+        reason: "quota".into(),
+    };
+    let stood = Parked {
+        reason: "é".repeat(MAX_REASON),
+        cause: "before the restart",
+        since: s(40),
+        attempts: 40,
+    };
+    assert!(queue.restore("a", stood.clone(), (1..=40).map(error)));
+    assert!(!queue.restore("a", stood, []), "it is there already");
+    assert_eq!((queue.parked_len(), queue.get(s(50)).is_none()), (1, true));
+    assert!(!queue.add_unless_parked(s(50), "a", -100, "first list"));
+    let entry = queue.entry(&"a").expect("it was set down");
+    assert_eq!((entry.attempts, entry.errors.len()), (40, MAX_ERRORS));
+    let parked = queue.parked().next().expect("one is parked").parked;
+    assert_eq!(
+        (parked.since, parked.attempts, parked.reason.len()),
+        (s(40), 40, MAX_REASON)
+    );
+    queue.add(s(60), "a", 0, "change");
+    assert!(matches!(fail(&mut queue, s(60), "a"), Retry::After(_)));
+    assert_eq!(fail(&mut queue, s(61), "a"), Retry::Parked);
+    assert_eq!(queue.parked().next().map(|key| key.parked.attempts), Some(42));
+}
+
+#[test]
+fn a_key_that_waits_is_not_restored_over() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    let stood = Parked {
+        reason: String::new(),
+        cause: "before the restart",
+        since: ZERO,
+        attempts: 1,
+    };
+    assert!(!queue.restore("a", stood, []));
+    assert_eq!(run_all(&mut queue, ZERO), ["a"]);
 }
