@@ -48,6 +48,36 @@ pub enum What {
         /// Its reason, shortened.
         reason: Arc<str>,
     },
+    /// The key was parked and is tried again, though no change of an object was seen.
+    Woken {
+        /// By what.
+        by: Waker,
+    },
+}
+
+/// What woke a parked key, other than a change of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waker {
+    /// Somebody said so.
+    Person,
+    /// The plugin's module is another than when the key was parked.
+    NewModule,
+    /// What the operator's file says of the plugin is something else than when the key was parked.
+    NewConfiguration,
+    /// The object was there when the key was parked, and went while no host ran.
+    Vanished,
+}
+
+impl Waker {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "a person",
+            Self::NewModule => "a new module",
+            Self::NewConfiguration => "new configuration",
+            Self::Vanished => "the object's deletion while no host ran",
+        }
+    }
 }
 
 /// How an object changed.
@@ -138,6 +168,7 @@ impl fmt::Display for What {
                 Ok(())
             }
             Self::Resync => f.write_str("resync"),
+            Self::Woken { by } => write!(f, "woken by {}", by.as_str()),
             Self::Requeue { after } => write!(f, "asked to run again after {after:?}"),
             Self::Retry { failures, reason } => {
                 write!(f, "retry {failures} after {}", escape_control(&shorten(reason, 120)))

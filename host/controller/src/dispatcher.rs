@@ -19,7 +19,7 @@ use pilothouse_gate::Gate;
 use pilothouse_object::{Key, shorten};
 use pilothouse_workqueue::{Queue, QueueConfig, Retry, State, Taken};
 
-use crate::{Cause, What};
+use crate::{Cause, Waker, What};
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
 pub const LOW_PRIORITY: i32 = -100;
@@ -153,6 +153,31 @@ impl Dispatcher {
         }
     }
 
+    /// A person wants a parked key to be tried again. False where there is no such controller, or the key is not parked.
+    pub fn wake(&mut self, now: Duration, id: &ControllerId, key: &Key) -> bool {
+        let cause = Cause::new(What::Woken { by: Waker::Person }, None);
+        let entry = self.entries.get_mut(id);
+        entry.is_some_and(|entry| entry.queue.wake(now, key, cause))
+    }
+
+    /// A controller's resync has come to a key, and comes to it again `every` so often. Nothing changed: it wakes no parked
+    /// key and goes before nothing that did. A key that runs anyway is left alone: one that waits for its turn or runs
+    /// again when it is done, one that failed (its back-off is not for a resync to cut short), and one whose time comes
+    /// before the next resync does. Answers whether it was asked for.
+    pub fn resync(&mut self, now: Duration, id: &ControllerId, key: Key, every: Duration) -> bool {
+        let Some(Entry { queue, .. }) = self.entries.get_mut(id) else {
+            return false;
+        };
+        queue.advance(now);
+        let waits = queue.entry(&key).is_some_and(|entry| match entry.state {
+            State::Queued { .. } | State::Parked(_) => true,
+            State::Delayed { due, .. } => entry.attempts > 0 || due.saturating_sub(now) < every,
+            State::Idle => false,
+        });
+        let cause = Cause::new(What::Resync, None);
+        !waits && queue.add_unless_parked(now, key, LOW_PRIORITY, cause)
+    }
+
     /// What made keys fail is over: those that wait for their next attempt need wait no longer. Attempts are counted on.
     pub fn hasten(&mut self, now: Duration) {
         for Entry { queue, .. } in self.entries.values_mut() {
@@ -234,19 +259,25 @@ impl Dispatcher {
                 queue.add_after(now, key.clone(), *after, job.taken.priority, cause);
                 end.again_after = Some(*after);
             }
-            Verdict::Retry { reason } => match queue.retry(now, key.clone(), rng, failed(reason)) {
-                Retry::After(after) => end.again_after = Some(after),
-                Retry::Parked => end.parked = true,
-                Retry::ShutDown => {}
-            },
-            Verdict::RetryAfter { after, reason } => {
-                match queue.retry_after(now, key.clone(), *after, failed(reason)) {
+            Verdict::Retry { reason } | Verdict::RetryAfter { reason, .. } => {
+                queue.failed(now, key, reason);
+                let cause = failed(reason);
+                let retry = match verdict {
+                    Verdict::RetryAfter { after, .. } => queue.retry_after(now, key.clone(), *after, cause),
+                    _ => queue.retry(now, key.clone(), rng, cause),
+                };
+                match retry {
                     Retry::After(after) => end.again_after = Some(after),
-                    Retry::Parked => end.parked = true,
+                    Retry::Parked => {
+                        // The queue knows that the attempts are used up, and not why they failed.
+                        let reason = format!("gave up after {} attempts: {reason}", job.taken.attempt);
+                        end.parked = queue.park(now, key, reason.clone(), failed(&reason));
+                    }
                     Retry::ShutDown => {}
                 }
             }
             Verdict::Park { reason } => {
+                queue.failed(now, key, reason);
                 end.parked = queue.park(now, key, reason.clone(), failed(reason));
             }
             Verdict::Unstarted => {

@@ -234,6 +234,14 @@ impl Host {
         self.waiting_for().is_empty() && lock(&self.core.dispatcher).is_idle()
     }
 
+    /// Tries a parked key again, for a person who knows that it may go well now. False where this host has no such
+    /// controller, or the key is not parked.
+    pub fn wake(&self, id: &ControllerId, key: &Key) -> bool {
+        let woken = lock(&self.core.dispatcher).wake(self.core.now(), id, key);
+        self.core.wake.notify_one();
+        woken
+    }
+
     /// The controllers that this host runs.
     pub fn controllers(&self) -> impl Iterator<Item = &ControllerId> {
         self.controllers.keys()

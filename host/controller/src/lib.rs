@@ -17,6 +17,7 @@
 //! | module | what is in it | I/O |
 //! |---|---|---|
 //! | `router` | changes to keys: mappings, predicates | no |
+//! | `intake` | changes into queues: priorities, and what wakes parked keys | no |
 //! | `dispatcher` | queues and gate: which key runs next | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
 //! | `cause` | why a key stands in a queue | no |
@@ -41,6 +42,7 @@ mod events;
 mod feed;
 mod happening;
 mod host;
+mod intake;
 mod kinds;
 mod ledger;
 mod lock;
@@ -53,11 +55,13 @@ mod reads;
 mod refusal;
 mod router;
 mod run;
+#[cfg(test)]
+mod wake_tests;
 mod windows;
 mod writes;
 
 pub use api::ApiConfig;
-pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, What};
+pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
 pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
 pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written};
 pub use host::{Host, HostOptions, Stopped};

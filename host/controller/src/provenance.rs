@@ -12,14 +12,23 @@ use crate::{Cause, ControllerId};
 /// Writes remembered; the oldest are forgotten first. An event follows its write within milliseconds.
 const REMEMBERED: usize = 4_096;
 
+/// What a write left behind, by which its event is known again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mark {
+    /// The object at this version.
+    Version(Version),
+    /// No object of this uid any more. The version of a deletion stands in its event alone: no answer tells it.
+    Gone(Arc<str>),
+}
+
 /// A plugin, and the cause of its run in which it wrote.
 type Writer = (Arc<str>, Option<Cause>);
 
 /// The latest writes of this host's plugins, and those under way: an event often comes before its write's answer.
 #[derive(Default)]
 pub(crate) struct Provenance {
-    writes: HashMap<(Gvk, Key, Version), Writer>,
-    order: VecDeque<(Gvk, Key, Version)>,
+    writes: HashMap<(Gvk, Key, Mark), Writer>,
+    order: VecDeque<(Gvk, Key, Mark)>,
     under_way: HashMap<(Gvk, Key), Vec<Writer>>,
     doubtful: Vec<Doubtful>,
 }
@@ -32,7 +41,7 @@ pub(crate) struct Doubtful {
     pub(crate) key: Key,
     pub(crate) kind: Gvk,
     pub(crate) object: Key,
-    pub(crate) version: Version,
+    pub(crate) mark: Mark,
     pub(crate) cause: Cause,
 }
 
@@ -41,15 +50,15 @@ pub(crate) struct Doubtful {
 pub(crate) struct Written<'a> {
     pub(crate) plugin: &'a Arc<str>,
     pub(crate) cause: Option<&'a Cause>,
-    /// The server's answer named this very version. Otherwise the plugin has a write to the object under way, and the
-    /// version is most likely its own, but may be somebody else's.
+    /// The server's answer named this very version or removal. Otherwise the plugin has a write to the object under way,
+    /// and the change is most likely its own, but may be somebody else's.
     pub(crate) sure: bool,
 }
 
 impl Provenance {
-    /// A plugin's write made this version.
-    pub(crate) fn wrote(&mut self, kind: &Gvk, key: &Key, version: &Version, plugin: &Arc<str>, cause: Option<Cause>) {
-        let place = (kind.clone(), key.clone(), version.clone());
+    /// A plugin's write did this.
+    pub(crate) fn wrote(&mut self, kind: &Gvk, key: &Key, mark: Mark, plugin: &Arc<str>, cause: Option<Cause>) {
+        let place = (kind.clone(), key.clone(), mark);
         if self.writes.insert(place.clone(), (plugin.clone(), cause)).is_none() {
             self.order.push_back(place);
         }
@@ -68,7 +77,7 @@ impl Provenance {
             .push((plugin.clone(), cause));
     }
 
-    /// A plugin's write has ended, whatever came of it. If it made a version, [`Provenance::wrote`] was told before.
+    /// A plugin's write has ended, whatever came of it. If it did something, [`Provenance::wrote`] was told before.
     pub(crate) fn sent(&mut self, kind: &Gvk, key: &Key, plugin: &Arc<str>) {
         let place = (kind.clone(), key.clone());
         if let Some(writers) = self.under_way.get_mut(&place) {
@@ -95,7 +104,7 @@ impl Provenance {
         let (writes, under_way) = (&self.writes, &self.under_way);
         let mut foreign = Vec::new();
         self.doubtful.retain(|d| {
-            if writes.contains_key(&(d.kind.clone(), d.object.clone(), d.version.clone())) {
+            if writes.contains_key(&(d.kind.clone(), d.object.clone(), d.mark.clone())) {
                 return false;
             }
             if under_way.contains_key(&(d.kind.clone(), d.object.clone())) {
@@ -107,9 +116,9 @@ impl Provenance {
         foreign
     }
 
-    /// Who wrote this version; none where it was nobody of ours.
-    pub(crate) fn writer(&self, kind: &Gvk, key: &Key, version: &Version) -> Option<Written<'_>> {
-        if let Some((plugin, cause)) = self.writes.get(&(kind.clone(), key.clone(), version.clone())) {
+    /// Who did this; none where it was nobody of ours.
+    pub(crate) fn writer(&self, kind: &Gvk, key: &Key, mark: &Mark) -> Option<Written<'_>> {
+        if let Some((plugin, cause)) = self.writes.get(&(kind.clone(), key.clone(), mark.clone())) {
             return Some(Written {
                 plugin,
                 cause: cause.as_ref(),
@@ -129,20 +138,18 @@ impl Provenance {
 mod tests {
     use super::*;
 
+    fn at(version: &str) -> Mark {
+        Mark::Version(Version::new(version))
+    }
+
     #[test]
     fn the_latest_writes_are_known_and_the_oldest_forgotten() {
         let (kind, plugin) = (Gvk::new("", "v1", "ConfigMap"), Arc::from("p"));
         let mut provenance = Provenance::default();
         for i in 0..REMEMBERED + 10 {
-            provenance.wrote(
-                &kind,
-                &Key::new(None, "a"),
-                &Version::new(&i.to_string()),
-                &plugin,
-                None,
-            );
+            provenance.wrote(&kind, &Key::new(None, "a"), at(&i.to_string()), &plugin, None);
         }
-        let writer = |i: usize| provenance.writer(&kind, &Key::new(None, "a"), &Version::new(&i.to_string()));
+        let writer = |i: usize| provenance.writer(&kind, &Key::new(None, "a"), &at(&i.to_string()));
         assert!(writer(9).is_none());
         assert_eq!(&**writer(10).unwrap().plugin, "p");
         assert_eq!(provenance.order.len(), provenance.writes.len());
@@ -151,14 +158,14 @@ mod tests {
     #[test]
     fn an_event_that_comes_before_its_writes_answer_is_most_likely_that_writes() {
         let (kind, key, plugin) = (Gvk::new("", "v1", "ConfigMap"), Key::new(None, "a"), Arc::from("p"));
-        let version = Version::new("7");
+        let version = at("7");
         let mut provenance = Provenance::default();
         provenance.sends(&kind, &key, &plugin, None);
         assert!(!provenance.writer(&kind, &key, &version).unwrap().sure);
-        provenance.wrote(&kind, &key, &version, &plugin, None);
+        provenance.wrote(&kind, &key, version.clone(), &plugin, None);
         provenance.sent(&kind, &key, &plugin);
         assert!(provenance.writer(&kind, &key, &version).unwrap().sure);
-        assert_eq!(provenance.writer(&kind, &key, &Version::new("8")), None);
+        assert_eq!(provenance.writer(&kind, &key, &at("8")), None);
         assert!(provenance.under_way.is_empty());
     }
 
@@ -170,17 +177,17 @@ mod tests {
             key: Key::new(None, "k"),
             kind: kind.clone(),
             object: key.clone(),
-            version: Version::new(version),
+            mark: at(version),
             cause: Cause::new(crate::What::Resync, None),
         };
         let mut provenance = Provenance::default();
         provenance.sends(&kind, &key, &plugin, None);
         assert!(provenance.doubt(doubtful("7")) && provenance.doubt(doubtful("8")));
         assert!(provenance.foreign().is_empty(), "the answer may still name them");
-        provenance.wrote(&kind, &key, &Version::new("8"), &plugin, None);
+        provenance.wrote(&kind, &key, at("8"), &plugin, None);
         provenance.sent(&kind, &key, &plugin);
-        let foreign: Vec<String> = provenance.foreign().iter().map(|d| d.version.to_string()).collect();
-        assert_eq!(foreign, ["7"]);
+        let foreign: Vec<Mark> = provenance.foreign().into_iter().map(|d| d.mark).collect();
+        assert_eq!(foreign, [at("7")]);
         assert!(provenance.foreign().is_empty());
     }
 }

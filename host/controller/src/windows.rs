@@ -16,6 +16,7 @@ use crate::{
     call::PluginState,
     core::{Controller, Core},
     feed::Feed,
+    intake::Intake,
     lock::lock,
 };
 
@@ -160,9 +161,11 @@ impl Feeds<'_> {
             };
             let feed = Feed {
                 core: self.core.clone(),
-                id: self.id.clone(),
-                kind: window.kind.clone(),
-                route: window.route.clone(),
+                intake: Intake {
+                    id: self.id.clone(),
+                    kind: window.kind.clone(),
+                    route: window.route.clone(),
+                },
                 primaries: self.primaries.clone(),
                 unsynced: self.unsynced.clone(),
             };

@@ -12,6 +12,7 @@ use crate::{
     body::{self, key_of},
     call::{Call, gvk_of},
     path::uri,
+    provenance::Mark,
     reads::parse_answer,
     refusal::bad_request,
 };
@@ -325,6 +326,7 @@ impl Call {
                 let head = object.head();
                 ledger.saw_live(head);
                 if *head.gvk == kind && !is_held(object) {
+                    self.removed(&kind, head.key, head.uid);
                     // The last finalizer went with this write, and the object with it. The answer has the version from
                     // before, so waiting for that would be no waiting.
                     ledger.removed(kind.clone(), head.key.clone(), head.uid.to_string());
@@ -338,7 +340,8 @@ impl Call {
                 }
                 if *head.gvk == kind {
                     let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
-                    lock(provenance).wrote(&kind, head.key, head.version, &self.plugin.name, cause);
+                    let mark = Mark::Version(head.version.clone());
+                    lock(provenance).wrote(&kind, head.key, mark, &self.plugin.name, cause);
                 }
                 WriteEnd::Done(Some(head.version.clone()))
             }
@@ -347,6 +350,7 @@ impl Call {
                     .clone()
                     .or_else(|| before.map(|o| o.head().uid.to_string()))
                     .unwrap_or_default();
+                self.removed(&kind, &key, &uid);
                 ledger.removed(kind.clone(), key.clone(), uid);
                 WriteEnd::Done(None)
             }
@@ -354,7 +358,8 @@ impl Call {
                 // A Scale, say: the object itself has moved on with it.
                 if let Some(version) = version {
                     let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
-                    lock(provenance).wrote(&kind, &key, version, &self.plugin.name, cause);
+                    let mark = Mark::Version(version.clone());
+                    lock(provenance).wrote(&kind, &key, mark, &self.plugin.name, cause);
                     ledger.wrote_other(kind.clone(), key.clone(), version.clone());
                 }
                 WriteEnd::Done(version.clone())
@@ -388,6 +393,12 @@ impl Call {
             Taken::Other { json, .. } => Some(json),
             Taken::Gone { .. } => None,
         })
+    }
+
+    /// The object of this uid ended by this call's write.
+    fn removed(&self, kind: &Gvk, key: &Key, uid: &str) {
+        let (mark, cause) = (Mark::Gone(uid.into()), self.cause.clone());
+        lock(&self.shared.provenance).wrote(kind, key, mark, &self.plugin.name, cause);
     }
 
     /// The plugin's windows are to tell of this object's end even if no watch ever tells of the object.

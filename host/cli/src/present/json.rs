@@ -155,6 +155,10 @@ fn what(what: &What) -> Value {
         What::Resync => {
             map.insert("what".into(), "resync".into());
         }
+        What::Woken { by } => {
+            map.insert("what".into(), "woken".into());
+            map.insert("by".into(), by.as_str().into());
+        }
         What::Requeue { after } => {
             map.insert("what".into(), "requeue".into());
             map.insert("afterMs".into(), millis(*after).into());
