@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
 
 /// Runs Kubernetes controllers that are plugins: WebAssembly components in a sandbox.
 #[derive(Debug, Parser)]
@@ -82,6 +82,11 @@ pub(crate) struct Run {
     /// host.gracePeriodSeconds of the configuration file. [default: 30]
     #[arg(verbatim_doc_comment, long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
     pub(crate) grace_period: Option<u32>,
+
+    /// Directory of this host alone where its parked keys are kept, so that after a restart those that did not change stay
+    /// parked. Wins over host.stateDirectory of the configuration file. [default: none; every key is tried again]
+    #[arg(verbatim_doc_comment, long, value_name = "DIR", value_parser = clap::builder::NonEmptyStringValueParser::new().map(PathBuf::from))]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 const RUN_HELP: &str = "\

@@ -1,12 +1,16 @@
 //! `pilothouse run`: the host against a cluster.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use pilothouse_apiclient::Meter;
-use pilothouse_controller::{Happening, Host, HostOptions, Observer};
+use pilothouse_controller::{
+    Happening, Host, HostOptions, Observer,
+    parked::{self, StateDirectory},
+};
 use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::Level;
 use tokio::task::JoinSet;
@@ -23,6 +27,7 @@ use crate::{
 pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let config = plugins::config(args.config.as_deref())?;
     plugins::check(&args.plugins)?;
+    let state = state(args.state_dir.as_deref().or(config.host.state_directory.as_deref()))?;
     let surroundings = kubeconfig::Surroundings::of_process();
     let target = kubeconfig::find(args.kubeconfig.as_deref(), args.context.as_deref(), &surroundings).await?;
     let server = target.config.cluster_url.to_string();
@@ -73,6 +78,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(Log::new()));
     settings::apply(&config.host, &mut options);
     options.meter = meter;
+    options.parked = state;
     front.put(Host::start(client, plugins.loaded, options));
     let own = front.clone();
     tasks.spawn(async move {
@@ -89,6 +95,24 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     front.stop(grace, &mut signals).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The state directory with what the last host kept there, if there is to be one.
+///
+/// # Errors
+/// It can't be used: better told now than found out after the next restart.
+fn state(path: Option<&Path>) -> Result<Option<parked::State>, Stop> {
+    let Some(path) = path else { return Ok(None) };
+    let (directory, kept) = StateDirectory::open(path)
+        .map_err(|error| Stop::usage(format!("state directory (--state-dir, host.stateDirectory): {error}")))?;
+    let keys = kept.records.len();
+    tracing::info!(
+        keys,
+        "parked keys are kept in {}",
+        escape_control(&path.display().to_string())
+    );
+    let file = Arc::new(directory);
+    Ok(Some(parked::State { file, kept }))
 }
 
 /// What happens, as log lines: failures are warnings, what went well is for `--log-level debug`.

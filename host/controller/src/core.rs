@@ -32,6 +32,12 @@ pub(crate) struct Core {
     /// True once the host stops: nothing new begins, and nobody waits for caches any more.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) origin: tokio::time::Instant,
+    /// The wall clock at the origin, since the Unix epoch.
+    pub(crate) began: Duration,
+    /// Parked keys are kept over restarts.
+    pub(crate) keeps: bool,
+    /// Something may have parked or woken a key.
+    pub(crate) parked: Notify,
 }
 
 impl Core {
@@ -41,10 +47,11 @@ impl Core {
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    /// Monotonic time since the host began.
+    /// Monotonic time, counted from the Unix epoch as the wall clock had it when the host began: times in it can be shown
+    /// to people and kept over a restart, and a clock that is set meanwhile moves nothing.
     #[allow(clippy::disallowed_methods, reason = "the driver's clock")]
     pub(crate) fn now(&self) -> Duration {
-        tokio::time::Instant::now().saturating_duration_since(self.origin)
+        self.began + tokio::time::Instant::now().saturating_duration_since(self.origin)
     }
 }
 

@@ -19,7 +19,7 @@ use pilothouse_gate::Gate;
 use pilothouse_object::{Key, shorten};
 use pilothouse_workqueue::{Queue, QueueConfig, Retry, State, Taken};
 
-use crate::{Cause, Waker, What};
+use crate::{Cause, Waker, What, parked::keeping::Keeping};
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
 pub const LOW_PRIORITY: i32 = -100;
@@ -102,15 +102,19 @@ pub struct Finished {
     pub parked: bool,
 }
 
-struct Entry {
-    queue: Queue<Key, Cause>,
+pub(crate) struct Entry {
+    pub(crate) queue: Queue<Key, Cause>,
     started: bool,
+    /// Set where parked keys are kept over restarts.
+    pub(crate) keeping: Option<Keeping>,
 }
 
 /// Queues of all controllers and the gate before them.
 pub struct Dispatcher {
-    entries: BTreeMap<ControllerId, Entry>,
+    pub(crate) entries: BTreeMap<ControllerId, Entry>,
     gate: Gate<ControllerId>,
+    /// Counts what parks and wakes.
+    pub(crate) parked_changes: u64,
 }
 
 impl Dispatcher {
@@ -119,6 +123,7 @@ impl Dispatcher {
         Self {
             entries: BTreeMap::new(),
             gate: Gate::new(pool),
+            parked_changes: 0,
         }
     }
 
@@ -131,6 +136,7 @@ impl Dispatcher {
             Entry {
                 queue: Queue::new(config),
                 started: false,
+                keeping: None,
             },
         );
     }
@@ -147,7 +153,18 @@ impl Dispatcher {
     pub fn add(&mut self, now: Duration, id: &ControllerId, key: Key, priority: i32, cause: Cause, wakes: bool) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         if wakes {
+            let parked = entry.queue.parked_len();
+            if entry.queue.is_shut_down() && entry.queue.is_parked(&key) {
+                // Too late for this host: the next one must not find it parked.
+                entry
+                    .keeping
+                    .iter_mut()
+                    .for_each(|keeping| keeping.parked_unknown(&key));
+                self.parked_changes += 1;
+                return;
+            }
             entry.queue.add(now, key, priority, cause);
+            self.parked_changes += u64::from(entry.queue.parked_len() != parked);
         } else {
             entry.queue.add_unless_parked(now, key, priority, cause);
         }
@@ -157,7 +174,9 @@ impl Dispatcher {
     pub fn wake(&mut self, now: Duration, id: &ControllerId, key: &Key) -> bool {
         let cause = Cause::new(What::Woken { by: Waker::Person }, None);
         let entry = self.entries.get_mut(id);
-        entry.is_some_and(|entry| entry.queue.wake(now, key, cause))
+        let woken = entry.is_some_and(|entry| entry.queue.wake(now, key, cause));
+        self.parked_changes += u64::from(woken);
+        woken
     }
 
     /// A controller's resync has come to a key, and comes to it again `every` so often. Nothing changed: it wakes no parked
@@ -286,6 +305,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.parked_changes += u64::from(end.parked);
         end.worked_for = queue.done(now, key).unwrap_or_default();
         end
     }

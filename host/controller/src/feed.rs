@@ -28,18 +28,18 @@ impl Handler for Feed {
         let routed: Vec<_> = deltas
             .iter()
             .map(|delta| (delta, primaries.seen(route.keys(delta, &primaries))))
-            .filter(|(_, keys)| !keys.is_empty())
             .collect();
-        if routed.is_empty() {
+        if !self.core.keeps && routed.iter().all(|(_, keys)| keys.is_empty()) {
             return;
         }
         let now = self.core.now();
         {
             let mut dispatcher = lock(&self.core.dispatcher);
             let mut provenance = lock(&self.core.shared.provenance);
-            self.intake.take(now, routed, &mut dispatcher, &mut provenance);
+            self.intake.take(now, &routed, &mut dispatcher, &mut provenance);
         }
         self.core.wake.notify_one();
+        self.core.parked.notify_one();
     }
 
     fn synced(&self) {
@@ -49,7 +49,14 @@ impl Handler for Feed {
                 id: self.intake.id.clone(),
             };
             self.core.shared.observer.happened(&started);
-            lock(&self.core.dispatcher).start(&self.intake.id);
+            let primaries = Windows(self.primaries.get().map_or(&[], Vec::as_slice));
+            let now = self.core.now();
+            {
+                let mut dispatcher = lock(&self.core.dispatcher);
+                dispatcher.returned(now, &self.intake.id, |key| primaries.sees(key));
+                dispatcher.start(&self.intake.id);
+            }
+            self.core.parked.notify_one();
             self.core.wake.notify_one();
         }
     }
@@ -65,9 +72,13 @@ impl Windows<'_> {
     /// view would be a run about an object that the plugin was not granted.
     fn seen(&self, mut keys: Vec<Key>) -> Vec<Key> {
         if !self.0.is_empty() {
-            keys.retain(|key| self.0.iter().any(|window| window.view().sees_key(key)));
+            keys.retain(|key| self.sees(key));
         }
         keys
+    }
+
+    fn sees(&self, key: &Key) -> bool {
+        self.0.iter().any(|window| window.view().sees_key(key))
     }
 
     fn query(&self, query: &Query) -> Vec<Key> {

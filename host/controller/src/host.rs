@@ -29,6 +29,7 @@ use crate::{
     events::{self, Emitted, Place},
     kinds::Kinds,
     metrics::Metrics,
+    parked::{self, Keep},
     provenance::Provenance,
     run::run,
     windows,
@@ -58,6 +59,9 @@ pub struct HostOptions {
     pub bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
     /// The wall clock that plugins see. Default: the system's.
     pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Where parked keys are kept over restarts, with those that the last host kept there. Default: nowhere; then every
+    /// key is tried again at the start.
+    pub parked: Option<parked::State>,
 }
 
 impl HostOptions {
@@ -72,6 +76,7 @@ impl HostOptions {
             observer,
             bytes: Arc::new(system_bytes),
             wall: Arc::new(system_time),
+            parked: None,
         }
     }
 }
@@ -106,6 +111,7 @@ pub struct Host {
     jobs: Arc<Mutex<JoinSet<()>>>,
     tasks: JoinSet<()>,
     informers: SharedInformers,
+    keep: Option<Arc<Keep>>,
 }
 
 /// How a host stopped.
@@ -136,6 +142,8 @@ impl Host {
         let informers = SharedInformers::new(client.clone(), driver, clock, runtime, rng.u64(..));
         let reach = informers.reach();
         let api = Api::new(client.clone(), options.api, options.meter.clone(), reach.clone());
+        let began = (options.wall)();
+        let (file, mut kept) = options.parked.map(|state| (state.file, state.kept)).unzip();
         let shared = Arc::new(Shared {
             kinds: Kinds::new(client, reach.clone()),
             api,
@@ -155,11 +163,14 @@ impl Host {
             lagging: Mutex::default(),
             stopping: watch::Sender::new(false),
             origin: tokio::time::Instant::now(),
+            began: Duration::new(began.seconds.into(), began.nanoseconds),
+            keeps: file.is_some(),
+            parked: Notify::new(),
         });
         let mut controllers = BTreeMap::new();
         let mut states = BTreeMap::new();
         for plugin in plugins {
-            for controller in windows::open(&core, &informers, plugin) {
+            for controller in windows::open(&core, &informers, plugin, kept.as_mut()) {
                 states.insert(controller.id.plugin.clone(), controller.plugin.clone());
                 controllers.insert(controller.id.clone(), Arc::new(controller));
             }
@@ -176,6 +187,17 @@ impl Host {
             rng.fork(),
         ));
         tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
+        if let Some(kept) = kept.filter(|kept| !kept.records.is_empty()) {
+            tracing::info!(
+                "{} parked keys of the last run are of controllers that this host does not run: they are forgotten",
+                kept.records.len()
+            );
+        }
+        let keep = file.map(|file| Arc::new(Keep::new(file)));
+        if let Some(keep) = keep.clone() {
+            let core = core.clone();
+            tasks.spawn(async move { keep.run(&core).await });
+        }
         Self {
             core,
             controllers,
@@ -183,6 +205,7 @@ impl Host {
             jobs,
             tasks,
             informers,
+            keep,
         }
     }
 
@@ -239,6 +262,7 @@ impl Host {
     pub fn wake(&self, id: &ControllerId, key: &Key) -> bool {
         let woken = lock(&self.core.dispatcher).wake(self.core.now(), id, key);
         self.core.wake.notify_one();
+        self.core.parked.notify_one();
         woken
     }
 
@@ -276,6 +300,9 @@ impl Host {
         }
         self.core.shared.api.quiet().await;
         self.informers.stop();
+        if let Some(keep) = &self.keep {
+            keep.write(&self.core).await;
+        }
         stopped
     }
 }
@@ -317,7 +344,7 @@ async fn dispatch(
 ) {
     let mut resyncs: Vec<(Duration, Duration, Arc<Controller>)> = controllers
         .values()
-        .filter_map(|c| c.resync.map(|every| (every, every, c.clone())))
+        .filter_map(|c| c.resync.map(|every| (core.now() + every, every, c.clone())))
         .collect();
     let mut due_keys: BinaryHeap<Reverse<Resync>> = BinaryHeap::new();
     loop {

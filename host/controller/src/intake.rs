@@ -6,6 +6,7 @@
 //! | a change of an object that maps to the key, by anybody but the plugin itself | yes |
 //! | a write of the plugin itself, to whatever kind and subresource | no |
 //! | the deletion of the key's own object, by whomever | yes |
+//! | an object of the first list that is as it was when the last host parked the key | no |
 //! | a change that the controller's predicates hold back, a relist of what did not change | it does not come |
 //! | a change while a write of the plugin to that object is under way | once the write's answer says that it was another's |
 
@@ -27,18 +28,22 @@ pub(crate) struct Intake {
     pub(crate) id: ControllerId,
     pub(crate) kind: Gvk,
     pub(crate) route: Route,
+    /// Names the window within its controller, and is the same at the next start.
+    pub(crate) window: Arc<str>,
 }
 
 impl Intake {
-    /// Asks for the keys that changes map to.
-    pub(crate) fn take<'a>(
+    /// Asks for the keys that changes map to. Takes all changes, also those that map to none: what was heard of is
+    /// remembered.
+    pub(crate) fn take(
         &self,
         now: Duration,
-        routed: impl IntoIterator<Item = (&'a Delta, Vec<Key>)>,
+        routed: &[(&Delta, Vec<Key>)],
         dispatcher: &mut Dispatcher,
         provenance: &mut Provenance,
     ) {
-        for (delta, keys) in routed {
+        dispatcher.heard(&self.id, &self.window, routed.iter().map(|(delta, _)| *delta));
+        for (delta, keys) in routed.iter().filter(|(_, keys)| !keys.is_empty()) {
             let mark = mark(delta);
             let written = provenance.writer(&self.kind, &delta.key, &mark);
             let sure = written.as_ref().is_some_and(|written| written.sure);
@@ -47,7 +52,8 @@ impl Intake {
             let change = change_of(delta);
             // A key that woke on what its own plugin writes would never rest: each attempt may write. The end of its own
             // object is another matter: it comes once.
-            let ends = change == Change::Deleted && **self.route.via() == *ITSELF;
+            let primary = **self.route.via() == *ITSELF;
+            let ends = change == Change::Deleted && primary;
             let own = !ends && writer.as_ref().is_some_and(|writer| *writer == self.id.plugin);
             let what = What::Changed {
                 kind: self.kind.clone(),
@@ -60,7 +66,10 @@ impl Intake {
             let cause = Cause::new(what, because.as_ref());
             let priority = if delta.initial { LOW_PRIORITY } else { 0 };
             for key in keys {
-                let mut wakes = !own;
+                let known = |dispatcher: &mut Dispatcher| {
+                    delta.initial && !dispatcher.is_news(&self.id, &self.window, key, delta, primary)
+                };
+                let mut wakes = !own && !known(dispatcher);
                 if own && !sure {
                     // Its answer will tell; until then a parked key stays parked.
                     wakes = !provenance.doubt(Doubtful {
@@ -71,8 +80,9 @@ impl Intake {
                         mark: mark.clone(),
                         cause: cause.clone(),
                     });
+                    dispatcher.doubted(&self.id, key);
                 }
-                dispatcher.add(now, &self.id, key, priority, cause.clone(), wakes);
+                dispatcher.add(now, &self.id, key.clone(), priority, cause.clone(), wakes);
             }
         }
     }

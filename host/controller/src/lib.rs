@@ -21,6 +21,7 @@
 //! | `dispatcher` | queues and gate: which key runs next | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
 //! | `cause` | why a key stands in a queue | no |
+//! | `parked` | parked keys over a restart | reads and writes its file |
 //! | `ledger`, `provenance` | what calls wrote, and who wrote which version | no |
 //! | `body` | bodies of writes, checked and completed | no |
 //! | `events` | Kubernetes Events: merged, limited | sends |
@@ -48,11 +49,14 @@ mod ledger;
 mod lock;
 mod metrics;
 mod outcome;
+pub mod parked;
 mod path;
 mod provenance;
 mod rarely;
 mod reads;
 mod refusal;
+#[cfg(test)]
+mod restart_tests;
 mod router;
 mod run;
 #[cfg(test)]

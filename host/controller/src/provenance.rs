@@ -99,6 +99,11 @@ impl Provenance {
         room
     }
 
+    /// Whether a change is in doubt that would wake this key.
+    pub(crate) fn doubts(&self, id: &ControllerId, key: &Key) -> bool {
+        self.doubtful.iter().any(|d| d.id == *id && d.key == *key)
+    }
+
     /// The doubtful changes that turned out to be somebody else's; those that were our own are forgotten.
     pub(crate) fn foreign(&mut self) -> Vec<Doubtful> {
         let (writes, under_way) = (&self.writes, &self.under_way);

@@ -16,6 +16,7 @@ use crate::{
     lock::lock,
     metrics::Run,
     outcome::judge,
+    parked::Stood,
 };
 
 /// How long a key waits for the caches to hold what its last call wrote. Then it may run, and is counted.
@@ -61,8 +62,12 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         lock(&core.uncertain).entry(place).or_default().extend(uncertain);
     }
 
+    let mut stood = None;
     let (verdict, told) = match ended {
-        Ok(Ok(told)) => (judge(&told.result).0, Some(told)),
+        Ok(Ok((told, on))) => {
+            stood = Some(on);
+            (judge(&told.result).0, Some(told))
+        }
         Ok(Err(reason)) => {
             tracing::warn!(controller = %job.id, key = %job.taken.key, %reason, "a run could not begin; it is tried again");
             (Verdict::Retry { reason }, None)
@@ -79,13 +84,20 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         let mut dispatcher = lock(&core.dispatcher);
         // Before the verdict: a change that turns out to be somebody else's deserves its own attempt, also where this
         // run would park the key.
-        for doubtful in lock(&core.shared.provenance).foreign() {
+        let mut provenance = lock(&core.shared.provenance);
+        for doubtful in provenance.foreign() {
             dispatcher.add(now, &doubtful.id, doubtful.key, 0, doubtful.cause, true);
         }
         let mut random = lock(&core.shared.random);
-        dispatcher.finished(now, &mut random, &job, &verdict)
+        let finished = dispatcher.finished(now, &mut random, &job, &verdict);
+        if finished.parked {
+            let doubted = provenance.doubts(&job.id, &job.taken.key);
+            dispatcher.parked_on(&job.id, &job.taken.key, stood.filter(|_| !doubted));
+        }
+        finished
     };
     core.wake.notify_one();
+    core.parked.notify_one();
     core.shared.metrics.reconciled(&Run {
         id: &job.id,
         result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),
@@ -123,8 +135,13 @@ impl Drop for Permit {
     }
 }
 
-/// Calls the plugin. An error says why it could not be called.
-async fn attempt(core: &Arc<Core>, controller: &Controller, call: &Call, job: &Job) -> Result<Box<Reconciled>, String> {
+/// Calls the plugin, and answers how that went and on which object. An error says why it could not be called.
+async fn attempt(
+    core: &Arc<Core>,
+    controller: &Controller,
+    call: &Call,
+    job: &Job,
+) -> Result<(Box<Reconciled>, Option<Stood>), String> {
     let key = &job.taken.key;
     ascertain(core, call, job).await?;
     let kind = &controller.kind;
@@ -133,7 +150,10 @@ async fn attempt(core: &Arc<Core>, controller: &Controller, call: &Call, job: &J
         .primaries
         .iter()
         .find_map(|window| window.get(key).ok().flatten());
-    let version = object.as_ref().map(|object| object.head().version.clone());
+    let stood = object.as_ref().map(|object| Stood {
+        uid: object.head().uid.clone(),
+        version: object.head().version.clone(),
+    });
     let request = Request {
         controller: controller.id.controller.to_string(),
         key: ObjectRef {
@@ -152,11 +172,11 @@ async fn attempt(core: &Arc<Core>, controller: &Controller, call: &Call, job: &J
         .module
         .reconcile(request, Arc::new(call.clone()), &plugin.limits)
         .await;
-    Ok(Box::new(Reconciled {
+    let told = Box::new(Reconciled {
         id: job.id.clone(),
         kind: kind.clone(),
         key: key.clone(),
-        version,
+        version: stood.as_ref().map(|stood| stood.version.clone()),
         causes: job.taken.causes.iter().cloned().collect(),
         causes_omitted: job.taken.causes.omitted(),
         attempt: job.taken.attempt,
@@ -166,7 +186,8 @@ async fn attempt(core: &Arc<Core>, controller: &Controller, call: &Call, job: &J
         wall: called.wall,
         cpu: called.cpu,
         writes: Vec::new(),
-    }))
+    });
+    Ok((told, stood))
 }
 
 /// After a write whose outcome nobody knows its target is read live before the key runs again, and the cache must be at

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     ControllerId, Dispatcher, Finished, Primaries, Route, Verdict,
     intake::Intake,
+    parked::Stood,
     provenance::{Mark, Provenance},
 };
 
@@ -45,11 +46,11 @@ impl Primaries for NoIndex {
 }
 
 /// A kind that the controller watches.
-struct Window {
+pub(crate) struct Window {
     informer: Informer,
     reflector: u64,
     heard: Arc<Heard>,
-    intake: Intake,
+    pub(crate) intake: Intake,
 }
 
 impl Window {
@@ -63,12 +64,18 @@ impl Window {
         let [pilothouse_informer::informer::Command::Start(reflector)] = commands[..] else {
             panic!("one watch is needed, not {commands:?}")
         };
+        let window = format!("{kind} {}", route.via()).into();
         let (id, kind) = (id.clone(), kind.clone());
         Self {
             informer,
             reflector,
             heard,
-            intake: Intake { id, kind, route },
+            intake: Intake {
+                id,
+                kind,
+                route,
+                window,
+            },
         }
     }
 
@@ -81,22 +88,22 @@ impl Window {
 }
 
 /// A controller of Widgets that watches the ConfigMaps of the same names, and the Widget `a` that it has.
-struct World {
-    now: Duration,
-    dispatcher: Dispatcher,
-    provenance: Provenance,
-    id: ControllerId,
-    windows: [Window; 2],
+pub(crate) struct World {
+    pub(crate) now: Duration,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) provenance: Provenance,
+    pub(crate) id: ControllerId,
+    pub(crate) windows: [Window; 2],
 }
 
-const WIDGETS: usize = 0;
-const CONFIG_MAPS: usize = 1;
+pub(crate) const WIDGETS: usize = 0;
+pub(crate) const CONFIG_MAPS: usize = 1;
 
-fn key() -> Key {
+pub(crate) fn key() -> Key {
     Key::new(Some("ns"), "a")
 }
 
-fn object(version: u64, more: &Value) -> Value {
+pub(crate) fn object(version: u64, more: &Value) -> Value {
     let mut object = json!({"metadata": {
         "namespace": "ns", "name": "a", "uid": "u", "resourceVersion": version.to_string(), "generation": 1,
     }});
@@ -112,6 +119,15 @@ impl World {
     }
 
     fn with(predicates: &Value) -> Self {
+        let mut world = Self::unlisted(predicates);
+        world.list(WIDGETS, 10, &[object(5, &Value::Null)]);
+        world.list(CONFIG_MAPS, 10, &[object(6, &Value::Null)]);
+        world.dispatcher.start(&world.id);
+        world
+    }
+
+    /// One that has heard of nothing yet.
+    pub(crate) fn unlisted(predicates: &Value) -> Self {
         let manifest = json!({
             "name": "p", "version": "0.1.0",
             "permissions": [{"group": "ex.io", "kind": "Widget", "verbs": ["watch"]},
@@ -141,9 +157,6 @@ impl World {
             world.input(window, Input::Start);
             world.input(window, Input::Found);
         }
-        world.list(WIDGETS, 10, &[object(5, &Value::Null)]);
-        world.list(CONFIG_MAPS, 10, &[object(6, &Value::Null)]);
-        world.dispatcher.start(&world.id);
         world
     }
 
@@ -158,18 +171,19 @@ impl World {
         world
     }
 
-    fn input(&mut self, window: usize, input: Input) {
+    pub(crate) fn input(&mut self, window: usize, input: Input) {
         let Window {
             informer, reflector, ..
         } = &self.windows[window];
         informer.input(self.now, *reflector, input);
         let Window { heard, intake, .. } = &self.windows[window];
         let deltas = std::mem::take(&mut *heard.0.lock().unwrap());
-        let routed = deltas.iter().map(|delta| (delta, intake.route.keys(delta, &NoIndex)));
-        intake.take(self.now, routed, &mut self.dispatcher, &mut self.provenance);
+        let keys = |delta| intake.route.keys(delta, &NoIndex);
+        let routed: Vec<_> = deltas.iter().map(|delta| (delta, keys(delta))).collect();
+        intake.take(self.now, &routed, &mut self.dispatcher, &mut self.provenance);
     }
 
-    fn list(&mut self, window: usize, version: u64, items: &[Value]) {
+    pub(crate) fn list(&mut self, window: usize, version: u64, items: &[Value]) {
         let text = json!({"kind": "List", "metadata": {"resourceVersion": version.to_string()}, "items": items});
         let mut reader = ListReader::new(self.windows[window].format());
         let page = reader.push(text.to_string().as_bytes()).unwrap();
@@ -180,56 +194,68 @@ impl World {
     }
 
     /// The history of the server is over: all is listed again.
-    fn relist(&mut self, window: usize, version: u64, items: &[Value]) {
+    pub(crate) fn relist(&mut self, window: usize, version: u64, items: &[Value]) {
         self.input(window, Input::Failed(Failure::new(Trouble::Expired, "too old")));
         self.list(window, version, items);
     }
 
-    fn event(&mut self, window: usize, kind: &str, object: &Value) {
+    pub(crate) fn event(&mut self, window: usize, kind: &str, object: &Value) {
         let line = json!({"type": kind, "object": object}).to_string();
         let event = self.windows[window].format().event(line.as_bytes()).unwrap();
         self.input(window, Input::Events(vec![event]));
     }
 
     /// That plugin has written this version of that object.
-    fn wrote(&mut self, window: usize, version: u64, plugin: &str) {
+    pub(crate) fn wrote(&mut self, window: usize, version: u64, plugin: &str) {
         let mark = Mark::Version(Version::new(&version.to_string()));
         self.did(window, mark, plugin);
     }
 
-    fn did(&mut self, window: usize, mark: Mark, plugin: &str) {
+    pub(crate) fn did(&mut self, window: usize, mark: Mark, plugin: &str) {
         let kind = &self.windows[window].intake.kind;
         self.provenance.wrote(kind, &key(), mark, &plugin.into(), None);
     }
 
-    fn runs(&mut self) -> bool {
-        match self.dispatcher.next(self.now) {
-            None => false,
-            Some(job) => {
-                assert_eq!(job.taken.key, key());
-                let mut rng = fastrand::Rng::with_seed(1);
-                self.dispatcher.finished(self.now, &mut rng, &job, &park());
-                true
-            }
-        }
+    pub(crate) fn runs(&mut self) -> bool {
+        self.why().is_some()
+    }
+
+    /// Why the key runs, if it does; it is parked again then.
+    pub(crate) fn why(&mut self) -> Option<String> {
+        let job = self.dispatcher.next(self.now)?;
+        assert_eq!(job.taken.key, key());
+        let mut rng = fastrand::Rng::with_seed(1);
+        self.dispatcher.finished(self.now, &mut rng, &job, &park());
+        job.taken.causes.first().map(ToString::to_string)
     }
 
     /// Runs the key, and ends it with that.
-    fn run(&mut self, verdict: &Verdict) -> Finished {
+    pub(crate) fn run(&mut self, verdict: &Verdict) -> Finished {
         self.run_while(verdict, |_| {})
     }
 
     /// Runs the key while something else happens.
-    fn run_while(&mut self, verdict: &Verdict, meanwhile: impl FnOnce(&mut Self)) -> Finished {
+    pub(crate) fn run_while(&mut self, verdict: &Verdict, meanwhile: impl FnOnce(&mut Self)) -> Finished {
         let job = self.dispatcher.next(self.now).expect("the key is ready");
         assert_eq!(job.taken.key, key());
         meanwhile(self);
         let mut rng = fastrand::Rng::with_seed(1);
-        self.dispatcher.finished(self.now, &mut rng, &job, verdict)
+        let finished = self.dispatcher.finished(self.now, &mut rng, &job, verdict);
+        if finished.parked {
+            let store = self.windows[WIDGETS].informer.store();
+            let stood = store.get(&key()).map(|object| Stood {
+                uid: object.head().uid.clone(),
+                version: object.head().version.clone(),
+            });
+            let doubted = self.provenance.doubts(&self.id, &key());
+            let stood = (!doubted).then_some(stood);
+            self.dispatcher.parked_on(&self.id, &key(), stood);
+        }
+        finished
     }
 }
 
-fn park() -> Verdict {
+pub(crate) fn park() -> Verdict {
     Verdict::Park {
         reason: "Invalid: no".into(),
     }

@@ -8,7 +8,7 @@ use std::{
 use pilothouse_apiclient::Pace;
 use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers, Subscription, View};
 use pilothouse_lifecycle::{Extent, Plugin, Reach, Scope, Verb};
-use pilothouse_object::{Gvk, LabelSelector};
+use pilothouse_object::{Gvk, LabelSelector, shorten};
 use pilothouse_workqueue::QueueConfig;
 
 use crate::{
@@ -18,10 +18,18 @@ use crate::{
     feed::Feed,
     intake::Intake,
     lock::lock,
+    parked::{Kept, keeping::Identity},
 };
 
 /// Opens a plugin's windows on the kinds it watches and registers its controllers.
-pub(crate) fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Plugin>) -> Vec<Controller> {
+///
+/// What the last host kept of their parked keys is taken out of `kept` and set down first; none: nothing is kept.
+pub(crate) fn open(
+    core: &Arc<Core>,
+    informers: &SharedInformers,
+    plugin: Arc<Plugin>,
+    mut kept: Option<&mut Kept>,
+) -> Vec<Controller> {
     let name = plugin.name.clone();
     let mut open = Open::default();
     let mut opened = Vec::new();
@@ -38,6 +46,16 @@ pub(crate) fn open(core: &Arc<Core>, informers: &SharedInformers, plugin: Arc<Pl
             ..QueueConfig::default()
         };
         lock(&core.dispatcher).register(id.clone(), concurrency, config);
+        if let Some(kept) = kept.as_deref_mut() {
+            let records = kept.records.extract_if(.., |record| record.id == id).collect();
+            let heard = kept.heard.remove(&id).unwrap_or_default();
+            let identity = Identity {
+                kind: controller.kind.clone(),
+                module: plugin.hash.to_string().into(),
+                configuration: plugin.configuration.to_string().into(),
+            };
+            lock(&core.dispatcher).keep(&id, identity, heard, records);
+        }
         core.shared.metrics.registered(&id, concurrency);
 
         let primary = Window {
@@ -150,7 +168,7 @@ impl Feeds<'_> {
             self.named
         };
         let mut opened = Vec::new();
-        for reach in &reaches {
+        for (number, reach) in reaches.iter().enumerate() {
             let view = View {
                 owner: self.id.plugin.clone(),
                 namespaces: within(reach, named),
@@ -165,6 +183,7 @@ impl Feeds<'_> {
                     id: self.id.clone(),
                     kind: window.kind.clone(),
                     route: window.route.clone(),
+                    window: window_name(window, number),
                 },
                 primaries: self.primaries.clone(),
                 unsynced: self.unsynced.clone(),
@@ -188,6 +207,17 @@ impl Feeds<'_> {
             .or_default()
             .extend(opened.iter().cloned());
         opened
+    }
+}
+
+/// What a window is called in the list of parked keys. Grants and manifest decide on the number, and where one of these is
+/// another at the next start nothing of the list is held against what comes through its windows.
+fn window_name(window: &Window<'_>, number: usize) -> Arc<str> {
+    let name = format!("{} {}", window.kind, window.route.via());
+    let name = shorten(&name, 512);
+    match number {
+        0 => name.into(),
+        _ => format!("{name} #{number}").into(),
     }
 }
 

@@ -19,6 +19,7 @@ use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use crate::grant::Grants;
+use crate::load::Hash;
 use crate::problem::{self, Problem, nearest, shown};
 use crate::rules::{self, is_label, number};
 
@@ -85,6 +86,10 @@ pub struct HostConfig {
     /// A module in the plugin directory may be this long, in MiB, 1 to 1024; 64 by default.
     #[serde(rename = "maxModuleMiB", deserialize_with = "number::<_, 1, 1024>")]
     pub max_module_mib: u32,
+    /// A directory of this host alone, where it keeps its parked keys over restarts; made if need be, and a relative path
+    /// starts where the program does. Null, the default: nothing is kept, and every key is tried again at the start.
+    #[serde(deserialize_with = "directory")]
+    pub state_directory: Option<PathBuf>,
     /// Single requests to the API server a second, of all plugins together, 0 to 100,000; 0 is no bound; 500 by default.
     #[serde(deserialize_with = "number::<_, 0, 100_000>")]
     pub api_requests_per_second: u32,
@@ -97,6 +102,15 @@ pub struct HostConfig {
     /// Whether reads are asked for compressed; false by default. It pays where the way to the API server is slower than some
     /// 400 Mbit/s, and costs the server CPU.
     pub api_compression: bool,
+}
+
+fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        Some(path) if path.is_empty() || path.contains('\0') => Err(D::Error::custom(
+            "is no path: name a directory, or leave it out to keep nothing",
+        )),
+        path => Ok(path.map(PathBuf::from)),
+    }
 }
 
 /// How long the API server is waited for, in seconds.
@@ -147,6 +161,7 @@ impl Default for HostConfig {
             api_request_burst: 2_000,
             api_timeouts: ApiTimeouts::default(),
             api_compression: false,
+            state_directory: None,
         }
     }
 }
@@ -189,6 +204,22 @@ pub struct PluginConfig {
     pub controllers: BTreeMap<String, ControllerOverrides>,
 }
 
+impl PluginConfig {
+    /// Tells whether anything of this is another. The order of fields and what is written out though it is the default
+    /// make no difference.
+    pub fn hash(&self) -> Hash {
+        let grants = match &self.grants {
+            None => Value::Null,
+            Some(Grants::Asked) => "asked".into(),
+            Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
+        };
+        let all = serde_json::json!({
+            "config": self.config, "grants": grants, "limits": self.limits, "controllers": self.controllers,
+        });
+        Hash::of(all.to_string().as_bytes())
+    }
+}
+
 impl Default for PluginConfig {
     fn default() -> Self {
         Self {
@@ -223,7 +254,7 @@ pub struct LimitOverrides {
 }
 
 /// What the operator sets for one controller of a plugin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ControllerOverrides {
     /// How many of its keys may be in work at once, 1 to 1000.

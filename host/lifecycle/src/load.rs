@@ -45,6 +45,9 @@ pub struct Plugin {
     pub capabilities: Capabilities,
     /// Its configuration as JSON text, which it found good.
     pub config: Arc<str>,
+    /// Which words of the operator's file it runs by: its configuration, grants and settings. Another hash may mean another
+    /// outcome of a reconcile that failed for good.
+    pub configuration: Hash,
     /// The limits of each of its calls: the operator's, else the manifest's suggestion, else the host's default.
     pub limits: Limits,
     /// How many single requests to the API server it may send, over all its calls.
@@ -283,6 +286,7 @@ pub(crate) async fn settle(
         manifest: Arc::new(manifest),
         module,
         config: config.config.to_string().into(),
+        configuration: config.hash(),
         limits,
         requests: RequestLimits {
             per_second: config.api_requests_per_second,

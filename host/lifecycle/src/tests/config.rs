@@ -25,6 +25,7 @@ host:
   metricsAddress: 0.0.0.0:9999
   gracePeriodSeconds: 5
   maxModuleMiB: 16
+  stateDirectory: /var/lib/pilothouse
   apiRequestsPerSecond: 50
   apiRequestBurst: 60
   apiTimeouts: {answerSeconds: 7, listTotalSeconds: 900}
@@ -49,6 +50,10 @@ plugins:
     assert_eq!(config.host.metrics_address.unwrap().port(), 9999);
     assert_eq!(config.host.grace_period().as_secs(), 5);
     assert_eq!(config.host.max_module_bytes(), 16 << 20);
+    assert_eq!(
+        config.host.state_directory.as_deref(),
+        Some(Path::new("/var/lib/pilothouse"))
+    );
     assert_eq!(
         (config.host.api_requests_per_second, config.host.api_request_burst),
         (50, 60)
@@ -108,7 +113,7 @@ fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
     assert_eq!(
         error_of("host:\n  poolsize: 3\n"),
         "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
-         gracePeriodSeconds, maxModuleMiB, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression; did you mean `poolSize`?"
+         gracePeriodSeconds, maxModuleMiB, stateDirectory, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression; did you mean `poolSize`?"
     );
     let error = error_of("plugins:\n  greeting:\n    limit: {}\n");
     assert!(
@@ -295,4 +300,42 @@ fn a_file_that_is_not_there_or_too_long_or_no_text_is_named() {
     assert!(Config::read(&file).unwrap_err().to_string().contains("no UTF-8"));
     std::fs::write(&file, "apiVersion: pilothouse.dev/v1\n").unwrap();
     assert_eq!(Config::read(&file).unwrap(), Config::default());
+}
+
+#[test]
+fn nothing_is_kept_over_a_restart_unless_a_directory_is_named() {
+    for file in ["", "host: {stateDirectory: null}\n", "host: {stateDirectory: }\n"] {
+        let config = parse(&format!("apiVersion: pilothouse.dev/v1\n{file}")).unwrap();
+        assert_eq!(config.host.state_directory, None, "{file:?}");
+    }
+    let error = error_of("host:\n  stateDirectory: ''\n");
+    assert!(
+        error.contains("host.stateDirectory") && error.contains("name a directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_hash_of_a_plugins_entry_tells_whether_it_says_something_else() {
+    let hash = |entry: &str| {
+        let config = parse(&format!("apiVersion: pilothouse.dev/v1\nplugins:\n  p: {entry}\n")).unwrap();
+        config.plugin("p").hash()
+    };
+    let plain = "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}]}";
+    let same = "{grants: [{kind: ConfigMap, verbs: [watch], group: ''}], limits: {}, config: {b: {c: x}, a: 1}}";
+    assert_eq!(
+        hash(plain),
+        hash(same),
+        "the order of fields, and defaults, make no difference"
+    );
+    let others = [
+        "{config: {a: 2, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}]}",
+        "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch, get]}]}",
+        "{config: {a: 1, b: {c: x}}, grants: asked}",
+        "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], limits: {cpuMs: 5}}",
+        "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], controllers: {p: {concurrency: 2}}}",
+    ];
+    for other in others {
+        assert_ne!(hash(plain), hash(other), "{other}");
+    }
 }

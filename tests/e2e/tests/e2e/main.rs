@@ -11,6 +11,7 @@ mod greeting;
 mod kubectl;
 mod mappings;
 mod operations;
+mod parked;
 mod queue;
 mod rights;
 mod stopping;

@@ -1,0 +1,158 @@
+//! The state directory: where the parked keys lie while no host runs.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use pilothouse_object::escape_control;
+
+use super::{Kept, MAX_BYTES, text};
+
+/// The list of parked keys.
+const NAME: &str = "parked-keys.jsonl";
+/// Written beside it, then renamed.
+const NEW: &str = "parked-keys.jsonl.new";
+/// A list that could not be taken; an older one of this name is replaced.
+const REFUSED: &str = "parked-keys.jsonl.refused";
+/// Locked by the host that uses the directory. Nothing stands in it.
+const LOCK: &str = "lock";
+
+/// Where a host keeps its parked keys. What it writes is whole: the old text or the new one.
+pub trait ParkedFile: Send + Sync {
+    /// Replaces what is kept. May block: called on a thread that serves nobody.
+    ///
+    /// # Errors
+    /// What went wrong and the mend, for the log. It is tried again.
+    fn write(&self, text: &str) -> Result<(), String>;
+}
+
+/// A directory of the host's own. No other host uses it while this lives.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Why a state directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It can't be made or written to.
+    #[error("{}: {error}; it must be a directory that pilothouse may write to", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another host has it.
+    #[error("{}: another pilothouse uses it; give each host a state directory of its own", .0.display())]
+    InUse(PathBuf),
+}
+
+impl StateDirectory {
+    /// Makes the directory if need be, takes it for this process, and reads what the last host kept there.
+    ///
+    /// What can't be taken for whole is moved aside, and said in the log: then this is as without it.
+    ///
+    /// # Errors
+    /// [`StateError`]: the caller should not start a host that would keep nothing though it was told to.
+    pub fn open(path: &Path) -> Result<(Self, Kept), StateError> {
+        let unusable = |error| StateError::Unusable {
+            path: path.to_owned(),
+            error,
+        };
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = options().write(true).open(path.join(LOCK)).map_err(unusable)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
+            TryLockError::Error(error) => unusable(error),
+        })?;
+        let directory = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
+        let kept = directory.read();
+        Ok((directory, kept))
+    }
+
+    fn read(&self) -> Kept {
+        let path = self.path.join(NAME);
+        let shown = escape_control(&path.display().to_string()).into_owned();
+        let again = "every key is tried again";
+        let text = match read_bounded(&path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Kept::default(),
+            Err(error) => {
+                tracing::warn!(
+                    "{shown}: the parked keys of the last run can't be read: {error}; {again}. The file is replaced by the \
+                     next list; if that can't be written either, give the file to the user that pilothouse runs as"
+                );
+                return Kept::default();
+            }
+        };
+        match text::read(&text) {
+            Ok(kept) => kept,
+            Err(refused) => {
+                let aside = self.path.join(REFUSED);
+                let became = match fs::rename(&path, &aside) {
+                    Ok(()) => format!("it was moved to {REFUSED}, to be looked at or deleted"),
+                    Err(error) => format!("it can't be moved aside ({error}), and is replaced by the next list"),
+                };
+                tracing::warn!("{shown}: no list of parked keys: {refused}; {again}, and {became}");
+                Kept::default()
+            }
+        }
+    }
+}
+
+/// None where there is no such file. One byte more than may be is enough to tell that it is too long.
+fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+        // A pipe would keep the host waiting.
+        Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is no regular file")),
+        Ok(_) => {}
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Reasons are foreign text, and keys may tell what others must not know: for the host's user alone.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+impl ParkedFile for StateDirectory {
+    fn write(&self, text: &str) -> Result<(), String> {
+        let new = self.path.join(NEW);
+        let write = || {
+            // One of a write that was cut, or whatever else: never followed, never written through.
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = options().write(true).create_new(true).open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, self.path.join(NAME))?;
+            // The name as well.
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(|error: io::Error| {
+            let path = escape_control(&self.path.display().to_string()).into_owned();
+            format!("{path}: {error}; make room there, or give the directory to the user that pilothouse runs as")
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

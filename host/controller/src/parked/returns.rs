@@ -1,0 +1,158 @@
+//! The dispatcher's part in keeping parked keys over a restart: it sets down what was kept, and tells what is to be.
+
+use std::time::Duration;
+
+use pilothouse_informer::Delta;
+use pilothouse_object::Key;
+use pilothouse_workqueue::{Parked, State};
+
+use super::{
+    Heard, Kept, Record, Stood,
+    keeping::{Found, Identity, Keeping},
+};
+use crate::{Cause, ControllerId, Dispatcher, What, dispatcher::LOW_PRIORITY};
+
+impl Dispatcher {
+    /// Keeps a controller's parked keys over restarts from now on, and sets down those that the last host kept: they stay
+    /// parked until something shows that it changed. For a registered controller, before it hears of any object.
+    pub(crate) fn keep(&mut self, id: &ControllerId, identity: Identity, heard: Heard, records: Vec<Record>) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let mut keeping = Keeping::new(identity, heard);
+        for record in records {
+            if let Some(waker) = keeping.identity.differs(&record) {
+                if let Some(returning) = &mut keeping.returning {
+                    returning.changed.push((record, waker));
+                }
+                continue;
+            }
+            keeping.restored(&record);
+            let what = What::Retry {
+                failures: record.attempts,
+                reason: record.reason.as_str().into(),
+            };
+            let parked = Parked {
+                cause: Cause::new(what, None),
+                reason: record.reason,
+                since: record.since,
+                attempts: record.attempts,
+            };
+            // False for a key that is there already: then it runs, as is right.
+            entry.queue.restore(record.key, parked, record.errors);
+        }
+        entry.keeping = Some(keeping);
+    }
+
+    /// Whether an object of a first list may wake a parked key that it maps to. `primary`: it is the key's own object.
+    pub(crate) fn is_news(&mut self, id: &ControllerId, window: &str, key: &Key, delta: &Delta, primary: bool) -> bool {
+        let keeping = self.entries.get_mut(id).and_then(|entry| entry.keeping.as_mut());
+        let (Some(keeping), Some(object)) = (keeping, &delta.new) else {
+            return true;
+        };
+        let found = Found {
+            window,
+            namespace: delta.key.namespace.as_deref(),
+            version: &delta.version,
+            uid: primary.then_some(&*object.head().uid),
+        };
+        keeping.is_news(key, found)
+    }
+
+    /// A controller has heard of these changes: the keys that they map to have been asked for. Not while it stops: what
+    /// is asked for then is not done, and the next host must find that it changed.
+    pub(crate) fn heard<'a>(
+        &mut self,
+        id: &ControllerId,
+        window: &std::sync::Arc<str>,
+        deltas: impl Iterator<Item = &'a Delta>,
+    ) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let stops = entry.queue.is_shut_down();
+        let Some(keeping) = entry.keeping.as_mut().filter(|_| !stops) else {
+            return;
+        };
+        for delta in deltas {
+            keeping.heard.hear(window, delta.key.namespace.as_ref(), &delta.version);
+        }
+    }
+
+    /// Every first list of a controller is there: asks for the keys of the last host that changed and in no list showed
+    /// that. Those that the controller does not see any more are left alone.
+    pub(crate) fn returned(&mut self, now: Duration, id: &ControllerId, sees: impl Fn(&Key) -> bool) {
+        let entry = self.entries.get_mut(id);
+        let again = entry.and_then(|entry| entry.keeping.as_mut()).map(Keeping::settle);
+        for (key, waker) in again.unwrap_or_default() {
+            if sees(&key) {
+                let cause = Cause::new(What::Woken { by: waker }, None);
+                self.add(now, id, key, LOW_PRIORITY, cause, true);
+            }
+        }
+        // Also where nothing is tried again: what was heard of is known by now.
+        self.parked_changes += 1;
+    }
+
+    /// The attempt that parked a key ran on this object; the outer none: it came to no attempt.
+    pub(crate) fn parked_on(&mut self, id: &ControllerId, key: &Key, object: Option<Option<Stood>>) {
+        let keeping = self.entries.get_mut(id).and_then(|entry| entry.keeping.as_mut());
+        match (keeping, object) {
+            (Some(keeping), Some(object)) => keeping.parked(key, object),
+            (Some(keeping), None) => keeping.parked_unknown(key),
+            (None, _) => {}
+        }
+    }
+
+    /// A change that would wake this key may turn out to be somebody else's: as long as that isn't known, a host that starts
+    /// now must take it for changed.
+    pub(crate) fn doubted(&mut self, id: &ControllerId, key: &Key) {
+        self.parked_on(id, key, None);
+    }
+
+    /// Grows whenever what [`Dispatcher::kept`] answers may have become another.
+    pub(crate) fn parked_changes(&self) -> u64 {
+        self.parked_changes
+    }
+
+    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front.
+    pub(crate) fn kept(&mut self) -> Kept {
+        let mut kept = Kept::default();
+        for (id, entry) in &mut self.entries {
+            let (queue, Some(keeping)) = (&entry.queue, &mut entry.keeping) else {
+                continue;
+            };
+            keeping.forget(|key| queue.is_parked(key));
+            let before = kept.records.len();
+            for parked in queue.parked() {
+                let (Some(object), Some(view)) = (keeping.stood(parked.key), queue.entry(parked.key)) else {
+                    continue;
+                };
+                let State::Parked(why) = view.state else { continue };
+                kept.records.push(Record {
+                    id: id.clone(),
+                    kind: keeping.identity.kind.clone(),
+                    key: parked.key.clone(),
+                    object: object.clone(),
+                    module: keeping.identity.module.clone(),
+                    configuration: keeping.identity.configuration.clone(),
+                    since: why.since,
+                    attempts: why.attempts,
+                    reason: why.reason.clone(),
+                    errors: view.errors.to_vec(),
+                });
+            }
+            // Until it starts, the controller knows no more than the last host did.
+            let heard = match &keeping.returning {
+                None => &keeping.heard,
+                Some(returning) => {
+                    let waiting = returning.changed.iter().map(|(record, _)| record.clone());
+                    kept.records.extend(waiting);
+                    &returning.heard
+                }
+            };
+            if kept.records.len() > before && *heard != Heard::default() {
+                kept.heard.insert(id.clone(), heard.clone());
+            }
+        }
+        kept.records
+            .sort_by(|a, b| (a.since, &a.id, &a.key).cmp(&(b.since, &b.id, &b.key)));
+        kept
+    }
+}
