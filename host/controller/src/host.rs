@@ -4,16 +4,15 @@
 //! rooms below. Started with loaded plugins, it runs until [`Host::stop`].
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use pilothouse_apiclient::Meter;
-use pilothouse_informer::{DriverConfig, Patience, SharedInformers, TokioClock};
+use pilothouse_informer::{DriverConfig, Patience, Reader, SharedInformers, TokioClock};
 use pilothouse_lifecycle::Plugin;
-use pilothouse_object::{Key, LabelSelector};
+use pilothouse_object::Key;
 use pilothouse_runtime::Timestamp;
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -22,7 +21,7 @@ use tokio::{
 
 use crate::lock::lock;
 use crate::{
-    ApiConfig, Cause, ControllerId, Dispatcher, LOW_PRIORITY, Observer, What,
+    ApiConfig, ControllerId, Dispatcher, Observer,
     api::Api,
     call::{PluginState, Shared},
     core::{Controller, Core},
@@ -31,6 +30,7 @@ use crate::{
     metrics::Metrics,
     parked::{self, Keep},
     provenance::Provenance,
+    resync::{Resync, Spot, Walk},
     run::run,
     windows,
 };
@@ -342,11 +342,11 @@ async fn dispatch(
     (mut away, mut better): (watch::Receiver<bool>, watch::Receiver<u64>),
     mut rng: fastrand::Rng,
 ) {
-    let mut resyncs: Vec<(Duration, Duration, Arc<Controller>)> = controllers
+    let start = core.now();
+    let mut resyncs: Vec<(Resync, Arc<Controller>)> = controllers
         .values()
-        .filter_map(|c| c.resync.map(|every| (core.now() + every, every, c.clone())))
+        .filter_map(|c| Some((Resync::new(start, c.resync?, &mut rng), c.clone())))
         .collect();
-    let mut due_keys: BinaryHeap<Reverse<Resync>> = BinaryHeap::new();
     loop {
         // Registered before looking, so that a wake-up in between is not missed.
         let woken = core.wake.notified();
@@ -354,19 +354,16 @@ async fn dispatch(
             return;
         }
         let now = core.now();
-        for (due, every, controller) in &mut resyncs {
-            if *due <= now {
-                *due = now + *every;
-                due_keys.extend(resync(controller, now, *every, &mut rng).into_iter().map(Reverse));
-            }
+        // Before the queues are locked: this looks into stores.
+        let mut turns = Vec::new();
+        for (resync, controller) in &mut resyncs {
+            let keys = resync.step(now, &Primaries(&controller.primaries));
+            turns.extend(keys.into_iter().map(|key| (&controller.id, key, resync.every())));
         }
         let due = {
             let mut dispatcher = lock(&core.dispatcher);
-            while due_keys.peek().is_some_and(|Reverse(next)| next.due <= now) {
-                if let Some(Reverse(Resync { id, key, .. })) = due_keys.pop() {
-                    // Nothing changed: it neither wakes a parked key nor goes before one that did.
-                    dispatcher.add(now, &id, key, LOW_PRIORITY, Cause::new(What::Resync, None), false);
-                }
+            for (id, key, every) in turns {
+                dispatcher.resync(now, id, key, every);
             }
             let mut jobs = lock(&jobs);
             while jobs.try_join_next().is_some() {}
@@ -382,8 +379,7 @@ async fn dispatch(
                 dispatcher.next_due()
             }
         };
-        let resync_due = due_keys.peek().map(|Reverse(next)| next.due);
-        let due = resyncs.iter().map(|(due, ..)| *due).chain(due).chain(resync_due).min();
+        let due = resyncs.iter().map(|(resync, _)| resync.due()).chain(due).min();
         let due = async {
             match due {
                 Some(due) => tokio::time::sleep(due.saturating_sub(core.now())).await,
@@ -401,27 +397,29 @@ async fn dispatch(
     }
 }
 
-/// When which key of which controller is to be resynced: spread over a tenth of the period, so that they don't come as
-/// one wave.
-fn resync(controller: &Controller, now: Duration, every: Duration, rng: &mut fastrand::Rng) -> Vec<Resync> {
-    let windows = controller.primaries.iter();
-    windows
-        .filter_map(|window| window.list(None, &LabelSelector::everything()).ok())
-        .flat_map(|listing| listing.items)
-        .map(|object| Resync {
-            due: now + every.mul_f64(rng.f64() / 10.0),
-            id: controller.id.clone(),
-            key: object.key().clone(),
-        })
-        .collect()
-}
+/// A controller's windows on its own kind, for resyncs.
+struct Primaries<'a>(&'a [Reader]);
 
-/// See [`resync`]. Ordered by time.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Resync {
-    due: Duration,
-    id: ControllerId,
-    key: Key,
+impl Walk for Primaries<'_> {
+    fn len(&self) -> usize {
+        self.0.iter().map(Reader::cached).sum()
+    }
+
+    fn after(&self, spot: Option<&Spot>, most: usize) -> (Vec<Key>, Option<Spot>) {
+        let (first, mut from) = spot.map_or((0, None), |(window, key)| (*window, Some(key)));
+        let (mut keys, mut last, mut left) = (Vec::new(), None, most);
+        for (number, window) in self.0.iter().enumerate().skip(first) {
+            // A window that is not filled yet has nothing to resync.
+            let slice = window.keys_after(from.take(), left).unwrap_or_default();
+            keys.extend(slice.keys);
+            left -= slice.looked_at;
+            last = slice.last.map(|key| (number, key)).or(last);
+            if left == 0 {
+                break;
+            }
+        }
+        (keys, last)
+    }
 }
 
 /// Sends plugins' Events, one after the other.

@@ -19,6 +19,7 @@
 //! | `router` | changes to keys: mappings, predicates | no |
 //! | `intake` | changes into queues: priorities, and what wakes parked keys | no |
 //! | `dispatcher` | queues and gate: which key runs next | no |
+//! | `resync` | when which keys have their turn though nothing changed | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
 //! | `cause` | why a key stands in a queue | no |
 //! | `parked` | parked keys over a restart | reads and writes its file |
@@ -57,6 +58,7 @@ mod reads;
 mod refusal;
 #[cfg(test)]
 mod restart_tests;
+mod resync;
 mod router;
 mod run;
 #[cfg(test)]

@@ -408,6 +408,29 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn rule_25_a_call_timed_out_only_if_our_own_deadline_ended_it() {
+        let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
+        metrics.registered(&id, 1);
+        let timeouts = |cut| {
+            metrics.reconciled(&Run {
+                id: &id,
+                result: ResultLabel::Error,
+                terminal: false,
+                cut,
+                // However long it took.
+                wall: Duration::from_secs(3_600),
+                cpu: Duration::from_secs(3_600),
+                worked_for: Duration::from_secs(3_600),
+            });
+            metrics.timeouts.get_or_create(&by(&id)).get()
+        };
+        for other in [None, Some("CpuTime"), Some("Trap"), Some("Memory")] {
+            assert_eq!(timeouts(other), 0, "{other:?}");
+        }
+        assert_eq!(timeouts(Some("WallTime")), 1);
+    }
+
     #[tokio::test]
     async fn a_call_that_was_cut_is_counted_by_its_end_and_under_the_names_that_dashboards_know() {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_of_a_call_has_its_verdict() {
+    fn rule_19_each_end_of_a_call_has_its_verdict_and_a_failure_no_other_wish() {
         let reason = "Why: because".to_owned();
         let ok = |ms| {
             Ok(Ok(Outcome {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_is_an_error_that_backs_off() {
+    fn rule_23_a_trap_is_an_error_that_backs_off() {
         let result = Err(CallError::Trap { message: "boom".into() });
         let (verdict, label) = judge(&result);
         assert_eq!(label, ResultLabel::Error);

@@ -462,3 +462,15 @@ fn a_key_whose_attempts_are_used_up_says_what_the_last_one_failed_of() {
     let told: Vec<(u32, &str)> = errors.iter().map(|error| (error.attempt, &*error.reason)).collect();
     assert_eq!(told, [(1, "first"), (2, "second")]);
 }
+
+#[test]
+fn rule_30_what_the_first_list_holds_comes_in_behind_everything_that_changed() {
+    let mut world = World::new();
+    let job = world.dispatcher.next(world.now).expect("the first list asked for it");
+    assert_eq!(job.taken.priority, crate::LOW_PRIORITY);
+    world.event(WIDGETS, "MODIFIED", &object(11, &Value::Null));
+    let mut rng = fastrand::Rng::with_seed(1);
+    world.dispatcher.finished(world.now, &mut rng, &job, &Verdict::Done);
+    let job = world.dispatcher.next(world.now).expect("it changed");
+    assert_eq!(job.taken.priority, 0);
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilothouse_controller::{Cause, ControllerId, Dispatcher, Finished, Job, Verdict, What};
+use pilothouse_controller::{Cause, ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict, What};
 use pilothouse_object::Key;
 use pilothouse_workqueue::QueueConfig;
 
@@ -71,7 +71,7 @@ fn retry() -> Verdict {
 }
 
 #[test]
-fn nothing_is_handed_out_before_a_controller_has_started() {
+fn rule_26_nothing_is_handed_out_before_a_controller_has_started() {
     let mut desk = Desk::new();
     desk.dispatcher.register(id("late"), 1, QueueConfig::default());
     desk.add("late", "x");
@@ -130,7 +130,7 @@ fn changes_while_a_key_is_in_work_cause_exactly_one_more_run() {
 }
 
 #[test]
-fn a_failure_backs_off_and_carries_its_cause_on() {
+fn rule_19_a_failure_backs_off_and_carries_its_cause_on() {
     let mut desk = Desk::new();
     desk.add("a", "x");
     let job = desk.next().unwrap();
@@ -169,7 +169,7 @@ fn the_last_attempt_parks_the_key_until_something_changes() {
 }
 
 #[test]
-fn a_terminal_failure_parks_at_once_unless_a_change_came_in_between() {
+fn rule_20_a_terminal_failure_parks_at_once_unless_a_change_came_in_between() {
     let mut desk = Desk::new();
     let park = Verdict::Park { reason: "never".into() };
     desk.add("a", "x");
@@ -185,7 +185,7 @@ fn a_terminal_failure_parks_at_once_unless_a_change_came_in_between() {
 }
 
 #[test]
-fn a_run_asked_for_later_comes_then_and_a_change_comes_before() {
+fn rule_21_a_run_asked_for_later_comes_then_and_a_change_comes_before() {
     let mut desk = Desk::new();
     desk.add("a", "x");
     let job = desk.next().unwrap();
@@ -269,4 +269,168 @@ fn what_failed_is_tried_again_at_once_when_its_reason_is_over() {
     let again = desk.next().unwrap();
     assert_eq!((&*again.taken.key.name, again.taken.attempt), ("fails", 2));
     assert!(desk.next().is_none(), "the others did not fail, or failed for good");
+}
+
+/// The attempts of `x`, each ended with the next of these; answers their numbers.
+fn attempts(desk: &mut Desk, verdicts: impl IntoIterator<Item = Verdict>) -> Vec<u32> {
+    let mut attempts = Vec::new();
+    for verdict in verdicts {
+        desk.now += 1_000 * SECOND;
+        let job = desk.next().expect("it is its turn");
+        attempts.push(job.taken.attempt);
+        desk.finish(&job, verdict);
+    }
+    attempts
+}
+
+#[test]
+fn rule_19_each_failure_in_a_row_waits_twice_as_long_whatever_its_reason() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let mut waits = Vec::new();
+    for reason in ["no luck", "again in an hour"] {
+        let job = desk.next().unwrap();
+        let reason = reason.to_owned();
+        waits.push(desk.finish(&job, Verdict::Retry { reason }).again_after.unwrap());
+        desk.now += SECOND;
+    }
+    assert_eq!(waits, [Duration::from_millis(5), Duration::from_millis(10)]);
+}
+
+#[test]
+fn rule_20_a_terminal_failure_is_not_tried_again_and_its_attempts_stay_counted() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let park = Verdict::Park { reason: "never".into() };
+    assert_eq!(attempts(&mut desk, [retry(), park]), [1, 2]);
+    desk.now += 1_000_000 * SECOND;
+    assert!(desk.next().is_none() && desk.dispatcher.next_due().is_none());
+    desk.add("a", "x");
+    assert_eq!(desk.next().unwrap().taken.attempt, 3);
+}
+
+#[test]
+fn rule_21_a_run_asked_for_later_forgets_the_failures_first() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let later = Verdict::RequeueAfter(SECOND);
+    assert_eq!(attempts(&mut desk, [retry(), retry(), later, retry()]), [1, 2, 3, 1]);
+}
+
+#[test]
+fn rule_22_a_success_forgets_the_failures() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    assert_eq!(attempts(&mut desk, [retry(), retry(), Verdict::Done]), [1, 2, 3]);
+    assert!(desk.next().is_none());
+    desk.add("a", "x");
+    let job = desk.next().unwrap();
+    assert_eq!(job.taken.attempt, 1);
+    let wait = desk.finish(&job, retry()).again_after.unwrap();
+    assert_eq!(wait, Duration::from_millis(5), "the back-off begins anew");
+}
+
+#[test]
+fn rule_24_the_priority_survives_a_retry_and_a_requeue() {
+    let again = [
+        retry(),
+        Verdict::RetryAfter {
+            after: SECOND,
+            reason: "no luck".into(),
+        },
+        Verdict::RequeueAfter(SECOND),
+        Verdict::Unstarted,
+    ];
+    for verdict in again {
+        for priority in [LOW_PRIORITY, 0, 7] {
+            let mut desk = Desk::new();
+            let cause = Cause::new(What::Resync, None);
+            let (now, key) = (desk.now, Key::new(None, "x"));
+            desk.dispatcher.add(now, &id("a"), key, priority, cause, true);
+            let job = desk.next().unwrap();
+            desk.finish(&job, verdict.clone());
+            desk.now += 10 * SECOND;
+            assert_eq!(desk.next().unwrap().taken.priority, priority, "after {verdict:?}");
+        }
+    }
+}
+
+impl Desk {
+    /// The resync of a minute comes to `x` of controller `a`: whether it is asked for.
+    fn resync(&mut self) -> bool {
+        let key = Key::new(None, "x");
+        self.dispatcher.resync(self.now, &id("a"), key, 60 * SECOND)
+    }
+}
+
+#[test]
+fn rule_30_a_resync_comes_in_behind_everything_that_changed() {
+    let mut desk = Desk::new();
+    assert!(desk.resync());
+    desk.add("a", "y");
+    let (first, second) = (desk.next().unwrap(), desk.next().unwrap());
+    assert_eq!((&*first.taken.key.name, first.taken.priority), ("y", 0));
+    assert_eq!((&*second.taken.key.name, second.taken.priority), ("x", LOW_PRIORITY));
+    assert_eq!(second.taken.causes.first().unwrap().to_string(), "resync");
+}
+
+#[test]
+fn rule_44_a_resync_skips_a_key_that_waits_for_its_turn() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    assert!(!desk.resync());
+    let job = desk.next().unwrap();
+    assert_eq!(
+        (job.taken.priority, job.taken.causes.len()),
+        (0, 1),
+        "it changed nothing"
+    );
+}
+
+#[test]
+fn rule_44_a_resync_skips_a_key_that_runs_again_when_it_is_done_and_no_other_in_work() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let job = desk.next().unwrap();
+    desk.add("a", "x");
+    assert!(!desk.resync());
+    desk.finish(&job, Verdict::Done);
+    let job = desk.next().unwrap();
+    assert!(desk.resync(), "this run may have begun before what the resync is for");
+    desk.finish(&job, Verdict::Done);
+    assert_eq!(desk.names(), ["a:x"]);
+}
+
+#[test]
+fn rule_44_a_resync_skips_a_key_that_runs_by_itself_before_the_next_resync() {
+    for (after, asked) in [(59, false), (61, true)] {
+        let mut desk = Desk::new();
+        desk.add("a", "x");
+        let job = desk.next().unwrap();
+        desk.finish(&job, Verdict::RequeueAfter(after * SECOND));
+        assert_eq!(desk.resync(), asked, "{after} s before it runs");
+        assert_eq!(desk.next().is_some(), asked);
+    }
+}
+
+#[test]
+fn rule_44_a_resync_does_not_cut_a_back_off_short() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let job = desk.next().unwrap();
+    let reason = "no luck".to_owned();
+    let after = 3_600 * SECOND;
+    desk.finish(&job, Verdict::RetryAfter { after, reason });
+    assert!(!desk.resync() && desk.next().is_none());
+}
+
+#[test]
+fn a_resync_wakes_no_parked_key_and_none_of_a_controller_that_is_not_there() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let job = desk.next().unwrap();
+    desk.finish(&job, Verdict::Park { reason: "never".into() });
+    assert!(!desk.resync() && desk.next().is_none());
+    let key = Key::new(None, "x");
+    assert!(!desk.dispatcher.resync(desk.now, &id("unknown"), key, SECOND));
 }

@@ -60,6 +60,6 @@ pub use outage::Totals as OutageTotals;
 pub use reach::Reach;
 pub use status::{Counters, Phase, WatchStatus};
 pub use store::{Scope, Store};
-pub use subscription::{Holds, Listing, Query, ReadError, Reader, Subscription};
+pub use subscription::{Holds, Listing, Query, ReadError, Reader, Slice, Subscription};
 pub use transport::{Patience, Resource, discover};
 pub use view::{Delta, Names, Projection, View};

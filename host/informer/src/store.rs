@@ -306,6 +306,16 @@ impl Store {
         self.shelf.iter().map(|(_, object)| object)
     }
 
+    /// The objects behind a key (none: all), by namespace and name.
+    pub fn after(&self, key: Option<&Key>) -> impl Iterator<Item = &Object> {
+        let first = Key::new(None, "");
+        let behind = move |object: &&Object| key.is_none_or(|key| object.key() > key);
+        self.shelf
+            .from(key.unwrap_or(&first))
+            .map(|(_, object)| object)
+            .skip_while(move |object| !behind(object))
+    }
+
     /// The objects of one namespace, by name.
     pub fn namespace(&self, namespace: &str) -> impl Iterator<Item = &Object> {
         self.places_in(namespace).map(|(_, object)| object)

@@ -552,3 +552,22 @@ fn relist(store: &mut Store, model: &Model) -> Vec<Delta> {
     let version = v(&model.version.to_string());
     store.replace(&ALL, list, version, false).unwrap().deltas
 }
+
+#[test]
+fn a_store_is_gone_through_in_slices_from_whatever_key_also_one_that_is_gone() {
+    let names = [("a", "x"), ("a", "y"), ("b", "x"), ("c", "x")];
+    let objects = names.map(|(namespace, name)| object(namespace, name, "u", 1));
+    let store = filled("5", objects);
+    let after = |key: Option<Key>, most| -> Vec<String> {
+        let objects = store.after(key.as_ref()).take(most);
+        objects.map(|object| object.key().to_string()).collect()
+    };
+    assert_eq!(after(None, 2), ["a/x", "a/y"]);
+    assert_eq!(after(Some(Key::new(Some("a"), "y")), 2), ["b/x", "c/x"]);
+    assert_eq!(
+        after(Some(Key::new(Some("a"), "xx")), 1),
+        ["a/y"],
+        "of one that is gone"
+    );
+    assert_eq!(after(Some(Key::new(Some("c"), "x")), 9), [""; 0]);
+}

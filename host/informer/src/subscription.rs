@@ -66,6 +66,17 @@ pub struct Listing {
     pub version: Version,
 }
 
+/// A piece of the cache, see [`Reader::keys_after`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// The keys that the view shows.
+    pub keys: Vec<Key>,
+    /// How many objects were looked at.
+    pub looked_at: usize,
+    /// The key that was looked at last; none where there was none behind.
+    pub last: Option<Key>,
+}
+
 /// Whether a cache holds a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
@@ -320,6 +331,32 @@ impl Reader {
             })
             .cloned()
             .collect()
+    }
+
+    /// How many objects of the kind the cache holds, those beyond the view included.
+    pub fn cached(&self) -> usize {
+        self.informer.store().len()
+    }
+
+    /// Looks at the next `most` objects of the cache after a key (none: from the first), in the order of their keys. For
+    /// going through a large cache in slices, without a copy of it.
+    ///
+    /// # Errors
+    /// [`ReadError::NotSynced`].
+    pub fn keys_after(&self, key: Option<&Key>, most: usize) -> Result<Slice, ReadError> {
+        self.ready()?;
+        let store = self.informer.store();
+        let mut slice = Slice::default();
+        let mut last = None;
+        for object in store.after(key).take(most) {
+            if self.view.sees(object.head()) {
+                slice.keys.push(object.key().clone());
+            }
+            slice.looked_at += 1;
+            last = Some(object.key());
+        }
+        slice.last = last.cloned();
+        Ok(slice)
     }
 
     fn version_in(&self, store: &Store, namespace: Option<&str>) -> Option<Version> {

@@ -50,6 +50,28 @@ async fn runs(host: &Host, address: &str, at_least: f64) -> f64 {
     .await
 }
 
+on_both!(rule_26_a_controller_begins_once_every_kind_that_it_watches_was_listed);
+async fn rule_26_a_controller_begins_once_every_kind_that_it_watches_was_listed(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let ns = scene.namespace();
+    let server = Server::started(&scene).await;
+    let hold = server.hold(Method::GET, &CONFIG_MAPS.path(ns));
+    server.api().beast("b", "nothing").await;
+    let host = scene.run(&server, &[]);
+    hold.met(1).await;
+    host.until("the list of Beasts", async || {
+        (server.seen(&Method::GET, &BEASTS.path(ns)) > 0).then_some(())
+    })
+    .await;
+    assert_eq!(host.count(begins(&scene, "b")), 0);
+    hold.release();
+    host.logged("a run", begins(&scene, "b")).await;
+    let log = host.log();
+    let at = |is_meant: &dyn Fn(&Value) -> bool| log.iter().position(is_meant).expect("it was logged");
+    let runs = |line: &Value| message(line) == "controller runs" && field(line, "controller") == "zoo/beast";
+    assert!(at(&runs) < at(&begins(&scene, "b")));
+}
+
 on_both!(what_a_run_wrote_itself_does_not_wake_the_key_that_it_parked);
 /// Otherwise a plugin that writes and fails would go round without a pause.
 async fn what_a_run_wrote_itself_does_not_wake_the_key_that_it_parked(on: On) {
