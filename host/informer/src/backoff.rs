@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_twofold_from_800_ms_to_30_s_with_jitter() {
+    fn rule_39_pauses_grow_twofold_from_800_ms_to_30_s_with_jitter() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut backoff = Backoff::new(BackoffConfig::default());
         let mut now = Duration::ZERO;
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn two_minutes_of_health_start_it_anew() {
+    fn rule_39_two_minutes_of_health_start_it_anew() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut backoff = Backoff::new(BackoffConfig::default());
         let mut now = Duration::ZERO;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_retry_after_is_honoured_within_reason() {
+    fn rule_39_the_servers_retry_after_is_honoured_within_reason() {
         let mut rng = fastrand::Rng::with_seed(1);
         let mut backoff = Backoff::new(BackoffConfig::default());
         assert_eq!(backoff.next(secs(0.0), Some(secs(17.0)), &mut rng), secs(17.0));

@@ -313,7 +313,7 @@ async fn a_stream_that_breaks_off_is_opened_again_from_the_last_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_stream_is_cut_though_its_connection_lives() {
+async fn rule_39_a_silent_stream_is_cut_though_its_connection_lives() {
     let rig = rig();
     let (_subscription, _silent) = rig.watching("10", &[]).await;
     let _again = rig.server.stream();
@@ -323,7 +323,7 @@ async fn a_silent_stream_is_cut_though_its_connection_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_many_requests_are_obeyed_and_cost_no_list() {
+async fn rule_34_too_many_requests_are_obeyed_and_cost_no_list() {
     let rig = paged();
     rig.server.discovery().list("10", &[]);
     rig.server.then(Answer::Status(

@@ -133,14 +133,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_410_counts_as_expired_whether_it_is_a_status_or_an_event() {
+    fn rule_32_a_410_counts_as_expired_whether_it_is_a_status_or_an_event() {
         let event = br#"{"kind":"Status","message":"too old resource version: 1 (86)","reason":"Expired","code":410}"#;
         assert_eq!(Failure::of_status(None, event, None).trouble, Trouble::Expired);
         assert_eq!(Failure::of_status(Some(410), b"gone", None).trouble, Trouble::Expired);
     }
 
     #[test]
-    fn a_version_from_the_future_is_known_by_its_cause_or_its_text() {
+    fn rule_32_a_version_from_the_future_is_known_by_its_cause_or_its_text() {
         let new = br#"{"code":504,"details":{"causes":[{"reason":"ResourceVersionTooLarge"}],"retryAfterSeconds":1}}"#;
         let failure = Failure::of_status(Some(504), new, None);
         assert_eq!(failure.trouble, Trouble::TooLargeVersion);

@@ -2,6 +2,7 @@ use pilothouse_object::{Key, LabelSelector, Object, Version};
 
 use super::*;
 use crate::{
+    TokioClock,
     failure::{Failure, Trouble},
     reflector::{Event, ListMode, ListRequest},
     status::Phase,
@@ -550,6 +551,20 @@ async fn a_read_waits_for_a_version_at_most_its_bound() {
         );
     });
     assert_eq!(held, Holds::Yes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_37_where_a_version_does_not_parse_a_read_is_told_at_once_to_be_live() {
+    for (held, asked) in [("10", "odd"), ("odd", "10"), ("odd", "stranger")] {
+        let rig = rig();
+        let subscription = rig.subscribe(of(&["a"]), &Recorder::new());
+        rig.list("namespace a", held, vec![]);
+        let clock = TokioClock::start();
+        let asked = Version::new(asked);
+        let wait = subscription.wait_for(&asked, Some("a"), Duration::from_secs(60));
+        assert_eq!(wait.await, Holds::Unknown, "{held} {asked}");
+        assert_eq!(crate::Clock::now(&clock), Duration::ZERO);
+    }
 }
 
 #[test]

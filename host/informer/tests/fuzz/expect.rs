@@ -180,7 +180,7 @@ fn check(object: &Object, raw: &str, keep: Keep) {
     assert_eq!(*object.key().name, *text("name"));
     assert_eq!(object.key().namespace.as_deref().unwrap_or_default(), text("namespace"));
     assert_eq!(
-        (&*head.uid, head.version.as_str()),
+        (head.uid, head.version.as_str()),
         (text("uid"), text("resourceVersion"))
     );
     if let Some(labels) = value["metadata"]["labels"].as_object() {

@@ -239,8 +239,11 @@ async fn three_thousand_changes_thirty_disconnections_and_restarts_that_forget_l
             settles(&api, &watchers, n).await;
         }
     }
+    for watcher in &watchers {
+        let (_, went) = watcher.oracle.came_and_went();
+        assert!(went > 100, "{went} deletions");
+    }
     let [streaming, paged] = watchers.map(|watcher| watcher.informers.counters()[0].1.reflectors);
-    eprintln!("streaming: {streaming:?}\npaged: {paged:?}");
     // The way was as bad as it was meant to be, and each of the two has listed in its own way.
     for counts in [streaming, paged] {
         assert!(
