@@ -176,7 +176,7 @@ impl Handler for Replay {
                 lock(&self.faults).push(fault);
             }
             if let (Some(old), Some(new)) = (&delta.old, &delta.new)
-                && !new.head().version.is_newer_than(&old.head().version)
+                && !new.head().version.is_newer_than(old.head().version)
             {
                 lock(&self.faults).push(format!("no step forward: {delta:?}"));
             }
@@ -445,7 +445,7 @@ impl World {
                 .subscribers
                 .iter()
                 .any(|(s, _)| s.view().owner == owner && s.by_index("color", "").is_ok());
-            if indexed && store.len() > 0 {
+            if indexed && !store.is_empty() {
                 assert!(charge.bytes > want.bytes, "{owner}: an index weighs something");
             }
             if !lock(&self.informer.core)
@@ -631,7 +631,7 @@ fn play(ops: Vec<Op>, lists: ListMode) {
         }
         world.check();
         // Not each time, or nothing would ever be counted as it comes.
-        if world.server.version() % 3 == 0 {
+        if world.server.version().is_multiple_of(3) {
             world.check_charges();
         }
     }

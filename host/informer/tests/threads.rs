@@ -192,7 +192,7 @@ impl Handler for Replay {
             };
             assert_eq!(before, delta.old, "a change that does not follow what was told before");
             if let (Some(old), Some(new)) = (&delta.old, &delta.new) {
-                assert!(new.head().version.is_newer_than(&old.head().version), "{delta:?}");
+                assert!(new.head().version.is_newer_than(old.head().version), "{delta:?}");
             }
         }
         self.inside.store(false, Ordering::SeqCst);
