@@ -189,7 +189,10 @@ impl Informer {
                         store.advance(&slot.scope, &version);
                     }
                     drop(store);
-                    outcome.news.push(News { deltas, first: None });
+                    // Most bookmarks bring none.
+                    if !deltas.is_empty() {
+                        outcome.news.push(News { deltas, first: None });
+                    }
                     self.tick();
                 }
                 Action::FellBack(why) => tracing::info!(
