@@ -151,7 +151,7 @@ async fn attempt(
         .iter()
         .find_map(|window| window.get(key).ok().flatten());
     let stood = object.as_ref().map(|object| Stood {
-        uid: object.head().uid.clone(),
+        uid: (*object.head().uid).into(),
         version: object.head().version.clone(),
     });
     let request = Request {

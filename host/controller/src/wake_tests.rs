@@ -9,10 +9,10 @@ use std::{
 use pilothouse_informer::{
     Delta, Failure, Handler, Informer, Trouble, View,
     read::{Format, ListReader},
-    reflector::{Input, ReflectorConfig},
+    reflector::{Input, ListMode, ReflectorConfig},
 };
 use pilothouse_lifecycle::Manifest;
-use pilothouse_object::{Gvk, Keep, Key, Version};
+use pilothouse_object::{Gvk, Key, Version};
 use pilothouse_workqueue::QueueConfig;
 use serde_json::{Value, json};
 
@@ -55,8 +55,12 @@ pub(crate) struct Window {
 
 impl Window {
     fn new(id: &ControllerId, kind: &Gvk, route: Route) -> Self {
-        let (config, ids) = (ReflectorConfig::default(), Arc::new(AtomicU64::new(1)));
-        let informer = Informer::new(kind.clone(), Keep::Cut, config, ids, fastrand::Rng::with_seed(1));
+        let config = ReflectorConfig {
+            lists: ListMode::Paged,
+            ..ReflectorConfig::default()
+        };
+        let ids = Arc::new(AtomicU64::new(1));
+        let informer = Informer::new(kind.clone(), config, ids, fastrand::Rng::with_seed(1));
         let heard = Arc::new(Heard::default());
         let (_, _, commands) = informer
             .subscribe(Arc::new(View::everything()), &[], heard.clone())
@@ -80,10 +84,8 @@ impl Window {
     }
 
     fn format(&self) -> Format {
-        Format {
-            gvk: self.informer.gvk().clone(),
-            keep: self.informer.keep(),
-        }
+        let wire = self.informer.wire(self.reflector, true);
+        wire.expect("this one reflector is never stopped").format
     }
 }
 
@@ -244,7 +246,7 @@ impl World {
         if finished.parked {
             let store = self.windows[WIDGETS].informer.store();
             let stood = store.get(&key()).map(|object| Stood {
-                uid: object.head().uid.clone(),
+                uid: (*object.head().uid).into(),
                 version: object.head().version.clone(),
             });
             let doubted = self.provenance.doubts(&self.id, &key());
