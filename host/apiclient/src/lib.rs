@@ -22,15 +22,22 @@
 //! Against kube-apiserver 1.36 on the same machine (2 cores, AMD EPYC, others working on it), one thread, release build, by
 //! `cargo run --release -p pilothouse-apiclient --example measure`:
 //!
-//! | 2,000 patches | CPU here | in the server | connections |
-//! |---|---|---|---|
-//! | 4 at once: kube 5; HTTP/1.1 here; HTTP/2 | 143; 150; 170 ms | 1.96; 2.16; 2.03 s | 4; 4; 1 |
-//! | 16 at once: the same | 117; 114; 114 ms | 1.72; 1.66; 1.49 s | 16; 16; 1 |
+//! | 2,000 patches, three runs | | CPU here | in the server | wall | connections |
+//! |---|---|---|---|---|---|
+//! | 4 at once | kube 5 | 114–151 ms | 1.8–2.3 s | 2.4–3.6 s | not counted |
+//! | | HTTP/1.1 here | 126–153 ms | 1.9–2.4 s | 3.0–3.7 s | 4 |
+//! | | HTTP/2 | 167–209 ms | 2.1–2.7 s | 2.5–5.0 s | 1 |
+//! | 16 at once | kube 5 | 126–133 ms | 2.1–2.3 s | 2.8–3.6 s | not counted |
+//! | | HTTP/1.1 here | 126–141 ms | 1.8–2.2 s | 2.4–3.2 s | 16 |
+//! | | HTTP/2 | 129–162 ms | 1.9–2.4 s | 2.5–5.2 s | 1 |
+//! | 2,000 at once | kube 5 | 715–745 ms | 2.9–3.4 s | 8.0–8.1 s | not counted |
+//! | | HTTP/1.1 here | 823–903 ms | 2.8–3.1 s | 6.8–9.0 s | 1,985–2,000 |
+//! | | HTTP/2 | 99–107 ms | 1.7–2.2 s | 3.6–5.6 s | 20 |
 //!
-//! With few at once it is the same, so that what speaks for HTTP/2 is what does not show in a mean: one TLS handshake
-//! instead of one for each request at once, pings, one server of several behind a load balancer for reads, watches and
-//! writes, and no harm from a burst. Its price: one connection is in one place, and a watch takes one of the 100 requests
-//! that kube-apiserver allows on each (not 250, as Go's servers have it by default).
+//! With few at once HTTP/2 is a little dearer or the same, in a burst it is an eighth. What speaks for it besides is what does not
+//! show in such figures: one TLS handshake instead of one for each request at once, pings, and one server of several
+//! behind a load balancer for reads, watches and writes. Its price: one connection is in one place, and a watch takes
+//! one of the 100 requests that kube-apiserver allows on each (not 250, as Go's servers have it by default).
 //!
 //! From the answer to a write until its event has come over a watch: p50 0.0 ms for all of them (most events come
 //! first), p99 0.4 to 2.3 ms without a difference beyond the noise.

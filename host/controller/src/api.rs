@@ -31,8 +31,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
     /// Requests under way at once; more wait. One plugin has at most three quarters of them, so that one whose requests
-    /// take long (a slow webhook, say) leaves room for others. 2,000 at once cost many times the CPU of 16, here and in
-    /// the server, and are no faster (measured; see `pilothouse_apiclient`). Default 16.
+    /// take long (a slow webhook, say) leaves room for others. Over HTTP/1.1 2,000 at once cost seven times the CPU of 16, and
+    /// are slower (measured; see `pilothouse_apiclient`). Default 16.
     pub in_flight: usize,
     /// Requests a second of the whole host, 0 for no bound, and how many may go at once after a pause. Default 500 and
     /// 2,000: kube-apiserver with two cores takes some 800 writes a second (measured), and others want their share.
