@@ -52,7 +52,7 @@ impl Dispatcher {
             window,
             namespace: delta.key.namespace.as_deref(),
             version: &delta.version,
-            uid: primary.then_some(&*object.head().uid),
+            uid: primary.then_some(object.head().uid),
         };
         keeping.is_news(key, found)
     }
