@@ -2,7 +2,7 @@
 //!
 //! Promised: a suspicion costs one request, an outage one each second at first and one in five seconds later, however much
 //! there is to do; what is wrong is said once, and so is its end. Reflectors ask for nothing while there is an outage,
-//! and at all times for no more than [`A_SECOND`] requests a second: they come back one after the other.
+//! and at all times for no more than 100 requests a second: they come back one after the other.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
