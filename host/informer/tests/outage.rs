@@ -19,6 +19,10 @@ use tokio::sync::mpsc;
 
 const WATCHES: usize = 200;
 
+/// All that a streaming list of nothing brings.
+const INITIAL_END: &[u8] = br#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}
+"#;
+
 struct Nobody;
 impl Handler for Nobody {
     fn deltas(&self, _: &[Delta]) {}
@@ -54,6 +58,9 @@ impl Server {
         } else if path.contains("watch=true") {
             let (sender, receiver) = mpsc::unbounded_channel();
             let kind = path.split('?').next().unwrap_or_default();
+            if path.contains("sendInitialEvents=true") {
+                sender.send(Ok(Frame::data(Bytes::from_static(INITIAL_END)))).unwrap();
+            }
             self.watches.insert(kind.to_owned(), sender);
             let frames = stream::unfold(receiver, |mut frames| async { Some((frames.recv().await?, frames)) });
             return Ok(http::Response::new(StreamBody::new(frames).boxed_unsync()));
