@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use pilothouse_realcluster::Go;
 
 use crate::demo::Target;
-use crate::{builds, demo, kubectl, newcomer, realcluster, run, tested};
+use crate::{builds, demo, kubectl, newcomer, realcluster, rules, run, tested};
 
 /// The Go build and the Rust build run side by side where so much memory is free; each takes about half of it at most.
 const SIDE_BY_SIDE: u64 = 8 << 30;
@@ -160,6 +160,7 @@ fn checks<'a>(state: &'a State, real: &RealHalf) -> Vec<Check<'a>> {
                 Ok(())
             }),
         ),
+        check("rules", "cargo xtask rules", Box::new(|| rules::rules(false))),
         check(
             "threads",
             "cargo test --workspace --features pilothouse-informer/shuttle --test threads",
