@@ -464,6 +464,13 @@ impl Reflector {
                 Next::List
             }
             (State::Listing(_), Trouble::Garbled | Trouble::Forbidden) => Next::List,
+            // Asked again it would be refused again: a token or a version that this server can't read, as after it was
+            // replaced by another one.
+            (State::Listing(request), Trouble::Refused) => {
+                self.quorum |=
+                    request.token.is_none() && !request.version.is_empty() && request.version.as_str() != "0";
+                Next::List
+            }
             (State::Listing(request), _) => Next::Page(request.clone()),
             // The version is as good as before: no list.
             (_, Trouble::Unreachable | Trouble::Unauthorized | Trouble::TooManyRequests) => Next::Watch,

@@ -629,3 +629,39 @@ fn the_same_inputs_and_seed_give_the_same_actions() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_page_that_is_refused_is_not_asked_for_for_ever() {
+    let mut rig = rig();
+    rig.listing();
+    rig.order(page("10", Some("a token that the server does not know any more")));
+    let order = rig.order(failure(Trouble::Refused));
+    assert_eq!(rig.pause(order).1, Some(list("0", Some(500), None)));
+}
+
+#[test]
+fn a_version_that_is_refused_is_not_asked_for_for_ever() {
+    let mut rig = rig_from(Some("what another storage called its version"));
+    rig.listing();
+    let order = rig.order(failure(Trouble::Refused));
+    assert_eq!(rig.pause(order).1, Some(list("", Some(500), None)));
+}
+
+#[test]
+fn after_a_quorum_list_the_next_one_is_a_common_one_again() {
+    let mut rig = rig();
+    rig.watching("10");
+    assert_eq!(rig.order(failure(Trouble::Expired)), Some(list("", Some(500), None)));
+    rig.order(page("20", None));
+    rig.order(Input::Opened);
+    let order = rig.order(Input::Events(vec![Event::Error(Failure::new(Trouble::Server, "no"))]));
+    assert_eq!(rig.pause(order).1, Some(list("20", None, None)));
+}
+
+#[test]
+fn a_watch_at_no_version_that_ends_at_once_is_followed_by_a_list_too() {
+    let mut rig = rig();
+    rig.watching("0");
+    let order = rig.order(Input::Closed);
+    assert_eq!(rig.pause(order).1, Some(list("0", Some(500), None)));
+}
