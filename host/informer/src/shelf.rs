@@ -22,6 +22,8 @@ pub(crate) struct Shelf {
     objects: Vec<Option<Object>>,
     /// How often each place was left.
     stamps: Vec<u32>,
+    /// What a place that is made begins with: more than any place had before the shelf was last empty.
+    first_stamp: u32,
     free: Vec<Place>,
     by_key: HashTable<Place>,
     hasher: RandomState,
@@ -81,7 +83,7 @@ impl Shelf {
             None => {
                 let place = Place::try_from(self.objects.len()).ok()?;
                 self.objects.push(Some(object));
-                self.stamps.push(1);
+                self.stamps.push(self.first_stamp.max(1));
                 place
             }
         };
@@ -139,10 +141,10 @@ impl Shelf {
         if self.by_key.is_empty() {
             // Whoever remembers a place must not take one that comes later for it.
             let stamp = self.stamps.iter().max().copied().unwrap_or_default();
-            *self = Self::default();
-            self.objects.push(None);
-            self.stamps.push(stamp.wrapping_add(1));
-            self.free.push(0);
+            *self = Self {
+                first_stamp: stamp.wrapping_add(1),
+                ..Self::default()
+            };
             return object;
         }
         if let Some(stamp) = self.stamps.get_mut(place as usize) {

@@ -571,3 +571,25 @@ fn a_store_is_gone_through_in_slices_from_whatever_key_also_one_that_is_gone() {
     );
     assert_eq!(after(Some(Key::new(Some("c"), "x")), 9), [""; 0]);
 }
+
+#[test]
+fn rule_49_a_deletion_of_another_object_under_the_name_is_not_the_last_state_of_this_one() {
+    let mut store = filled("10", [object("a", "x", "old", 5)]);
+    let deltas = store.apply(&ALL, Change::Deleted(object("a", "x", "new", 12)));
+    assert_eq!(told(&deltas), ["-a/x@12?"]);
+    assert_eq!(deltas[0].last, None);
+}
+
+#[test]
+fn what_a_list_has_named_is_not_taken_for_what_comes_to_its_place_once_the_store_was_empty() {
+    let mut store = filled("10", [object("a", "x", "1", 1), object("a", "y", "2", 2)]);
+    let list = staged(&store, [object("a", "x", "1", 1), object("a", "y", "2", 2)]);
+    for (name, uid) in [("x", "1"), ("y", "2")] {
+        store.apply(&ALL, Change::Deleted(object("a", name, uid, 11)));
+    }
+    for name in ["v", "w"] {
+        store.apply(&ALL, Change::Put(object("a", name, name, 12)));
+    }
+    let deltas = store.replace(&ALL, list, v("20"), false).unwrap().deltas;
+    assert_eq!(told(&deltas), ["-a/v@20?", "-a/w@20?"], "the list named neither");
+}
