@@ -385,3 +385,21 @@ fn a_list_with_more_elements_than_allowed_is_given_up_however_it_comes() {
         assert!(matches!(order, Some(Order::Wait(_))), "{order:?}");
     }
 }
+
+#[test]
+fn rule_38_only_streams_in_a_row_that_end_before_their_bookmark_become_pages() {
+    let mut rig = rig();
+    let mut order = rig.listing();
+    for n in 0..6 {
+        watch(order);
+        rig.order(Input::Opened);
+        if n % 3 == 2 {
+            rig.order(Input::Events(vec![end("10")]));
+            order = rig.order(error(Trouble::Server));
+        } else {
+            order = rig.order(Input::Cut("gone".to_owned()));
+        }
+        order = rig.pause(order).1;
+    }
+    assert!(watch(order).initial.is_some(), "there were never three in a row");
+}
