@@ -4,7 +4,8 @@
 //! reads it at once after a 401 too, as client-go does, and takes files that end in a line break.
 
 use std::{
-    fs, io,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -20,6 +21,9 @@ use tower::{Layer, Service};
 
 /// A token is good for so long without a look into its file.
 const FRESH: Duration = Duration::from_secs(60);
+
+/// The longest file that is read; a token has some KB.
+const MAX_FILE: u64 = 1 << 20;
 
 /// A file with a token. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ struct Held {
     read: Instant,
     /// The server has refused it.
     refused: bool,
+    /// The last look found no token, and that was said.
+    told: bool,
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is a driver: how old a token is")]
@@ -45,9 +51,14 @@ fn now() -> Instant {
 }
 
 fn read(path: &Path) -> io::Result<HeaderValue> {
-    let token = fs::read_to_string(path)?;
-    let mut header = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it holds no token"))?;
+    let mut token = String::new();
+    File::open(path)?.take(MAX_FILE).read_to_string(&mut token)?;
+    let none = || io::Error::new(io::ErrorKind::InvalidData, "it holds no token");
+    // As in the middle of a renewal by somebody who writes in place.
+    if token.trim().is_empty() {
+        return Err(none());
+    }
+    let mut header = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| none())?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -71,6 +82,7 @@ impl TokenFile {
             header,
             read: now(),
             refused: false,
+            told: false,
         });
         Ok(Some(Self(Arc::new(Inner { path, held }))))
     }
@@ -82,9 +94,17 @@ impl TokenFile {
     fn header(&self) -> HeaderValue {
         let mut held = self.held();
         if held.refused || held.read.elapsed() >= FRESH {
-            // Some make the file available at the start alone: then the last one read is as good as it gets.
-            if let Ok(header) = read(&self.0.path) {
-                held.header = header;
+            match read(&self.0.path) {
+                Ok(header) => (held.header, held.told) = (header, false),
+                // Some make the file available at the start alone: then the last one read is as good as it gets.
+                Err(error) if !held.told => {
+                    held.told = true;
+                    tracing::warn!(
+                        file = %self.0.path.display(), %error,
+                        "the token can't be read again; the one read before stays in use (check the file and its permissions)"
+                    );
+                }
+                Err(_) => {}
             }
             (held.read, held.refused) = (now(), false);
         }
@@ -145,7 +165,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
+    use std::{convert::Infallible, fs};
 
     use tower::ServiceExt as _;
 
@@ -187,10 +207,31 @@ mod tests {
         );
         assert_eq!(ask(&file, "Bearer two").await, ("Bearer one".to_owned(), 401));
         assert_eq!(ask(&file, "Bearer two").await, ("Bearer two".to_owned(), 200));
+        // In the middle of a renewal there may be nothing in it.
+        fs::write(&path, "\n").unwrap();
+        assert_eq!(ask(&file, "Bearer three").await, ("Bearer two".to_owned(), 401));
+        assert_eq!(
+            ask(&file, "Bearer two").await.0,
+            "Bearer two",
+            "it was looked at, and stays"
+        );
         // A file that is gone costs nothing.
         fs::remove_file(&path).unwrap();
         assert_eq!(ask(&file, "Bearer three").await.1, 401);
         assert_eq!(ask(&file, "Bearer two").await.1, 200);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_without_end_or_without_a_token_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for text in ["", " \n", "a\nb"] {
+            fs::write(&path, text).unwrap();
+            assert!(read(&path).is_err(), "{text:?}");
+        }
+        // Reading it to its end would take all memory; so many zeros are no header.
+        assert!(read(Path::new("/dev/zero")).is_err());
     }
 
     #[test]
