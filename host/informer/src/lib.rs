@@ -19,7 +19,53 @@
 //! | [`status`] | how watches fare |
 //! | [`reach`] | whether the API server answers this host at all |
 //!
-//! Not here yet: resyncs.
+//! Resyncs are not here: nothing that did not change is told. Whoever wants to look at every object from time to time walks
+//! through the store in slices ([`Reader::keys_after`](subscription::Reader::keys_after)).
+//!
+//! # Use
+//! Kinds, keys and objects are those of `pilothouse-object`. Subscribers of one kind share its watch and its store.
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use pilothouse_informer::{Delta, DriverConfig, Handler, SharedInformers, TokioClock, View};
+//! use pilothouse_object::{Gvk, Key, LabelSelector};
+//!
+//! struct Print;
+//!
+//! impl Handler for Print {
+//!     fn deltas(&self, deltas: &[Delta]) {
+//!         for delta in deltas {
+//!             let what = if delta.is_deletion() { "is gone" } else { "is there" };
+//!             println!("{} {what} at version {}", delta.key, delta.version);
+//!         }
+//!     }
+//!
+//!     fn synced(&self) {
+//!         println!("what was there at the start has been told");
+//!     }
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut config = kube::Config::infer().await?;
+//! // kube's own repetitions would hide from this room what the server answers: see `driver`.
+//! config.default_retry = false;
+//! let informers = SharedInformers::new(
+//!     kube::Client::try_from(config)?,
+//!     DriverConfig::default(),
+//!     Arc::new(TokioClock::start()),
+//!     tokio::runtime::Handle::current(),
+//!     fastrand::u64(..),
+//! );
+//! let view = View { selector: LabelSelector::parse("app=web")?, ..View::everything() };
+//! // As long as it is held it is told of changes; the last one of a kind to leave ends the watch.
+//! let pods = informers.subscribe(&Gvk::new("", "v1", "Pod"), view, &[], Arc::new(Print))?;
+//! // An error until it is synced: what is missing then says nothing.
+//! if let Ok(Some(pod)) = pods.get(&Key::new(Some("default"), "web-0")) {
+//!     println!("{}", pod.json());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod audience;
 mod awaited;
