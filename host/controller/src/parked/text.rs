@@ -120,7 +120,8 @@ struct ErrorLine {
     reason: String,
 }
 
-/// The text, and how many keys had no room in it: the last of `kept`.
+/// The text, and how many keys are not in it: those that had no room, the last of `kept`, and those that nobody would read
+/// again, for a name or a version that is too long. One of these must not cost all others their place.
 pub(crate) fn write(kept: &Kept, now: Duration) -> (String, usize) {
     let mut text = String::new();
     let header = Header {
@@ -132,18 +133,21 @@ pub(crate) fn write(kept: &Kept, now: Duration) -> (String, usize) {
     for (id, heard) in &kept.heard {
         for (window, versions) in &heard.windows {
             let named = |(namespace, version): (&Arc<str>, &Version)| (namespace.to_string(), version.to_string());
-            let line = Line::Heard(HeardLine {
+            let line = || HeardLine {
                 plugin: id.plugin.to_string(),
                 controller: id.controller.to_string(),
                 window: window.to_string(),
                 versions: versions.iter().map(named).collect(),
-            });
-            // One without room: what comes through this window counts as changed.
-            push(&mut text, &line, MAX_HEARD_BYTES);
+            };
+            // One that is not read again or has no room: what comes through this window counts as changed.
+            if self::heard(line(), &mut Kept::default()).is_ok() {
+                push(&mut text, &Line::Heard(line()), MAX_HEARD_BYTES);
+            }
         }
     }
     let mut keys = 0;
-    for record in kept.records.iter().take(MAX_KEYS) {
+    let readable = |record: &&Record| self::record(key_line(record)).is_ok();
+    for record in kept.records.iter().filter(readable).take(MAX_KEYS) {
         if !push(&mut text, &Line::Key(Box::new(key_line(record))), MAX_BYTES - END_BYTES) {
             break;
         }

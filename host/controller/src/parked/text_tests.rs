@@ -89,6 +89,34 @@ fn keys_without_room_are_left_out_the_last_first() {
 }
 
 #[test]
+fn what_would_not_be_read_again_is_left_out_and_costs_no_other_its_place() {
+    let stood = |uid: &str, version: &str| {
+        let (uid, version) = (uid.into(), Version::new(version));
+        Some(Stood { uid, version })
+    };
+    let long = "7".repeat(MAX_NAME + 1);
+    // Names of Roles have no bound of their own.
+    let mut records = vec![
+        record(&"r".repeat(254), "no"),
+        record("uid", "no"),
+        record("version", "no"),
+    ];
+    records[1].object = stood(&long, "1");
+    records[2].object = stood("u", &long);
+    records.push(record("good", "no"));
+    let mut kept = of(records);
+    let heard = kept.heard.entry(ControllerId::new("zoo", "beast")).or_default();
+    heard.hear(&"fine".into(), Some(&"ns".into()), &Version::new("45"));
+    heard.hear(&"odd".into(), Some(&"ns".into()), &Version::new(&long));
+    let (text, left_out) = write(&kept, Duration::ZERO);
+    assert_eq!(left_out, 3);
+    let read = read(text.as_bytes()).unwrap();
+    assert_eq!(read.records, [record("good", "no")]);
+    let heard = &read.heard[&ControllerId::new("zoo", "beast")];
+    assert!(heard.has("fine", Some("ns"), &Version::new("45")) && !heard.has("odd", Some("ns"), &Version::new("1")));
+}
+
+#[test]
 fn what_was_heard_of_leaves_room_for_the_keys() {
     let mut kept = of(vec![record("web", "no")]);
     let window: Arc<str> = "v1 ConfigMap all".into();
@@ -172,7 +200,8 @@ fn each_fault_is_named_with_its_line() {
         read(twice.as_bytes()).unwrap_err().to_string(),
         "line 3: the key stands there twice"
     );
-    let long = text(&of(vec![record("a", &"x".repeat(MAX_REASON + 1))]));
+    // It would not be written.
+    let long = text(&of(vec![record("a", "LONG")])).replacen("LONG", &"x".repeat(MAX_REASON + 1), 1);
     assert!(read(long.as_bytes()).is_err());
     assert_eq!(read(&vec![b' '; MAX_BYTES + 1]), Err(Refused::TooLong));
     assert_eq!(read(b""), Err(Refused::Cut));
