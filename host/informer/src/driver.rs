@@ -5,6 +5,11 @@
 //! fifteen times, which hides them from the rules here. It should also be quiet: kube logs every failed request as an
 //! error (`kube_client=off`), where this room says once that the API server is away and once that it is back.
 
+pub(crate) mod outage;
+pub mod reach;
+mod task;
+pub(crate) mod transport;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,16 +21,16 @@ use pilothouse_object::Gvk;
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 
 use crate::{
-    charges::Charge,
-    index::IndexError,
+    driver::reach::Reach,
+    driver::task::Task,
+    driver::transport::Patience,
+    informer::charges::Charge,
     informer::{Command, Handler, IndexSpec, Informer},
-    reach::Reach,
     reflector::ReflectorConfig,
-    registry::Registry,
+    shared::registry::Registry,
     status::{Counters, WatchStatus},
+    store::index::IndexError,
     subscription::{Home, Subscription},
-    task::Task,
-    transport::Patience,
     view::{Names, View},
 };
 
@@ -287,5 +292,4 @@ impl Inner {
 }
 
 #[cfg(test)]
-#[path = "driver_tests.rs"]
 mod tests;

@@ -11,6 +11,10 @@
 //! [`crate::SharedInformers`]; and nobody may do any of these while holding a lock that a handler takes: they wait for
 //! running handlers. Reading through a subscription or the store is fine.
 
+pub(crate) mod audience;
+pub(crate) mod charges;
+pub(crate) mod slot;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -24,16 +28,16 @@ use pilothouse_object::{FieldPath, Gvk, Object};
 use tokio::sync::watch;
 
 use crate::{
-    audience::{self, Subscriber},
-    charges::{Charge, Charges},
-    index::IndexError,
-    need::Need,
+    informer::audience::Subscriber,
+    informer::charges::{Charge, Charges},
     reflector::{Counts, Input, Order, ReflectorConfig},
+    shared::need::Need,
+    shared::wire::Wire,
     status::{Counters, WatchStatus},
+    store::index::IndexError,
     store::{Scope, Store},
     sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
     view::{Delta, View},
-    wire::Wire,
 };
 use watches::{Core, News};
 
@@ -390,8 +394,6 @@ impl Informer {
 }
 
 #[cfg(test)]
-#[path = "sharing_tests.rs"]
-mod sharing;
+mod sharing_tests;
 #[cfg(test)]
-#[path = "informer_tests.rs"]
 mod tests;

@@ -7,17 +7,15 @@
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`driver`] | [`SharedInformers`]: subscribe over a `kube::Client` |
+//! | [`driver`] | [`SharedInformers`]: subscribe over a `kube::Client`; tasks, requests, and whether the API server answers at all |
 //! | [`subscription`] | [`Subscription`]: reads through a view, freshness |
 //! | [`view`] | [`View`], [`Delta`] |
-//! | [`informer`] | [`Informer`]: one kind; [`Handler`] and what it may rely on |
-//! | [`shared`], [`need`], [`registry`] | which watches and informers are needed |
-//! | [`reflector`], [`messages`] | [`Reflector`](reflector::Reflector): list, watch, come back |
-//! | [`config`] | how a reflector asks: page by page or as a stream, how often |
+//! | [`informer`] | [`Informer`]: one kind; [`Handler`] and what it may rely on; who is charged for what is kept |
+//! | [`shared`] | which watches and informers are needed, and what they bring |
+//! | [`reflector`] | [`Reflector`](reflector::Reflector): list, watch, come back; what it asks and hears, its pauses and settings |
 //! | [`store`] | [`Store`]: objects, indexes, versions |
 //! | [`read`] | lists and watch lines out of bytes |
 //! | [`status`] | how watches fare |
-//! | [`reach`] | whether the API server answers this host at all |
 //!
 //! Resyncs are not here: nothing that did not change is told. Whoever wants to look at every object from time to time walks
 //! through the store in slices ([`Reader::keys_after`](subscription::Reader::keys_after)).
@@ -67,45 +65,31 @@
 //! # }
 //! ```
 
-mod audience;
-mod awaited;
-pub mod backoff;
-mod charges;
-pub mod config;
 pub mod driver;
-pub mod failure;
-pub mod index;
 pub mod informer;
-pub mod messages;
-pub mod need;
-mod outage;
-pub mod reach;
 pub mod read;
 pub mod reflector;
-pub mod registry;
 pub mod shared;
-mod shelf;
-mod slot;
 pub mod status;
 pub mod store;
 pub mod subscription;
 mod sync;
-mod task;
 #[cfg(test)]
 mod testing;
-mod transport;
 pub mod view;
-pub mod wire;
 
-pub use charges::Charge;
+pub use driver::outage::Totals as OutageTotals;
+pub use driver::reach::Reach;
+pub use driver::transport::{Patience, Resource, discover};
 pub use driver::{Clock, DriverConfig, SharedInformers, SubscribeError, TokioClock};
-pub use failure::{Failure, Trouble};
-pub use index::IndexError;
+pub use informer::charges::Charge;
 pub use informer::{Handler, IndexSpec, Informer};
-pub use outage::Totals as OutageTotals;
-pub use reach::Reach;
+pub use reflector::{
+    config::{ListMode, ReflectorConfig},
+    failure::{Failure, Trouble},
+};
 pub use status::{Counters, Phase, WatchStatus};
+pub use store::index::IndexError;
 pub use store::{Scope, Store};
 pub use subscription::{Holds, Listing, Query, ReadError, Reader, Slice, Subscription};
-pub use transport::{Patience, Resource, discover};
 pub use view::{Delta, Names, Projection, View};

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    failure::Failure,
     reflector::Event,
+    reflector::failure::Failure,
     store::{Change, Item},
 };
 
@@ -509,5 +509,4 @@ impl ListReader {
 }
 
 #[cfg(test)]
-#[path = "read_tests.rs"]
 mod tests;

@@ -11,17 +11,26 @@
 //! again without a pause where it could spin. The rules are those of client-go's tools/cache/reflector.go, but for what
 //! the comments name.
 
+pub mod backoff;
+pub mod config;
+pub mod failure;
+pub mod messages;
+mod streaming;
+
 use std::{cmp::Ordering, time::Duration};
 
 use pilothouse_object::Version;
 
-pub use crate::config::{ListMode, ReflectorConfig};
-pub use crate::messages::{Action, Counts, Event, Input, ListRequest, Order, WatchRequest};
-use crate::{
+use self::{
     backoff::{Backoff, BackoffConfig},
     failure::{Failure, Trouble},
-    store::Item,
+    streaming::Streaming,
 };
+pub use self::{
+    config::{ListMode, ReflectorConfig},
+    messages::{Action, Counts, Event, Input, ListRequest, Order, WatchRequest},
+};
+use crate::store::Item;
 
 /// A watch that ends sooner than this and brought nothing is an error, or it would spin.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
@@ -516,14 +525,8 @@ fn silent(bound: Duration) -> String {
     format!("nothing came for {} s", bound.as_secs())
 }
 
-#[path = "streaming.rs"]
-mod streaming;
-use streaming::Streaming;
-
 #[cfg(test)]
-#[path = "reflector_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "streaming_tests.rs"]
 mod streaming_tests;

@@ -14,9 +14,13 @@
 //!   watches of their own until it works. Who wants all waits for it.
 //! - Nobody there, nothing runs.
 
+pub mod need;
+pub mod registry;
+pub mod wire;
+
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{need::Need, store::Scope, view::Names};
+use crate::{shared::need::Need, store::Scope, view::Names};
 
 /// So many namespaces have a watch each. A watch that runs costs an API server nothing measurable, a list of everything
 /// seconds of CPU in a large cluster, so single watches pay for long. But each is a stream, and Go's HTTP/2 server gives a
@@ -131,5 +135,4 @@ pub fn held(wanted: &Names, committed: &BTreeSet<Scope>) -> bool {
 }
 
 #[cfg(test)]
-#[path = "shared_tests.rs"]
 mod tests;

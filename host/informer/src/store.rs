@@ -4,6 +4,10 @@
 //! relist yields the deletions first. Not promised: that a query spanning several watches is the server's state of one
 //! moment (it is one moment of this store).
 
+pub(crate) mod awaited;
+pub mod index;
+pub(crate) mod shelf;
+
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +19,9 @@ use hashbrown::HashTable;
 use pilothouse_object::{FieldPath, Key, LabelSelector, Object, Version};
 
 use crate::{
-    awaited::Awaited,
-    index::{Index, IndexError},
-    shelf::{Place, Shelf},
+    store::awaited::Awaited,
+    store::index::{Index, IndexError},
+    store::shelf::{Place, Shelf},
     view::{Delta, Names},
 };
 
@@ -650,5 +654,4 @@ impl Store {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
 mod tests;

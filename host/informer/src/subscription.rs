@@ -13,10 +13,10 @@ use std::{
 use pilothouse_object::{Gvk, Key, LabelSelector, Object, Version};
 
 use crate::{
-    index::IndexError,
     informer::{Command, Handler, IndexSpec, Informer},
     status::WatchStatus,
     store::Store,
+    store::index::IndexError,
     view::View,
 };
 

@@ -10,12 +10,12 @@ use pilothouse_object::Object;
 
 use super::{Command, Informer, Progress};
 use crate::{
-    audience::Subscriber,
-    charges::Charges,
-    need::Need,
+    informer::audience::Subscriber,
+    informer::charges::Charges,
+    informer::slot::Slot,
     reflector::{Action, Counts, Input, Reflector},
+    shared::need::Need,
     shared::{self, Running},
-    slot::Slot,
     store::{Scope, Store},
     view::{Delta, Projection},
 };

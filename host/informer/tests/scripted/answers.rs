@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilothouse_informer::{DriverConfig, config::ListMode};
+use pilothouse_informer::{DriverConfig, ListMode};
 
 use crate::{
     model::{EXPIRED, Model, bookmark, eventful, line, list, widget},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pilothouse_informer::config::ListMode;
+use pilothouse_informer::ListMode;
 
 use crate::{
     model::eventful,

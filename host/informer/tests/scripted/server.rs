@@ -12,7 +12,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
-use pilothouse_informer::{DriverConfig, SharedInformers, Subscription, TokioClock, View, config::ListMode};
+use pilothouse_informer::{DriverConfig, ListMode, SharedInformers, Subscription, TokioClock, View};
 use pilothouse_object::{Gvk, LabelSelector};
 use tokio::runtime::Handle;
 

@@ -17,9 +17,7 @@ use std::{
 
 use http::Method;
 use kube::{Client, client::Body};
-use pilothouse_informer::{
-    DriverConfig, SharedInformers, Subscription, TokioClock, View, config::ListMode, driver::Clock,
-};
+use pilothouse_informer::{DriverConfig, ListMode, SharedInformers, Subscription, TokioClock, View, driver::Clock};
 use pilothouse_localcluster::{
     Cluster, ClusterConfig, Request,
     service::LocalService,

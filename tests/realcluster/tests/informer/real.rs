@@ -15,7 +15,7 @@ use kube::{
     client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use pilothouse_informer::{DriverConfig, Names, SharedInformers, Subscription, TokioClock, View, config::ListMode};
+use pilothouse_informer::{DriverConfig, ListMode, Names, SharedInformers, Subscription, TokioClock, View};
 use pilothouse_object::{Gvk, LabelSelector};
 use pilothouse_realcluster::{ControlPlane, Options};
 use serde_json::json;

@@ -376,7 +376,7 @@ fn rule_52_an_unknown_index_and_a_taken_name_are_errors_and_a_late_one_is_filled
 fn rule_53_a_value_that_can_not_be_indexed_costs_that_entry_and_a_counter() {
     let mut store = Store::new();
     store.add_index("color", &path("spec.color")).unwrap();
-    let long = "x".repeat(crate::index::MAX_INDEX_VALUE + 1);
+    let long = "x".repeat(crate::store::index::MAX_INDEX_VALUE + 1);
     store.apply(&ALL, Change::Put(colored("a", "x", "1", 1, &long)));
     store.apply(&ALL, Change::Put(object("a", "y", "2", 2)));
     assert_eq!(store.index_failures(), 1);

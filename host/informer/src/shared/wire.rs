@@ -2,7 +2,7 @@
 
 use pilothouse_object::Gvk;
 
-use crate::{need::Need, read::Format, transport::encode, view::Projection};
+use crate::{driver::transport::encode, read::Format, shared::need::Need, view::Projection};
 
 const JSON: &str = "application/json";
 // The second of each is for servers that know no partial answers: what they send whole is cut here.

@@ -15,9 +15,9 @@ use pilothouse_object::Object;
 
 use crate::{
     informer::Handler,
-    need::Need,
+    informer::slot::Slot,
     shared,
-    slot::Slot,
+    shared::need::Need,
     store::{Scope, Store},
     view::{Delta, Projection, View},
 };

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    failure::{Failure, Trouble},
-    need::Need,
+    reflector::failure::{Failure, Trouble},
     reflector::{Event, ListMode, State},
     shared,
+    shared::need::Need,
     store::{Change, Item},
     subscription::{Home, ReadError, Subscription},
     testing::gvk,

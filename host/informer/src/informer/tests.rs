@@ -3,7 +3,7 @@ use pilothouse_object::{Key, LabelSelector, Object, Version};
 use super::*;
 use crate::{
     TokioClock,
-    failure::{Failure, Trouble},
+    reflector::failure::{Failure, Trouble},
     reflector::{Event, ListMode, ListRequest},
     status::Phase,
     store::{Change, Item},
@@ -587,5 +587,4 @@ fn a_thousand_changes_give_the_same_trace_from_the_same_seed() {
     assert_ne!(run(5), run(6));
 }
 
-#[path = "widening_tests.rs"]
 mod widening;

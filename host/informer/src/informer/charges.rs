@@ -15,7 +15,7 @@ use std::{
 
 use pilothouse_object::Object;
 
-use crate::{audience, audience::Subscriber, store::Store, view::Delta};
+use crate::{informer::audience, informer::audience::Subscriber, store::Store, view::Delta};
 
 /// What one owner is charged for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

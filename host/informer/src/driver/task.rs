@@ -8,12 +8,12 @@ use tokio::sync::SemaphorePermit;
 
 use crate::{
     driver::Inner,
-    failure::{Failure, Trouble},
+    driver::transport::{self, Lost, Resource},
     informer::Informer,
     read::{Format, Lines, ListReader, Unreadable},
+    reflector::failure::{Failure, Trouble},
     reflector::{Event, Input, ListRequest, Order, WatchRequest},
     store::Scope,
-    transport::{self, Lost, Resource},
 };
 
 /// The reflector is gone.

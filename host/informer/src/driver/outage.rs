@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::failure::{Failure, Trouble};
+use crate::reflector::failure::{Failure, Trouble};
 
 /// An API server that has just been started answers 403, 401 and 5xx until it knows its roles and accounts. So long such an
 /// answer does not count as the end of an outage.

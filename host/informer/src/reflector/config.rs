@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backoff::BackoffConfig;
+use crate::reflector::backoff::BackoffConfig;
 
 /// In which form lists are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

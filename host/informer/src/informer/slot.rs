@@ -5,10 +5,10 @@ use std::time::Duration;
 use pilothouse_object::{Gvk, Object};
 
 use crate::{
-    failure::{Failure, Trouble},
-    need::Need,
+    reflector::failure::{Failure, Trouble},
     reflector::{Reflector, State},
     shared::Fares,
+    shared::need::Need,
     status::{Phase, WatchStatus},
     store::{Change, Item, Relist, Scope, Store},
     view::Projection,
@@ -172,7 +172,7 @@ fn phase(slot: &Slot) -> Phase {
 }
 
 /// One line when trouble lasts; whether there was one. That the API server does not answer this host at all is said once
-/// for all watches: see [`crate::reach`].
+/// for all watches: see [`crate::driver::reach`].
 fn report(kind: &Gvk, scope: &Scope, now: &Failure) -> bool {
     match now.trouble {
         Trouble::Unreachable | Trouble::Unauthorized => {

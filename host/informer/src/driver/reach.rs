@@ -15,9 +15,9 @@ use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
 
 use crate::{
     driver::Clock,
-    failure::{Failure, Trouble},
-    outage::{Cut, News, Outage, Totals},
-    transport::{self, Patience},
+    driver::outage::{Cut, News, Outage, Totals},
+    driver::transport::{self, Patience},
+    reflector::failure::{Failure, Trouble},
 };
 
 /// Requests of all reflectors together a second, and at once after a pause. 200 watches are back in two seconds; a server

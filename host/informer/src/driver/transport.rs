@@ -9,7 +9,7 @@ use pilothouse_object::Gvk;
 use serde::Deserialize;
 
 use crate::{
-    failure::{Failure, Trouble},
+    reflector::failure::{Failure, Trouble},
     reflector::{ListRequest, WatchRequest},
     store::Scope,
 };

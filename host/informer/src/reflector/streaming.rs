@@ -10,7 +10,7 @@ use pilothouse_object::Version;
 
 use super::{Action, Event, Input, ListMode, MIN_WATCH, Order, Reflector, State, silent, watch_request};
 use crate::{
-    failure::{Failure, Trouble},
+    reflector::failure::{Failure, Trouble},
     store::{Change, Item},
 };
 

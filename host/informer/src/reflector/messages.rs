@@ -5,7 +5,7 @@ use std::time::Duration;
 use pilothouse_object::{Key, Version};
 
 use crate::{
-    failure::Failure,
+    reflector::failure::Failure,
     store::{Change, Item},
 };
 

@@ -12,7 +12,7 @@ use std::{
 use hashbrown::HashTable;
 use pilothouse_object::{FieldPath, Object};
 
-use crate::shelf::Place;
+use crate::store::shelf::Place;
 
 /// The longest string that is indexed, in bytes. Names, label values and URLs are shorter; a longer one is left out and
 /// counted, so that no object can make an index outgrow the store.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    failure::Trouble,
+    reflector::failure::Trouble,
     testing::{gvk, json},
 };
 
