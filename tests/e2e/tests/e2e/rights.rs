@@ -110,7 +110,8 @@ async fn a_kind_that_the_host_may_not_watch_is_named(on: On) {
         ("v1 ConfigMap", "configmaps"),
         ("demo.pilothouse.dev/v1 Greeting", "greetings"),
     ] {
-        let lacks = format!("User \"system:serviceaccount:{ns}:host\" cannot list resource \"{resource}\"");
+        // Lists come as streams, which are watches.
+        let lacks = format!("User \"system:serviceaccount:{ns}:host\" cannot watch resource \"{resource}\"");
         let is_named = |line: &Value| {
             message(line).starts_with("this host may not list and watch the kind")
                 && field(line, "kind") == kind
