@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::test::REAL;
+use crate::tested::REAL;
 use crate::{builds, run};
 
 /// The page, seen from the root of the workspace.

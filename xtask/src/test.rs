@@ -22,9 +22,6 @@ const SIDE_BY_SIDE: u64 = 8 << 30;
 /// More of them at once would make each wait longer than its patience on a busy machine.
 const REAL_AT_ONCE: &str = "3";
 
-/// What selects the real half in a test's name.
-pub(crate) const REAL: [&str; 2] = ["::real", "real::"];
-
 /// One check.
 struct Check<'a> {
     name: &'static str,
@@ -155,7 +152,7 @@ fn checks<'a>(state: &'a State, real: &RealHalf) -> Vec<Check<'a>> {
             "tests",
             "KUBECTL=$(cargo xtask kubectl) cargo test --workspace --lib --bins --tests --examples -- --skip ::real --skip real::",
             Box::new(|| {
-                let passed = tests(&REAL.map(|real| ["--skip", real]).concat(), &[])?;
+                let passed = tests(&tested::REAL.map(|real| ["--skip", real]).concat(), &[])?;
                 note(state, format!("the local cluster, or none: {passed} tests"));
                 Ok(())
             }),
@@ -219,7 +216,7 @@ fn checks<'a>(state: &'a State, real: &RealHalf) -> Vec<Check<'a>> {
                 "tests, real half",
                 "KUBECTL=$(cargo xtask kubectl) cargo test --workspace --lib --bins --tests --examples -- ::real real::",
                 Box::new(|| {
-                    let passed = tests(&REAL, &[("RUST_TEST_THREADS", REAL_AT_ONCE)])?;
+                    let passed = tests(&tested::REAL, &[("RUST_TEST_THREADS", REAL_AT_ONCE)])?;
                     note(state, format!("a real API server: {passed} tests"));
                     Ok(())
                 }),

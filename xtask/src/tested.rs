@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::run::shown;
 
+/// What selects the real half in a test's name.
+pub(crate) const REAL: [&str; 2] = ["::real", "real::"];
+
 /// Runs it with its output on our own stdout and stderr; answers how many tests passed.
 ///
 /// # Errors
