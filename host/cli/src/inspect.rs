@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use pilothouse_lifecycle::{API_VERSION, Controller, Inspection, LimitOverrides, Manifest, Permission, Scope};
+use pilothouse_lifecycle::{API_VERSION, Controller, Inspection, LimitOverrides, Manifest, Permission, Scope, Shown};
 use pilothouse_object::escape_control;
 
 use crate::{
@@ -137,7 +137,7 @@ fn manifest_lines(manifest: &Manifest, line: &mut impl FnMut(&str, &str)) {
                 shown(&controller.kind.to_string())
             ),
         );
-        controller_lines(controller, line);
+        controller_lines(manifest, controller, line);
     }
     for index in &manifest.indexes {
         let paths: Vec<String> = index.paths.iter().map(|path| shown(&path.to_string())).collect();
@@ -160,7 +160,7 @@ fn manifest_lines(manifest: &Manifest, line: &mut impl FnMut(&str, &str)) {
     line("config", &format!("{schema}checked by the plugin itself"));
 }
 
-fn controller_lines(controller: &Controller, line: &mut impl FnMut(&str, &str)) {
+fn controller_lines(manifest: &Manifest, controller: &Controller, line: &mut impl FnMut(&str, &str)) {
     if !controller.selector.is_everything() {
         line(
             "",
@@ -169,6 +169,9 @@ fn controller_lines(controller: &Controller, line: &mut impl FnMut(&str, &str)) 
     }
     if !controller.namespaces.is_empty() {
         line("", &format!("  only in {}", controller.namespaces.join(", ")));
+    }
+    if let Some(part) = part(&manifest.shown_of_primary(controller)) {
+        line("", &format!("  sees of them {part}"));
     }
     let mut changes: Vec<String> = controller
         .predicates
@@ -183,7 +186,7 @@ fn controller_lines(controller: &Controller, line: &mut impl FnMut(&str, &str)) 
         );
     }
     for watch in &controller.watches {
-        let metadata = if watch.metadata_only { ", metadata only" } else { "" };
+        let part = part(&manifest.shown_of_watched(watch)).map(|part| format!(", {part}"));
         let only = if watch.selector.is_everything() {
             String::new()
         } else {
@@ -192,8 +195,9 @@ fn controller_lines(controller: &Controller, line: &mut impl FnMut(&str, &str)) 
         line(
             "",
             &format!(
-                "  watches {}{only}{metadata}, mapped by {}",
+                "  watches {}{only}{}, mapped by {}",
                 shown(&watch.kind.to_string()),
+                part.unwrap_or_default(),
                 shown(&watch.map.to_string())
             ),
         );
@@ -215,6 +219,18 @@ fn controller_lines(controller: &Controller, line: &mut impl FnMut(&str, &str)) 
             attempts.unwrap_or_default()
         ),
     );
+}
+
+/// What is shown of a kind's objects; none where they are whole.
+fn part(of: &Shown) -> Option<String> {
+    match of {
+        Shown::Metadata => Some("metadata only".to_owned()),
+        Shown::Fields(fields) => {
+            let paths: Vec<String> = fields.paths().map(|path| shown(&path.to_string())).collect();
+            Some(format!("metadata and {} only", paths.join(", ")))
+        }
+        Shown::Whole => None,
+    }
 }
 
 /// As a person reads it: `watch, create ConfigMap in a, b`.
@@ -278,12 +294,17 @@ mod tests {
             "controllers": [{
                 "name": "greeting", "kind": {"group": "demo.io", "version": "v1", "kind": "Greeting"},
                 "predicates": ["generation"], "changes": ["spec.size"], "maxAttempts": 9,
-                "watches": [{"kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "map": {"owner": "controller"}}],
+                "fields": ["spec.who", "spec.hints['\u{1b}[2J']"],
+                "watches": [{"kind": {"group": "", "version": "v1", "kind": "ConfigMap"}, "map": {"owner": "controller"}},
+                            {"kind": {"group": "", "version": "v1", "kind": "Service"}, "map": "same-name", "fields": ["spec.ports"]},
+                            {"kind": {"group": "", "version": "v1", "kind": "Secret"}, "map": "same-name", "metadataOnly": true}],
             }],
             "permissions": [
                 {"group": "demo.io", "kind": "Greeting", "verbs": ["watch", "patch"]},
                 {"group": "demo.io", "kind": "Greeting", "verbs": ["patch"], "subresources": ["status"]},
                 {"group": "", "kind": "ConfigMap", "verbs": ["watch"], "namespaces": ["a"]},
+                {"group": "", "kind": "Service", "verbs": ["watch"]},
+                {"group": "", "kind": "Secret", "verbs": ["watch"]},
             ],
         });
         let manifest = Manifest::parse(&manifest.to_string()).unwrap();
@@ -322,12 +343,17 @@ plugin       greeting (by its file's name), says of itself: greeting 0.1.0
 size         120 KiB
 sha256       abc
 controller   greeting: reconciles demo.io/v1 Greeting
+               sees of them metadata and spec.hints['\\u{1b}[2J'], spec.size, spec.who only
                updates pass if one of these changed: generation, spec.size
                watches v1 ConfigMap, mapped by owner (controller)
+               watches v1 Service, metadata and spec.ports only, mapped by same-name
+               watches v1 Secret, metadata only, mapped by same-name
                1 at once, back-off 5ms to 5m, parked after 9 failures
 asks for     watch, patch Greeting.demo.io
              patch Greeting.demo.io/status
              watch ConfigMap in a
+             watch Service
+             watch Secret
 config       checked by the plugin itself
 limits       30s of wall time, 2s of CPU time, 64 MiB of memory, 1000 host calls for each call
 imports      pilothouse:plugin/call@0.1.0

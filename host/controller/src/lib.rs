@@ -25,6 +25,7 @@
 //! | `parked` | parked keys over a restart | reads and writes its file |
 //! | `ledger`, `provenance` | what calls wrote, and who wrote which version | no |
 //! | `body` | bodies of writes, checked and completed | no |
+//! | `partly` | which patches would take away what the plugin does not see | no |
 //! | `events` | Kubernetes Events: merged, limited | sends |
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
@@ -51,6 +52,7 @@ mod lock;
 mod metrics;
 mod outcome;
 pub mod parked;
+mod partly;
 mod path;
 mod provenance;
 mod rarely;

@@ -99,8 +99,11 @@ impl Call {
 
     pub(crate) async fn read_digest(&self, target: ObjectRef) -> Result<Option<String>, ApiError> {
         let (kind, key) = (gvk_of(&target.kind), key_of(&target));
-        // A digest of metadata alone would never change.
-        let whole = |view: &&Reader| kind.is_secret() || view.view().projection != Projection::Metadata;
+        // A digest is of the whole object: one of metadata alone would never change, one of some fields too rarely.
+        let whole = |view: &&Reader| {
+            let cut = matches!(view.view().projection, Projection::Metadata | Projection::Fields(_));
+            kind.is_secret() || !cut
+        };
         let views = self.plugin.views.get(&kind);
         if views.is_some_and(|views| views.iter().any(|view| whole(&view) && view.view().sees_key(&key))) {
             let object = self.seen_through(&kind, &key, views.into_iter().flatten().filter(whole))?;

@@ -7,7 +7,7 @@ use std::{
 
 use pilothouse_apiclient::Pace;
 use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers, Subscription, View};
-use pilothouse_lifecycle::{Extent, Plugin, Reach, Scope, Verb};
+use pilothouse_lifecycle::{Extent, Plugin, Reach, Scope, Shown, Verb};
 use pilothouse_object::{Gvk, LabelSelector, shorten};
 use pilothouse_workqueue::QueueConfig;
 
@@ -62,18 +62,14 @@ pub(crate) fn open(
             kind: &controller.kind,
             scope: controller.scope,
             selector: &controller.selector,
-            projection: Projection::Whole,
+            projection: projection(plugin.manifest.shown_of_primary(controller)),
             route: Route::primary(controller),
         };
         let watched = controller.watches.iter().map(|watch| Window {
             kind: &watch.kind,
             scope: watch.scope,
             selector: &watch.selector,
-            projection: if watch.metadata_only {
-                Projection::Metadata
-            } else {
-                Projection::Whole
-            },
+            projection: projection(plugin.manifest.shown_of_watched(watch)),
             route: Route::watched(controller, watch),
         });
         let reaches = |window: &Window<'_>| plugin.capabilities.reach(Verb::Watch, window.kind, None);
@@ -207,6 +203,14 @@ impl Feeds<'_> {
             .or_default()
             .extend(opened.iter().cloned());
         opened
+    }
+}
+
+fn projection(shown: Shown) -> Projection {
+    match shown {
+        Shown::Metadata => Projection::Metadata,
+        Shown::Fields(fields) => Projection::Fields(Arc::new(fields)),
+        Shown::Whole => Projection::Whole,
     }
 }
 

@@ -107,6 +107,9 @@ impl Call {
         }
         self.check_named(Verb::Patch, &kind, &target, &options)?;
         let patch = body::patch(&target, &change, &options)?;
+        if let Change::Merge(json) = &change {
+            self.check_lists(&kind, &key, json, &options)?;
+        }
         let resource = self.shared.kinds.resolve(&kind).await?;
         let manager = self.manager(&options)?;
         let mut query = query(&options, Some(&manager));

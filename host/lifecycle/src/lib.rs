@@ -4,6 +4,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `manifest`, `permission` | [`Manifest`]: what a plugin is, watches and asks for |
+//! | `shown` | [`Shown`]: how much of a kind's objects the plugin sees |
 //! | `grant`, `capabilities` | [`Grants`], and [`Capabilities`] = asked ∩ granted, checked at every import call |
 //! | `config` | [`Config`]: the operator's file |
 //! | `directory` | [`scan`]: which files are modules |
@@ -28,6 +29,7 @@ mod permission;
 mod problem;
 mod refusal;
 mod rules;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -48,3 +50,4 @@ pub use manifest_schema::MANIFEST_SCHEMA;
 pub use permission::{Permission, Verb};
 pub use problem::Problem;
 pub use refusal::{Refusal, Step};
+pub use shown::Shown;

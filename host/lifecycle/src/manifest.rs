@@ -84,6 +84,15 @@ pub struct Controller {
         skip_serializing_if = "LabelSelector::is_everything"
     )]
     pub selector: LabelSelector,
+    /// Paths of the fields that the plugin sees of the primary kind beside metadata, at most 64; empty for whole objects.
+    /// [`Manifest::shown_of_primary`] says what is shown in all.
+    #[serde(
+        default,
+        deserialize_with = "list::<_, Path, 64>",
+        serialize_with = "rules::texts",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub fields: Vec<FieldPath>,
     /// Which namespaces, at most 256; empty for all that are granted.
     #[serde(
         default,
@@ -216,9 +225,18 @@ pub struct Watch {
     /// Whether that kind's objects live in namespaces.
     #[serde(default)]
     pub scope: Scope,
-    /// Cache the objects' metadata only; reads of them see no more.
+    /// Cache the objects' metadata only; reads of them see no more. Not together with `fields`.
     #[serde(default)]
     pub metadata_only: bool,
+    /// Paths of the fields that the plugin sees of that kind's objects beside metadata, at most 64; empty for whole objects.
+    /// [`Manifest::shown_of_watched`] says what is shown in all.
+    #[serde(
+        default,
+        deserialize_with = "list::<_, Path, 64>",
+        serialize_with = "rules::texts",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub fields: Vec<FieldPath>,
     /// Which objects of that kind; everything by default.
     #[serde(
         default,

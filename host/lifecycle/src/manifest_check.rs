@@ -7,7 +7,7 @@ use pilothouse_object::{FieldPath, Gvk};
 use crate::config_schema::ConfigSchema;
 use crate::manifest::{Controller, Manifest, Mapping, Scope};
 use crate::permission::{Permission, Verb};
-use crate::problem::{Problem, nearest};
+use crate::problem::{Problem, nearest, shown};
 
 /// More problems than this in one manifest help nobody.
 const MAX_PROBLEMS: usize = 20;
@@ -73,6 +73,13 @@ fn check_controller(manifest: &Manifest, controller: &Controller, at: &str, foun
             found,
         );
     }
+    check_fields(
+        manifest,
+        &controller.kind,
+        &controller.fields,
+        &format!("{at}.fields"),
+        found,
+    );
     if controller.backoff.base_ms > controller.backoff.max_ms {
         found.push(Problem::new(
             format!("{at}.backoff"),
@@ -94,6 +101,15 @@ fn check_controller(manifest: &Manifest, controller: &Controller, at: &str, foun
             ));
         }
         check_watched(manifest, &watch.kind, &[], &format!("{at}.kind"), found);
+        let fields_at = format!("{at}.fields");
+        check_fields(manifest, &watch.kind, &watch.fields, &fields_at, found);
+        if watch.metadata_only && !watch.fields.is_empty() {
+            found.push(Problem::new(
+                fields_at,
+                "`metadataOnly` is set, too, and none of these fields is metadata",
+                "drop one of the two",
+            ));
+        }
         if let Mapping::Field(path) = &watch.map {
             let paths = std::slice::from_ref(path);
             if watch.kind.is_secret() {
@@ -196,17 +212,41 @@ fn check_scopes(manifest: &Manifest, found: &mut Vec<Problem>) {
     }
 }
 
+/// Fields that are declared must be some that can be shown and would not be anyway.
+fn check_fields(manifest: &Manifest, kind: &Gvk, fields: &[FieldPath], at: &str, found: &mut Vec<Problem>) {
+    if fields.is_empty() {
+        return;
+    }
+    if kind.is_secret() {
+        found.push(Problem::new(
+            at,
+            "a Secret's data is never cached, so there are no fields to choose",
+            "drop `fields`; a live read of a granted name shows the data",
+        ));
+        return;
+    }
+    for (i, path) in fields.iter().enumerate() {
+        if path.is_metadata() {
+            found.push(Problem::new(
+                format!("{at}[{i}]"),
+                format!("{} is shown in any case", shown(&path.to_string())),
+                "drop it; where metadata is all that is needed of another kind, set its `metadataOnly` instead",
+            ));
+        }
+    }
+    if manifest.fields_of(kind).is_none() {
+        found.push(Problem::new(
+            at,
+            format!("the fields of {kind}, with the paths of its indexes, `changes` and mappings, are more than 256"),
+            "name a few that have the others below them, or drop `fields` and watch the kind whole",
+        ));
+    }
+}
+
 /// Paths that lead out of what the cache keeps would never find anything: a change there is lost without a word.
 fn unseen(paths: &[FieldPath], why: &str, at: String, found: &mut Vec<Problem>) {
     for path in paths {
-        let text = path.to_string();
-        let first = text
-            .trim_start_matches('.')
-            .split(['.', '['])
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        if !matches!(first.as_str(), "metadata" | "apiVersion" | "kind") {
+        if !path.is_metadata() {
             found.push(Problem::new(
                 at.clone(),
                 format!("{why}, and the path leads there"),

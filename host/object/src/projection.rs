@@ -7,7 +7,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{FieldPath, path::Segment, raw};
+use serde_json::Value;
+
+use crate::{FieldPath, ObjectError, path::Segment, raw};
 
 /// The most paths in a set. Who needs more is better served with the whole object, which costs less to cut.
 const MAX_PATHS: usize = 256;
@@ -81,6 +83,20 @@ impl FieldSet {
     /// Its paths, by their text.
     pub fn paths(&self) -> impl Iterator<Item = &FieldPath> {
         self.paths.values()
+    }
+
+    /// The first list in a merge patch that does not stand wholly within these fields, as a path for people; none if
+    /// there is no such list. Metadata is kept, so its lists don't count.
+    ///
+    /// A merge patch replaces lists as a whole: one made of a cut object takes away what the cut has left out.
+    ///
+    /// # Errors
+    /// The patch is no JSON, or nested more than 127 levels deep.
+    pub fn list_beyond(&self, patch: &str) -> Result<Option<String>, ObjectError> {
+        let patch: Value = serde_json::from_str(patch)?;
+        let members = patch.as_object().into_iter().flatten();
+        let mut members = members.filter(|(name, _)| *name != "metadata");
+        Ok(members.find_map(|(name, value)| list_in(value, &Node::below(&[&self.root], name), name)))
     }
 
     /// Appends `,"name":value` for each member of the object that is kept at all; never apiVersion, kind and metadata,
@@ -174,6 +190,20 @@ fn cut(json: &str, nodes: &[&Node], out: &mut String) {
             });
         }
         out.push(']');
+    }
+}
+
+/// As deep as a value that serde_json has read, which is bounded.
+fn list_in(value: &Value, nodes: &[&Node], at: &str) -> Option<String> {
+    if nodes.iter().any(|node| node.leaf) {
+        return None;
+    }
+    match value {
+        Value::Array(_) => Some(at.to_owned()),
+        Value::Object(members) => members
+            .iter()
+            .find_map(|(name, value)| list_in(value, &Node::below(nodes, name), &format!("{at}.{name}"))),
+        _ => None,
     }
 }
 

@@ -130,6 +130,30 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn a_list_of_a_merge_patch_that_is_not_shown_whole_is_found() {
+    let fields = set(&["spec.size", "spec.parts[*].name", "spec.ports", "status.by['a.b']"]);
+    for (patch, found) in [
+        (r#"{"spec":{"size":[1]}}"#, None),
+        (
+            r#"{"spec":{"ports":[],"size":2,"other":{"deep":1},"parts":null}}"#,
+            None,
+        ),
+        (
+            r#"{"metadata":{"finalizers":["x/y"]},"status":{"by":{"a.b":{"c":[1]}}}}"#,
+            None,
+        ),
+        (r#"{"spec":{"ports":[1],"parts":[{"name":"a"}]}}"#, Some("spec.parts")),
+        (r#"{"spec":{"other":{"deep":[]}}}"#, Some("spec.other.deep")),
+        (r#"{"status":{"by":{"a":[]}}}"#, Some("status.by.a")),
+        (r#"{"status":{"conditions":[]}}"#, Some("status.conditions")),
+        (r#"{"items":[]}"#, Some("items")),
+    ] {
+        assert_eq!(fields.list_beyond(patch).unwrap().as_deref(), found, "{patch}");
+    }
+    assert!(fields.list_beyond(&"[".repeat(200)).is_err());
+}
+
 fn paths() -> impl Strategy<Value = Vec<String>> {
     let segment = prop_oneof![
         4 => "\\.[a-c]",

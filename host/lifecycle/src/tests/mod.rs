@@ -21,6 +21,7 @@ pub(crate) fn whole_manifest() -> Value {
                 "scope": "Namespaced", "selector": "app in (a, b),!old", "namespaces": ["team-a"],
                 "predicates": ["generation", "labels", "annotations", "finalizers", "deletion"],
                 "changes": ["spec.size", "metadata.labels['a/b']"],
+                "fields": ["spec.size", "spec.hints['a.b']"],
                 "concurrency": 4, "resyncSeconds": 600, "maxAttempts": 8,
                 "backoff": {"baseMs": 10, "maxMs": 60000},
                 "watches": [
@@ -31,7 +32,8 @@ pub(crate) fn whole_manifest() -> Value {
                     {"kind": {"group": "", "version": "v1", "kind": "Namespace"}, "scope": "Cluster", "map": "all"},
                     {"kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
                      "map": {"label": "demo.pilothouse.dev/greeting"}},
-                    {"kind": {"group": "batch", "version": "v1", "kind": "Job"}, "map": {"field": "spec.owner.name"}},
+                    {"kind": {"group": "batch", "version": "v1", "kind": "Job"}, "map": {"field": "spec.owner.name"},
+                     "fields": ["status"]},
                     {"kind": {"group": "batch", "version": "v1", "kind": "CronJob"}, "map": {"owner": "any"}}
                 ]
             },
