@@ -26,6 +26,7 @@ pub(crate) struct ControllerEntry {
     pub(crate) namespaces: Vec<String>,
     pub(crate) predicates: Vec<Predicate>,
     pub(crate) changes: Vec<String>,
+    pub(crate) fields: Vec<String>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) resync_seconds: Option<u32>,
     pub(crate) max_attempts: Option<u32>,
@@ -93,6 +94,7 @@ pub struct Watch {
     pub(crate) kind: Gvk,
     pub(crate) scope: Scope,
     pub(crate) metadata_only: bool,
+    pub(crate) fields: Vec<String>,
     pub(crate) selector: String,
     pub(crate) map: Mapping,
 }
@@ -104,6 +106,7 @@ impl Watch {
             kind: K::gvk(),
             scope: K::SCOPE,
             metadata_only: false,
+            fields: Vec::new(),
             selector: String::new(),
             map,
         }
@@ -115,9 +118,26 @@ impl Watch {
         self
     }
 
-    /// Only their metadata: reads see no more, and the cache holds no more.
+    /// Only their metadata: reads see no more, and the cache holds no more. Not together with [`fields`](Watch::fields).
     pub fn metadata_only(mut self) -> Watch {
         self.metadata_only = true;
+        self
+    }
+
+    /// Only their metadata and what stands at these paths, at most 64: cached reads show no more, and the cache holds no
+    /// more unless others need it. What the mapping and indexes read is kept besides. Not for Secrets.
+    ///
+    /// Name everything that the plugin reads, and that [`Context::ensure_owned`](crate::Context::ensure_owned) makes so,
+    /// or each reconcile will write what it does not see. The `fields` of a kind add up over the plugin's controllers. In
+    /// lists, `[*]` keeps some fields of each element; an index means every element, too.
+    ///
+    /// ```
+    /// use pilothouse_sdk::{Watch, kinds::ConfigMap, prelude::*};
+    ///
+    /// let watch = Watch::of::<ConfigMap>(Mapping::SameName).fields(["data.mode", "data['app.conf']"]);
+    /// ```
+    pub fn fields<S: Into<String>>(mut self, paths: impl IntoIterator<Item = S>) -> Watch {
+        self.fields.extend(paths.into_iter().map(Into::into));
         self
     }
 }
@@ -279,6 +299,7 @@ impl ControllerEntry {
                 list(&self.predicates, |predicate| text(predicate.as_str())),
             ),
             ("changes", texts(&self.changes)),
+            ("fields", texts(&self.fields)),
             ("concurrency", number(self.concurrency)),
             ("resyncSeconds", number(self.resync_seconds)),
             ("maxAttempts", number(self.max_attempts)),
@@ -330,6 +351,7 @@ impl Watch {
             ("kind", gvk(&self.kind)),
             ("scope", scope(self.scope)),
             ("metadataOnly", Value::Bool(self.metadata_only)),
+            ("fields", texts(&self.fields)),
             ("selector", text(&self.selector)),
             ("map", self.map.json()),
         ])

@@ -303,6 +303,29 @@ impl Controller {
         self
     }
 
+    /// Shows of this controller's objects only the metadata and what stands at these paths, at most 64, and lets the cache
+    /// hold no more unless others need it: worth it where there are many large objects. What
+    /// [`when_path`](Controller::when_path) and indexes read is kept besides. Otherwise objects are whole.
+    ///
+    /// Name everything that the type requires and that the plugin reads or saves. [`Object::save`] leaves alone what it
+    /// does not see; a list of which it does not see the whole, it is not allowed to replace.
+    ///
+    /// ```
+    /// use pilothouse_sdk::{kinds::ConfigMap, prelude::*};
+    ///
+    /// fn reconcile(_: &Context, config_map: Object<ConfigMap>) -> Result<Outcome, Failure> {
+    ///     // Holds this one entry, whatever else the object has.
+    ///     assert!(config_map.data.keys().all(|key| key == "mode"));
+    ///     Ok(Outcome::done())
+    /// }
+    ///
+    /// let controller = Controller::new("modes", reconcile).fields(["data.mode"]);
+    /// ```
+    pub fn fields<S: Into<String>>(mut self, paths: impl IntoIterator<Item = S>) -> Controller {
+        self.entry.fields.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
     /// How many objects may be reconciled at the same time; 1 unless said.
     pub fn concurrency(mut self, concurrency: u32) -> Controller {
         self.entry.concurrency = Some(concurrency);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pilothouse_sdk::kinds::{ConfigMap, Namespace, Secret};
 use pilothouse_sdk::prelude::*;
-use pilothouse_sdk::serde_json::{Value, json};
+use pilothouse_sdk::serde_json::{Value, from_str, json};
 use pilothouse_sdk::testing::Fake;
 use pilothouse_sdk::{Freshness, Permission, Propagation, Retry, Watch, WriteOptions};
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,51 @@ fn a_struct_that_knows_one_field_of_ten_changes_a_label_and_the_patch_holds_only
     assert_eq!(after["metadata"]["labels"], json!({"keep": "2", "new": "3"}));
     after["metadata"]["labels"] = before["metadata"]["labels"].clone();
     after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+    assert_eq!(after, before, "everything else is as it was");
+}
+
+#[test]
+fn who_declares_fields_sees_these_alone_and_a_save_leaves_the_rest_as_it_was() {
+    let plugin = Plugin::new("some")
+        .controller(Controller::new("machines", nothing).fields(["spec.size", "spec.parts[*].name"]))
+        .index::<Machine>("by-phase", ["status.phase"])
+        .may::<Machine>([Verb::Patch, Verb::Get]);
+    let fake = Fake::new(plugin);
+    fake.create_json::<Machine>(Machine::reference(Some("default"), "m"), whole())
+        .unwrap();
+    let mut machine = machine(&fake);
+    let seen: Value = from_str(machine.raw()).unwrap();
+    assert_eq!(
+        (&seen["spec"], &seen["status"], &seen["extra"]),
+        (
+            &json!({"size": 1, "parts": [{"name": "a"}, {"name": "b"}]}),
+            &json!({"phase": "New"}),
+            &Value::Null
+        )
+    );
+    let cx = fake.context();
+    assert_eq!(
+        cx.list::<Machine>(&Query::all().index("by-phase", "New"))
+            .unwrap()
+            .len(),
+        1
+    );
+    let live = cx.get_live::<Machine>("default", "m").unwrap().unwrap();
+    assert!(
+        live.raw().contains("\"extra\""),
+        "a live read is of the server's object"
+    );
+
+    let before = raw(&fake);
+    machine.spec.size = 7;
+    machine.save(&cx).unwrap();
+    assert_eq!(fake.take_writes()[0].body, json!({"spec": {"size": 7}}));
+    let mut after = raw(&fake);
+    for path in ["/spec/size", "/metadata/resourceVersion", "/metadata/generation"] {
+        if let (Some(after), Some(before)) = (after.pointer_mut(path), before.pointer(path)) {
+            *after = before.clone();
+        }
+    }
     assert_eq!(after, before, "everything else is as it was");
 }
 

@@ -100,6 +100,15 @@ fn the_manifest_is_what_the_contract_says() {
             "limits": {"memoryMiB": 16},
         })
     );
+    let plugin = Plugin::new("x").controller(
+        Controller::new("x", config_maps)
+            .fields(["data.a", "data['b.c']"])
+            .watch(Watch::of::<Namespace>(Mapping::All).fields(["status.phase"])),
+    );
+    let manifest: Value = from_str(&plugin.describe()).unwrap();
+    let controller = &manifest["controllers"][0];
+    assert_eq!(controller["fields"], json!(["data.a", "data['b.c']"]));
+    assert_eq!(controller["watches"][0]["fields"], json!(["status.phase"]));
     let map = |mapping: Mapping| {
         let controller = Controller::new("x", config_maps).watches::<Namespace>(mapping);
         let manifest: Value = from_str(&Plugin::new("x").controller(controller).describe()).unwrap();

@@ -6,11 +6,11 @@ use std::hash::{Hash, Hasher};
 use serde_json::Value;
 
 use super::cluster::place;
-use super::select::{labels_match, strings_at};
+use super::select::{labels_match, only, strings_at};
 use super::{Event, Fake, Line, State, Write};
 use crate::error::ApiError;
 use crate::host::Host;
-use crate::manifest::{Permission, Verb};
+use crate::manifest::{Mapping, Permission, Verb};
 use crate::wire::{
     Change, Freshness, Gvk, Level, ObjectRef, Page, Propagation, Query, Severity, Timestamp, WriteOptions,
 };
@@ -63,25 +63,59 @@ impl Fake {
         if *how == Freshness::Live { live } else { Verb::Watch }
     }
 
-    /// What a read shows of an object: the cache holds no Secrets' data, and metadata alone where that is watched.
-    fn seen(&self, kind: &Gvk, object: &Value, verb: Verb) -> String {
+    /// What a read shows of an object: the cache holds no Secrets' data, and metadata or some fields alone where no more is
+    /// watched.
+    pub(super) fn seen(&self, kind: &Gvk, object: &Value, verb: Verb) -> String {
         let mut object = object.clone();
-        let manifest = self.plugin.manifest();
-        let primary = manifest.controllers.iter().any(|entry| entry.kind == *kind);
-        let watches = manifest.controllers.iter().flat_map(|entry| &entry.watches);
-        let mut watches = watches.filter(|watch| watch.kind == *kind).peekable();
-        let metadata_only = !primary && watches.peek().is_some() && watches.all(|watch| watch.metadata_only);
         if verb == Verb::Watch
             && let Some(map) = object.as_object_mut()
         {
-            if metadata_only {
-                map.retain(|field, _| ["apiVersion", "kind", "metadata"].contains(&field.as_str()));
+            if let Some(paths) = self.paths_of(kind) {
+                let paths: Vec<&str> = ["apiVersion", "kind", "metadata"]
+                    .into_iter()
+                    .chain(paths.iter().map(String::as_str))
+                    .collect();
+                object = only(&paths, &object).unwrap_or_default();
             } else if kind.group.is_empty() && kind.kind == "Secret" {
                 map.remove("data");
                 map.remove("stringData");
             }
         }
         object.to_string()
+    }
+
+    /// The paths that the plugin sees of a kind beside metadata; none if it sees objects whole, or doesn't watch them.
+    fn paths_of(&self, kind: &Gvk) -> Option<Vec<String>> {
+        let manifest = self.plugin.manifest();
+        let (mut paths, mut watched, mut some) = (Vec::new(), false, false);
+        for entry in &manifest.controllers {
+            if entry.kind == *kind {
+                if entry.fields.is_empty() {
+                    return None;
+                }
+                (watched, some) = (true, true);
+                paths.extend(entry.fields.iter().chain(&entry.changes).cloned());
+            }
+            for watch in entry.watches.iter().filter(|watch| watch.kind == *kind) {
+                watched = true;
+                if watch.metadata_only {
+                    continue;
+                }
+                if watch.fields.is_empty() {
+                    return None;
+                }
+                some = true;
+                paths.extend(watch.fields.iter().cloned());
+                if let Mapping::Field(path) = &watch.map {
+                    paths.push(path.clone());
+                }
+            }
+        }
+        if some {
+            let indexes = manifest.indexes.iter().filter(|index| index.kind == *kind);
+            paths.extend(indexes.flat_map(|index| index.paths.iter().cloned()));
+        }
+        watched.then_some(paths)
     }
 
     fn write(

@@ -317,7 +317,8 @@ impl Fake {
     }
 
     fn run(&self, controller: &str, key: ObjectRef) -> Result<Outcome, Failure> {
-        let object = self.json(&key).map(|object| object.to_string());
+        let object = self.json(&key);
+        let object = object.map(|object| self.seen(&key.kind, &object, Verb::Watch));
         let request = RawRequest {
             controller: controller.to_owned(),
             key,

@@ -80,6 +80,39 @@ pub(super) fn strings_at(path: &str, object: &Value) -> Vec<String> {
         .collect()
 }
 
+/// What stands at these paths, with what leads there; none if that is nothing. Elements of lists that are not kept leave
+/// their place.
+pub(super) fn only(paths: &[&str], value: &Value) -> Option<Value> {
+    let paths: Vec<&str> = paths.iter().map(|path| path.trim_start_matches('.')).collect();
+    if paths.iter().any(|path| path.is_empty()) {
+        return Some(value.clone());
+    }
+    let below = |fits: &dyn Fn(&str) -> bool| -> Vec<&str> {
+        let steps = paths.iter().map(|path| next_step(path));
+        steps.filter(|(step, _)| fits(step)).map(|(_, rest)| rest).collect()
+    };
+    match value {
+        _ if paths.is_empty() => None,
+        Value::Object(members) => {
+            let kept = members.iter().filter_map(|(name, value)| {
+                let below = below(&|step| step == "*" || step == name);
+                Some((name.clone(), only(&below, value)?))
+            });
+            Some(kept.collect())
+        }
+        Value::Array(elements) => {
+            let below = below(&|step| step == "*" || step.parse::<usize>().is_ok());
+            let kept = elements.iter().map(|element| only(&below, element).unwrap_or_default());
+            Some(if below.is_empty() {
+                Value::Array(Vec::new())
+            } else {
+                kept.collect()
+            })
+        }
+        _ => None,
+    }
+}
+
 fn next_step(path: &str) -> (&str, &str) {
     if let Some(inner) = path.strip_prefix('[') {
         let (step, after) = inner.split_once(']').unwrap_or((inner, ""));
@@ -114,6 +147,29 @@ mod tests {
         }
         assert!(labels_match("app in web", &labels).is_err());
         assert!(labels_match("a b", &labels).is_err());
+    }
+
+    #[test]
+    fn what_stands_at_paths_is_kept_and_nothing_else() {
+        let object = json!({"spec": {"parts": [{"name": "a", "n": 1}, 5], "size": 2, "o": {"x": 1}}, "data": {"a.b": "c", "d": "e"}});
+        for (paths, kept) in [
+            (
+                vec!["spec.size", "data['a.b']"],
+                json!({"spec": {"size": 2}, "data": {"a.b": "c"}}),
+            ),
+            (
+                vec![".spec.parts[*].name"],
+                json!({"spec": {"parts": [{"name": "a"}, null]}}),
+            ),
+            (
+                vec!["spec.parts.name", "spec.o.y"],
+                json!({"spec": {"parts": [], "o": {}}}),
+            ),
+            (vec!["data[*]", "data.d"], json!({"data": {"a.b": "c", "d": "e"}})),
+            (vec!["none", "spec.size.deeper"], json!({"spec": {}})),
+        ] {
+            assert_eq!(only(&paths, &object), Some(kept), "{paths:?}");
+        }
     }
 
     #[test]
