@@ -26,6 +26,12 @@ pub fn zoo() -> &'static [u8] {
     built(&BYTES, "zoo")
 }
 
+/// The plugin that declares fields.
+pub fn keyhole() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    built(&BYTES, "keyhole")
+}
+
 /// A plugin whose `describe` answers this text. `!panic` panics and `!loop` loops instead.
 ///
 /// # Panics

@@ -7,6 +7,7 @@ mod bad_config;
 mod bad_modules;
 mod bad_plugins;
 mod bad_writes;
+mod fields;
 mod greeting;
 mod kubectl;
 mod mappings;
