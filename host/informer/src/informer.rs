@@ -13,6 +13,7 @@
 
 pub(crate) mod audience;
 pub(crate) mod charges;
+mod doubt;
 pub(crate) mod slot;
 
 use std::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pilothouse_object::{Gvk, Object};
 
 use crate::{
+    informer::doubt::{Doubt, Say},
     reflector::failure::{Failure, Trouble},
     reflector::{Reflector, State},
     shared::Fares,
@@ -13,10 +14,6 @@ use crate::{
     store::{Change, Item, Relist, Scope, Store},
     view::Projection,
 };
-
-/// Trouble that is over sooner is not worth a line: a server that has just been started answers 403, 404 and 5xx until it
-/// knows its roles and kinds.
-const DOUBT: Duration = Duration::from_secs(2);
 
 /// A reflector among those of its kind.
 pub(crate) struct Slot {
@@ -31,9 +28,7 @@ pub(crate) struct Slot {
     pub(crate) relist: Relist,
     pub(crate) committed: bool,
     pub(crate) trouble: Option<Failure>,
-    /// Since when, and whether it has been said.
-    since: Duration,
-    told: bool,
+    doubt: Doubt,
 }
 
 impl Slot {
@@ -48,8 +43,7 @@ impl Slot {
             relist: Relist::default(),
             committed: false,
             trouble: None,
-            since: Duration::ZERO,
-            told: false,
+            doubt: Doubt::default(),
         }
     }
 
@@ -110,28 +104,19 @@ impl Slot {
 
     /// A list was answered: this is no longer forbidden.
     pub(crate) fn allowed(&mut self, kind: &Gvk) {
-        if self.trouble.take_if(|t| t.trouble == Trouble::Forbidden).is_some() && std::mem::take(&mut self.told) {
+        if self.trouble.take_if(|t| t.trouble == Trouble::Forbidden).is_some() && self.doubt.allowed() == Say::Over {
             tracing::info!(%kind, scope = %self.scope, "allowed to list again");
         }
     }
 
     /// Takes in how the reflector fares at `at`, and says so where that is news.
     pub(crate) fn health(&mut self, kind: &Gvk, at: Duration, now: Option<Failure>) {
-        if let Some(failure) = &now {
-            let same = self.trouble.as_ref().is_some_and(|t| t.trouble == failure.trouble);
-            if !same {
-                (self.since, self.told) = (at, false);
-            }
-            let lasts = at.saturating_sub(self.since) >= DOUBT;
-            if lasts && !self.told {
-                self.told = report(kind, &self.scope, failure);
-            } else {
-                tracing::debug!(%kind, scope = %self.scope, problem = %failure, "not watching");
-            }
-        } else if std::mem::take(&mut self.told) {
-            tracing::info!(%kind, scope = %self.scope, "watching again");
-        } else {
-            tracing::debug!(%kind, scope = %self.scope, "watching again");
+        let say = self.doubt.hears(at, now.as_ref().map(|failure| failure.trouble));
+        match (&now, say) {
+            (Some(failure), Say::Trouble) => report(kind, &self.scope, failure),
+            (Some(failure), _) => tracing::debug!(%kind, scope = %self.scope, problem = %failure, "not watching"),
+            (None, Say::Over) => tracing::info!(%kind, scope = %self.scope, "watching again"),
+            (None, _) => tracing::debug!(%kind, scope = %self.scope, "watching again"),
         }
         self.trouble = now;
     }
@@ -171,14 +156,9 @@ fn phase(slot: &Slot) -> Phase {
     }
 }
 
-/// One line when trouble lasts; whether there was one. That the API server does not answer this host at all is said once
-/// for all watches: see [`crate::driver::reach`].
-fn report(kind: &Gvk, scope: &Scope, now: &Failure) -> bool {
+/// One line when trouble lasts.
+fn report(kind: &Gvk, scope: &Scope, now: &Failure) {
     match now.trouble {
-        Trouble::Unreachable | Trouble::Unauthorized => {
-            tracing::debug!(%kind, %scope, problem = %now, "not watching");
-            return false;
-        }
         Trouble::NotFound => tracing::warn!(
             %kind, %scope, problem = %now,
             "the API server does not serve this kind; waiting for it (is its CustomResourceDefinition installed?)"
@@ -189,5 +169,4 @@ fn report(kind: &Gvk, scope: &Scope, now: &Failure) -> bool {
         ),
         _ => tracing::warn!(%kind, %scope, problem = %now, "the watch is interrupted; trying again"),
     }
-    true
 }
