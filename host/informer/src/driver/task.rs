@@ -52,6 +52,38 @@ async fn next(body: &mut Body, turn: &mut Option<SemaphorePermit<'_>>, bound: Du
     }
 }
 
+/// So long after a panic the next watch begins: what made the last one fail may make it fail too, and no loop of faults is to
+/// eat the host or its log.
+pub(super) const AFTER_FAULT: Duration = Duration::from_secs(10);
+
+/// Sees to it that a task which panics is said so and followed by another.
+struct Guard {
+    inner: Arc<Inner>,
+    informer: Arc<Informer>,
+    id: u64,
+    scope: Option<Scope>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let scope = self.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            kind = %self.informer.gvk(), scope,
+            "a watch has stopped by a fault of this host (a panic, told above); it begins anew in {} s", AFTER_FAULT.as_secs()
+        );
+        let (inner, informer, id) = (self.inner.clone(), self.informer.clone(), self.id);
+        // Not here: a second panic while the first unwinds would end the process. The handle is not needed: it ends by itself.
+        drop(self.inner.runtime.spawn(async move {
+            let commands = informer.fault(id, "the watch stopped by a fault of this host; it begins anew");
+            inner.ended(id);
+            Inner::run(&inner, &informer, commands);
+        }));
+    }
+}
+
 /// One reflector's home.
 pub(crate) struct Task {
     inner: Arc<Inner>,
@@ -77,6 +109,15 @@ impl Task {
 
     /// Until the reflector is gone.
     pub(crate) async fn run(mut self) {
+        let _guard = Guard {
+            inner: self.inner.clone(),
+            informer: self.informer.clone(),
+            id: self.id,
+            scope: self.informer.scope(self.id),
+        };
+        if self.informer.is_after_fault(self.id) {
+            self.pause(AFTER_FAULT).await;
+        }
         // Both ways out end the task: gone, or out of orders, which only a stopped reflector is.
         let (Ok(()) | Err(Gone)) = self.drive().await;
         self.inner.ended(self.id);
@@ -142,6 +183,11 @@ impl Task {
         #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
         // An error: the pause is over.
         let _ = tokio::time::timeout(pause, hope).await;
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
+    async fn pause(&self, pause: Duration) {
+        tokio::time::sleep(pause).await;
     }
 
     async fn discover(&self, scope: &Scope) -> Result<Resource, Failure> {

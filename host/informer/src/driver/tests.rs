@@ -927,3 +927,53 @@ async fn a_list_that_sends_bytes_for_ever_is_given_up() {
     assert!(rig.clock.now() < Duration::from_secs(640), "{:?}", rig.clock.now());
     assert_eq!(rig.heard(1).await, ["synced"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_a_panic_has_ended_says_so_and_begins_anew() {
+    /// Panics once, at the deletion of an object.
+    struct Panics(Arc<Recorder>);
+    impl Handler for Panics {
+        fn deltas(&self, deltas: &[crate::Delta]) {
+            assert!(deltas.iter().all(|delta| delta.new.is_some()), "a fault that is meant");
+            self.0.deltas(deltas);
+        }
+        fn synced(&self) {
+            self.0.synced();
+        }
+    }
+    let rig = paged();
+    rig.server.discovery().list("10", &[&widget("x", 3), &widget("y", 4)]);
+    let pieces = rig.server.stream();
+    let panics = Arc::new(Panics(rig.heard.clone()));
+    let subscription = rig
+        .informers
+        .subscribe(&gvk(), View::everything(), &[], panics)
+        .unwrap();
+    rig.server.requests(3).await;
+    rig.heard(3).await;
+    pieces.send(line("DELETED", &widget("x", 11))).unwrap();
+    pieces.closed().await;
+    // The panic is over, and what follows it is done.
+    pass(Duration::from_millis(1)).await;
+    let status = &rig.informers.statuses()[0];
+    assert_eq!((status.phase, status.synced), (Phase::BackingOff, false));
+    assert!(status.last_error.as_ref().unwrap().contains("a fault of this host"));
+    assert_eq!(
+        subscription
+            .list(None, &LabelSelector::everything())
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
+    // Not at once.
+    pass(super::task::AFTER_FAULT / 2).await;
+    assert!(lock(&rig.server.requests).is_empty());
+    rig.server.discovery().list("12", &[&widget("y", 4), &widget("z", 12)]);
+    let _pieces = rig.server.stream();
+    rig.server.requests(3).await;
+    assert_eq!(rig.heard(1).await, ["+a/z@12"]);
+    let status = &rig.informers.statuses()[0];
+    assert_eq!((status.synced, &status.last_error), (true, &None));
+    assert_eq!(lock(&rig.informers.0.tasks).running.len(), 1);
+}

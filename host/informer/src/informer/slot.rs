@@ -29,6 +29,8 @@ pub(crate) struct Slot {
     pub(crate) committed: bool,
     pub(crate) trouble: Option<Failure>,
     doubt: Doubt,
+    /// A fault of this host ended the watch before this one; until this one's first list is in the store.
+    pub(crate) fault: Option<Failure>,
 }
 
 impl Slot {
@@ -44,6 +46,7 @@ impl Slot {
             committed: false,
             trouble: None,
             doubt: Doubt::default(),
+            fault: None,
         }
     }
 
@@ -129,7 +132,7 @@ impl Slot {
             phase: phase(self),
             synced: self.committed,
             version: self.reflector.last().cloned(),
-            last_error: self.trouble.as_ref().map(ToString::to_string),
+            last_error: self.trouble.as_ref().or(self.fault.as_ref()).map(ToString::to_string),
             restarts: counts.watches.saturating_sub(1),
             relists: counts.relists,
             objects: match &self.scope {
@@ -148,6 +151,7 @@ fn phase(slot: &Slot) -> Phase {
         (_, Some(Trouble::Forbidden)) => Phase::Forbidden,
         (_, Some(Trouble::Unreachable | Trouble::Unauthorized)) => Phase::Unreachable,
         (State::Waiting(_), _) => Phase::BackingOff,
+        (State::New, _) if slot.fault.is_some() => Phase::BackingOff,
         (State::New | State::Discovering, _) => Phase::Starting,
         (State::Listing(_) | State::Asking { .. } | State::Gathering { .. } | State::Committing { .. }, _) => {
             Phase::Listing

@@ -8,11 +8,12 @@ use std::{
 
 use pilothouse_object::Object;
 
-use super::{Command, Informer, Progress};
+use super::{Command, Informer, Progress, lock};
 use crate::{
     informer::audience::Subscriber,
     informer::charges::Charges,
     informer::slot::Slot,
+    reflector::failure::{Failure, Trouble},
     reflector::{Action, Counts, Input, Reflector},
     shared::need::Need,
     shared::{self, Running},
@@ -142,6 +143,7 @@ impl Informer {
                                 );
                             }
                             slot.committed = true;
+                            slot.fault = None;
                             core.charges.outdated();
                             slot.allowed(&self.gvk);
                             let initial = |delta| Delta {
@@ -215,6 +217,34 @@ impl Informer {
             outcome.progress.commands.extend(commands);
         }
         outcome
+    }
+
+    /// A fault of this host has ended a watch in the midst of a step: another takes its place, lists anew, and says so in
+    /// its status until that list is in the store. What was held stays, and nobody is called.
+    ///
+    /// A change that the fault kept from a handler is not told again where the store has it already.
+    pub fn fault(&self, reflector: u64, why: &str) -> Vec<Command> {
+        let _delivery = lock(&self.delivery);
+        let mut core = lock(&self.core);
+        // It may be gone: a step takes the watch out of its place.
+        let mut commands = Vec::from_iter(core.stop(reflector));
+        commands.extend(self.replan(&mut core, &mut self.store_mut(), true));
+        for command in &commands {
+            if let Command::Start(id) = command
+                && let Some(slot) = core.slots.get_mut(id)
+            {
+                slot.fault = Some(Failure::new(Trouble::Cut, why));
+            }
+        }
+        commands
+    }
+
+    /// True where a fault of this host ended the watch before this one, and this one has not listed yet.
+    pub fn is_after_fault(&self, reflector: u64) -> bool {
+        lock(&self.core)
+            .slots
+            .get(&reflector)
+            .is_some_and(|slot| slot.fault.is_some())
     }
 
     /// Starts and stops watches after any change. `stopped`: one has been stopped already.
