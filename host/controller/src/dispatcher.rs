@@ -17,7 +17,7 @@ use std::{
 
 use pilothouse_gate::Gate;
 use pilothouse_object::{Key, shorten};
-use pilothouse_workqueue::{Queue, QueueConfig, Retry, State, Taken};
+use pilothouse_workqueue::{Limits, Queue, Retry, State, Taken};
 
 use crate::{Cause, Waker, What, parked::keeping::Keeping};
 
@@ -127,14 +127,15 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a controller that may have `concurrency` keys in work. Keys can be added at once; none is handed out before
+    /// Adds a controller that may have `concurrency` keys in work and tries failed ones again within `limits`, which are
+    /// its own: a bucket in them is shared with no other. Keys can be added at once; none is handed out before
     /// [`Dispatcher::start`].
-    pub fn register(&mut self, id: ControllerId, concurrency: usize, config: QueueConfig) {
+    pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
         self.gate.register(id.clone(), concurrency);
         self.entries.insert(
             id,
             Entry {
-                queue: Queue::new(config),
+                queue: Queue::new(limits),
                 started: false,
                 keeping: None,
             },
@@ -201,8 +202,8 @@ impl Dispatcher {
     pub fn hasten(&mut self, now: Duration) {
         for Entry { queue, .. } in self.entries.values_mut() {
             let waiting: Vec<(Key, Option<Cause>)> = queue
-                .entries()
-                .filter(|entry| entry.attempts > 0 && matches!(entry.state, State::Delayed { .. }))
+                .delayed(usize::MAX)
+                .filter(|entry| entry.attempts > 0)
                 .map(|entry| (entry.key.clone(), entry.causes.first().cloned()))
                 .collect();
             for (key, cause) in waiting {
