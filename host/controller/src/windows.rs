@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock, atomic::AtomicUsize},
+    time::Duration,
 };
 
 use pilothouse_apiclient::Pace;
 use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers, Subscription, View};
-use pilothouse_lifecycle::{Extent, Plugin, Reach, Scope, Shown, Verb};
+use pilothouse_lifecycle::{Extent, Plugin, Reach, Retrying, Scope, Shown, Verb};
 use pilothouse_object::{Gvk, LabelSelector, shorten};
-use pilothouse_workqueue::QueueConfig;
+use pilothouse_workqueue::{Limit, Limits};
 
 use crate::{
     ControllerId, Route,
@@ -33,19 +34,13 @@ pub(crate) fn open(
     let name = plugin.name.clone();
     let mut open = Open::default();
     let mut opened = Vec::new();
-    for controller in &plugin.manifest.controllers {
+    for (controller, retrying) in plugin.manifest.controllers.iter().zip(plugin.retrying.iter()) {
         let id = ControllerId {
             plugin: name.clone(),
             controller: controller.name.as_str().into(),
         };
         let concurrency = plugin.concurrency(&controller.name) as usize;
-        let config = QueueConfig {
-            base: controller.backoff.base(),
-            cap: controller.backoff.max(),
-            max_attempts: controller.max_attempts,
-            ..QueueConfig::default()
-        };
-        lock(&core.dispatcher).register(id.clone(), concurrency, config);
+        lock(&core.dispatcher).register(id.clone(), concurrency, limits(retrying));
         if let Some(kept) = kept.as_deref_mut() {
             let records = kept.records.extract_if(.., |record| record.id == id).collect();
             let heard = kept.heard.remove(&id).unwrap_or_default();
@@ -122,6 +117,26 @@ pub(crate) fn open(
             resync,
         })
         .collect()
+}
+
+/// What the operator and the plugin's author set, as a queue keeps to it.
+fn limits(retrying: &Retrying) -> Limits {
+    let backoff = Limit::Exponential {
+        base: Duration::from_millis(retrying.base_ms.into()),
+        cap: Duration::from_millis(retrying.max_ms.into()),
+        jitter: retrying.jitter,
+    };
+    let fast_slow = retrying.fast_slow.map(|waits| Limit::FastSlow {
+        fast: waits.fast(),
+        slow: waits.slow(),
+        quick: waits.quick,
+    });
+    let bucket = retrying.rate.map(|rate| Limit::Bucket {
+        every: Duration::from_secs(1) / rate.per_second.max(1),
+        burst: rate.burst,
+    });
+    let end = retrying.max_attempts.map(|most| Limit::Attempts { most });
+    Limits::new([Some(backoff), fast_slow, bucket, end].into_iter().flatten())
 }
 
 /// What has been opened so far for a plugin.
@@ -254,3 +269,7 @@ fn names(extent: &Extent) -> Names {
         Extent::Only(some) => Names::of(some.iter().map(|name| &**name)),
     }
 }
+
+#[cfg(test)]
+#[path = "windows_tests.rs"]
+mod tests;

@@ -21,7 +21,8 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use crate::grant::Grants;
 use crate::load::Hash;
 use crate::problem::{self, Problem, nearest, shown};
-use crate::rules::{self, is_label, number};
+use crate::queue_settings::QueueSettings;
+use crate::rules::{self, is_label, number, or_default};
 
 /// The file may be this long, in bytes.
 pub const MAX_CONFIG_BYTES: usize = 1024 * 1024;
@@ -199,14 +200,18 @@ pub struct PluginConfig {
     /// So many of them may go at once after a pause, 1 to 100,000; 1,000 by default.
     #[serde(deserialize_with = "number::<_, 1, 100_000>")]
     pub api_request_burst: u32,
+    /// How its controllers try failed keys again; it wins over the manifest's suggestions.
+    #[serde(deserialize_with = "or_default")]
+    pub queue: QueueSettings,
     /// Settings of its controllers, by the controllers' names; they win over the manifest's.
     #[serde(deserialize_with = "controllers")]
     pub controllers: BTreeMap<String, ControllerOverrides>,
 }
 
 impl PluginConfig {
-    /// Tells whether anything of this is another. The order of fields and what is written out though it is the default
-    /// make no difference.
+    /// Tells whether anything of this is another that may make a key go well that failed: its configuration, grants, limits
+    /// and how it is tried again. Keys that a host before this one parked are tried again then. The order of fields and what
+    /// is written out and empty make no difference.
     pub fn hash(&self) -> Hash {
         let grants = match &self.grants {
             None => Value::Null,
@@ -214,7 +219,8 @@ impl PluginConfig {
             Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
         };
         let all = serde_json::json!({
-            "config": self.config, "grants": grants, "limits": self.limits, "controllers": self.controllers,
+            "config": self.config, "grants": grants, "limits": self.limits, "queue": self.queue,
+            "controllers": self.controllers,
         });
         Hash::of(all.to_string().as_bytes())
     }
@@ -229,6 +235,7 @@ impl Default for PluginConfig {
             limits: LimitOverrides::default(),
             api_requests_per_second: 200,
             api_request_burst: 1_000,
+            queue: QueueSettings::default(),
             controllers: BTreeMap::new(),
         }
     }
@@ -260,11 +267,9 @@ pub struct ControllerOverrides {
     /// How many of its keys may be in work at once, 1 to 1000.
     #[serde(deserialize_with = "rules::maybe_number::<_, 1, 1000>")]
     pub concurrency: Option<u32>,
-}
-
-/// A field whose value was left empty, as when all that stood below it was commented out, has its default.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    /// How it tries failed keys again; it wins over [`PluginConfig::queue`], field by field.
+    #[serde(deserialize_with = "or_default")]
+    pub queue: QueueSettings,
 }
 
 fn plugin_config<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {

@@ -6,7 +6,7 @@
 //! | `manifest`, `permission` | [`Manifest`]: what a plugin is, watches and asks for |
 //! | `shown` | [`Shown`]: how much of a kind's objects the plugin sees |
 //! | `grant`, `capabilities` | [`Grants`], and [`Capabilities`] = asked ∩ granted, checked at every import call |
-//! | `config` | [`Config`]: the operator's file |
+//! | `config`, `queue_settings` | [`Config`]: the operator's file |
 //! | `directory` | [`scan`]: which files are modules |
 //! | `load` | [`load_all`]: the steps, each refused with a [`Refusal`] |
 //! | `inspect` | [`inspect`]: the same steps, told instead of taken |
@@ -27,6 +27,7 @@ mod manifest_check;
 mod manifest_schema;
 mod permission;
 mod problem;
+mod queue_settings;
 mod refusal;
 mod rules;
 mod shown;
@@ -49,5 +50,6 @@ pub use manifest::{
 pub use manifest_schema::MANIFEST_SCHEMA;
 pub use permission::{Permission, Verb};
 pub use problem::Problem;
+pub use queue_settings::{BackoffSettings, FastSlow, QueueSettings, RetryRate, Retrying};
 pub use refusal::{Refusal, Step};
 pub use shown::Shown;

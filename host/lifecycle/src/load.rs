@@ -23,9 +23,10 @@ use crate::config::{Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, DirectoryError, ModuleFile};
 use crate::grant::missing;
-use crate::manifest::{Manifest, SuggestedLimits};
+use crate::manifest::{Controller, Manifest, SuggestedLimits};
 use crate::permission::Permission;
 use crate::problem::{Problem, nearest, shown};
+use crate::queue_settings::Retrying;
 use crate::refusal::{Refusal, Step};
 
 /// A plugin that passed every step. Clones share what is large.
@@ -52,6 +53,8 @@ pub struct Plugin {
     pub limits: Limits,
     /// How many single requests to the API server it may send, over all its calls.
     pub requests: RequestLimits,
+    /// How each of its controllers, in the manifest's order, tries failed keys again.
+    pub retrying: Arc<[Retrying]>,
     controllers: Arc<BTreeMap<String, ControllerOverrides>>,
 }
 
@@ -263,6 +266,8 @@ pub(crate) async fn settle(
         return Err(not_granted(&file.name, &lacking));
     }
     check_controllers(&file.name, &manifest, config)?;
+    let retrying = retrying(&file.name, &manifest, config)
+        .map_err(|problem| Refusal::new(&file.name, Step::Config, problem.to_string(), ""))?;
     let limits = effective_limits(&manifest.limits, &config.limits);
     let most = engine.config().max_memory;
     if limits.memory > most {
@@ -292,6 +297,7 @@ pub(crate) async fn settle(
             per_second: config.api_requests_per_second,
             burst: config.api_request_burst,
         },
+        retrying,
         controllers: Arc::new(config.controllers.clone()),
     })
 }
@@ -353,6 +359,14 @@ fn check_controllers(plugin: &str, manifest: &Manifest, config: &PluginConfig) -
             Err(Refusal::new(plugin, Step::Config, why, mend))
         }
     }
+}
+
+fn retrying(plugin: &str, manifest: &Manifest, config: &PluginConfig) -> Result<Arc<[Retrying]>, Problem> {
+    let of = |controller: &Controller| {
+        let own = config.controllers.get(&controller.name).copied().unwrap_or_default();
+        Retrying::of(plugin, controller, &own.queue, &config.queue)
+    };
+    manifest.controllers.iter().map(of).collect()
 }
 
 /// The limits of a call: the operator's, else what the manifest suggests, else the host's default.

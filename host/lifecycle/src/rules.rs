@@ -80,6 +80,13 @@ pub(crate) fn maybe_number<'de, D: Deserializer<'de>, const MIN: u32, const MAX:
     }
 }
 
+/// A field whose value was left empty, as when all that stood below it was commented out, has its default.
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Writes a value as its text; the counterpart of a rule that compiles one.
 pub(crate) fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)

@@ -322,7 +322,7 @@ fn the_hash_of_a_plugins_entry_tells_whether_it_says_something_else() {
         config.plugin("p").hash()
     };
     let plain = "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}]}";
-    let same = "{grants: [{kind: ConfigMap, verbs: [watch], group: ''}], limits: {}, config: {b: {c: x}, a: 1}}";
+    let same = "{grants: [{kind: ConfigMap, verbs: [watch], group: ''}], limits: {}, queue: {backoff: }, config: {b: {c: x}, a: 1}}";
     assert_eq!(
         hash(plain),
         hash(same),
@@ -333,6 +333,8 @@ fn the_hash_of_a_plugins_entry_tells_whether_it_says_something_else() {
         "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch, get]}]}",
         "{config: {a: 1, b: {c: x}}, grants: asked}",
         "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], limits: {cpuMs: 5}}",
+        "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], queue: {maxAttempts: 0}}",
+        "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], controllers: {p: {queue: {maxAttempts: 0}}}}",
         "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], controllers: {p: {concurrency: 2}}}",
     ];
     for other in others {

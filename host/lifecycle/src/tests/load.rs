@@ -312,6 +312,24 @@ fn a_setting_for_a_controller_that_is_not_there_is_refused_with_the_one_that_was
 }
 
 #[test]
+fn the_queue_of_a_controller_is_set_by_the_operator_and_refused_where_it_contradicts_the_manifest() {
+    let config = |queue: &str| config(&format!("plugins: {{greeting: {{grants: asked, queue: {queue}}}}}"));
+    let plugin = load_one(&good_module(), &config("{maxAttempts: 3}")).unwrap();
+    let of: Vec<_> = plugin
+        .retrying
+        .iter()
+        .map(|own| (own.max_attempts, own.base_ms))
+        .collect();
+    assert_eq!(of, [(Some(3), 5)]);
+    let text = refused_at(Step::Config, &good_module(), &config("{backoff: {maxMs: 4}}"));
+    assert!(
+        text.contains("plugins.greeting.controllers.greeting.queue.backoff: the first wait (5 ms)")
+            && text.contains("set both baseMs and maxMs"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_memory_limit_above_the_engines_is_refused_and_not_cut_quietly() {
     let config = config("plugins: {greeting: {grants: asked, limits: {memoryMiB: 4000}}}");
     let text = refused_at(Step::Config, &good_module(), &config);

@@ -6,6 +6,7 @@ mod config_schema;
 mod directory;
 mod load;
 mod manifest;
+mod queue_settings;
 mod schema;
 
 use serde_json::{Value, json};
