@@ -40,9 +40,18 @@ fn of_a_secret_nobody_needs_its_data() {
             projection,
             ..View::everything()
         };
-        assert_eq!(Need::of(&secret, &view, &[]).keep(&secret), Keep::Secret);
+        let need = Need::of(&secret, &view, &[]);
+        assert_eq!(need.keep(&secret), Keep::Secret);
+        // One need for all: who asks for more or for fields shares the watch of who asks for whole ones.
+        assert_eq!(need.projection, Projection::Whole);
     }
-    assert_eq!(Need::of(&secret, &metadata(), &[]).keep(&secret), Keep::Metadata);
+    let need = Need::of(&secret, &metadata(), &[]);
+    assert_eq!(
+        (need.keep(&secret), need.projection),
+        (Keep::Metadata, Projection::Metadata)
+    );
+    let need = Need::of(&secret, &metadata(), &[index("type")]);
+    assert_eq!((need.keep(&secret), need.projection), (Keep::Secret, Projection::Whole));
 }
 
 #[test]

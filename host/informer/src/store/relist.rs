@@ -51,6 +51,12 @@ impl Relist {
         }
     }
 
+    /// How many objects it keeps until it is put into the store.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.changed.iter().flatten().count()
+    }
+
     /// Leaves these parts to those that hold them.
     pub(crate) fn leave(&mut self, but: Vec<Scope>) {
         self.but = but;

@@ -257,3 +257,41 @@ fn who_asks_for_all_waits_for_rights_and_is_served_when_they_come() {
     assert_eq!(all.take(), ["!+a/x@1", "!+b/y@2", "synced"]);
     assert_eq!(one.take(), ["!+a/x@1", "synced"]);
 }
+
+#[test]
+fn who_is_synced_hears_nothing_as_initial() {
+    let (rig, narrow, wide) = (rig(), Recorder::new(), Recorder::new());
+    let _narrow = rig.subscribe(of(&["a"]), &narrow);
+    rig.list("namespace a", "10", vec![object("a", "x", "u", 1)]);
+    assert_eq!(narrow.take(), ["!+a/x@1", "synced"]);
+    // The first list of another watch tells it of what is new to the store.
+    let _wide = rig.subscribe(View::everything(), &wide);
+    rig.list(ALL, "12", vec![object("a", "x", "u", 1), object("a", "y", "v", 12)]);
+    assert_eq!(narrow.take(), ["+a/y@12"]);
+    assert_eq!(wide.take(), ["!+a/x@1", "!+a/y@12", "synced"]);
+}
+
+#[test]
+fn a_list_that_can_bring_no_more_of_an_object_than_is_held_keeps_none_of_it() {
+    let rig = rig();
+    // How much of one page is kept until the list is whole.
+    let kept = |scope: &str, version: &str| {
+        let id = rig.id(scope);
+        rig.input(id, Input::Items(vec![Item::Object(object("a", "x", "u", 1))], 0));
+        let kept = lock(&rig.informer.core).slots[&id].relist.kept();
+        let version = Version::new(version);
+        rig.input(id, Input::Page { version, token: None });
+        rig.input(id, Input::Opened);
+        kept
+    };
+    let _wide = rig.subscribe(View::everything(), &Recorder::new());
+    let _narrow = rig.subscribe(of(&["a"]), &Recorder::new());
+    assert_eq!(kept(ALL, "10"), 1);
+    // A later list of the same watch.
+    rig.input(rig.id(ALL), Input::Failed(Failure::new(Trouble::Expired, "too old")));
+    assert_eq!(kept(ALL, "11"), 0);
+    assert_eq!(rig.informer.statuses()[0].relists, 1);
+    // The first list of another that brings the same.
+    rig.forbid(ALL);
+    assert_eq!(kept("namespace a", "12"), 0);
+}
