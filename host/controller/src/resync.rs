@@ -5,6 +5,11 @@
 //! don't come as a wave, and nothing is held in memory but the spot that the round has come to. What comes into the
 //! store behind that spot has its turn in the next round; what changes has a run anyway.
 //!
+//! Promised: a round ends when it finds nothing more behind its spot, not before. So what is in the store through a whole
+//! round has its turn in it, once, whatever else comes and vanishes; a period and a step after it began at the latest, as
+//! long as the host keeps up. What vanishes can make a round uneven: nobody knows whether it was passed already, and
+//! what is left over at the end of the period comes in slices, one after the other.
+//!
 //! Not promised: a key that the controller sees through two of its windows has its turn once in each.
 
 use std::time::Duration;
@@ -74,15 +79,19 @@ impl Resync {
         let share = (gone.as_secs_f64() / self.every.as_secs_f64()).min(1.0);
         // Rounded up: what is left of a period is not left of the store.
         let wanted = (all as f64 * share).ceil() as usize;
-        let most = wanted.saturating_sub(self.passed).min(SLICE);
+        let over = gone >= self.every;
+        // More than wanted were passed where some vanished since: as if those had been passed.
+        self.passed = self.passed.min(wanted);
+        // At the end of the period whatever is left, be it counted as passed or not.
+        let most = if over { SLICE } else { wanted - self.passed };
+        let most = most.min(SLICE);
         let (keys, spot) = walk.after(self.spot.as_ref(), most);
         let ended = most > 0 && spot.is_none();
         self.passed += most;
         if spot.is_some() {
             self.spot = spot;
         }
-        let over = gone >= self.every;
-        if ended || (over && self.passed >= all) {
+        if ended {
             // Also after a sleep of days the next round is one, not all that were missed.
             let next = self.began.saturating_add(self.every);
             self.began = if next.saturating_add(self.every) <= now {
@@ -92,7 +101,7 @@ impl Resync {
             };
             (self.passed, self.spot) = (0, None);
             self.due = self.began.max(now + TICK);
-        } else if self.passed < wanted {
+        } else if over || self.passed < wanted {
             self.due = now;
         } else {
             let next = self.every.mul_f64((self.passed + 1) as f64 / all.max(1) as f64);
@@ -234,6 +243,22 @@ mod tests {
         assert_eq!(names[..3], [key("b"), key("d"), key("a")]);
     }
 
+    #[test]
+    fn objects_that_vanish_behind_the_spot_cost_the_others_no_turn() {
+        let (mut store, mut resync) = (Store::of(1_000), resync(MINUTE));
+        let began = resync.due();
+        let (turns, _) = run(&mut resync, &store, began + MINUTE / 2);
+        let passed: Vec<Key> = turns.into_iter().map(|(_, key)| key).collect();
+        store.windows[0].retain(|key| !passed.contains(key));
+        let left = store.windows[0].clone();
+        let half = left.len() / 2;
+        let (turns, _) = run(&mut resync, &store, began + MINUTE);
+        assert!(turns.len().abs_diff(half) <= 2, "{}: still spread", turns.len());
+        let (rest, _) = run(&mut resync, &store, began + MINUTE + TICK);
+        let seen: Vec<Key> = turns.into_iter().chain(rest).map(|(_, key)| key).collect();
+        assert_eq!(seen, left);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -252,6 +277,43 @@ mod tests {
             }
             prop_assert_eq!(by_key.len(), keys);
             prop_assert!(by_key.values().all(|turns| (2..=4).contains(turns)), "{:?}", by_key);
+        }
+
+        #[test]
+        fn what_stays_through_a_round_has_its_turn_in_it_once_whatever_else_comes_and_vanishes(
+            stay in 1_usize..300, seconds in 1_u64..1_000, seed in any::<u64>()
+        ) {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let every = Duration::from_secs(seconds);
+            let name = |stays: bool, rng: &mut fastrand::Rng| {
+                Key::new(None, &format!("{:04}-{}", rng.u16(..10_000), if stays { "stays" } else { "goes" }))
+            };
+            let stay: std::collections::BTreeSet<Key> = (0..stay).map(|_| name(true, &mut rng)).collect();
+            let mut store = Store { windows: Vec::new(), longest: RefCell::default() };
+            let mut resync = Resync::new(Duration::ZERO, every, &mut rng);
+            let began = resync.due();
+            let mut rounds: BTreeMap<Duration, BTreeMap<Key, u32>> = BTreeMap::new();
+            let mut changes = began;
+            while resync.due() <= began + every * 4 + TICK {
+                let now = resync.due();
+                if now >= changes {
+                    let others: Vec<Key> = (0..rng.usize(..800)).map(|_| name(false, &mut rng)).collect();
+                    let all: std::collections::BTreeSet<Key> = stay.iter().cloned().chain(others).collect();
+                    store.windows = vec![all.into_iter().collect()];
+                    changes = now + every.mul_f64(rng.f64() / 2.0);
+                }
+                let round = resync.began;
+                let keys = resync.step(now, &store);
+                prop_assert!(keys.is_empty() || now <= round + every + TICK);
+                for key in keys.into_iter().filter(|key| stay.contains(key)) {
+                    *rounds.entry(round).or_default().entry(key).or_default() += 1;
+                }
+            }
+            for round in (0..4).map(|round| began + every * round) {
+                let turns = rounds.remove(&round).unwrap_or_default();
+                prop_assert_eq!(turns.len(), stay.len());
+                prop_assert!(turns.values().all(|turns| *turns == 1), "{:?}", turns);
+            }
         }
     }
 }
