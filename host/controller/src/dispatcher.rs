@@ -27,6 +27,9 @@ pub const LOW_PRIORITY: i32 = -100;
 /// Bytes of a reason in a cause.
 const MAX_REASON: usize = 256;
 
+/// Between two times that all failing keys are hastened, at least.
+const HASTE_PAUSE: Duration = Duration::from_secs(60);
+
 /// Names a controller of a plugin; shown as `plugin/controller`, which is also its label in metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ControllerId {
@@ -115,6 +118,8 @@ pub struct Dispatcher {
     gate: Gate<ControllerId>,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
+    /// When failing keys were hastened last.
+    hastened: Option<Duration>,
 }
 
 impl Dispatcher {
@@ -124,6 +129,7 @@ impl Dispatcher {
             entries: BTreeMap::new(),
             gate: Gate::new(pool),
             parked_changes: 0,
+            hastened: None,
         }
     }
 
@@ -199,7 +205,14 @@ impl Dispatcher {
     }
 
     /// What made keys fail is over: those that wait for their next attempt need wait no longer. Attempts are counted on.
+    ///
+    /// At most once a minute; in between nothing happens, and keys run when their back-off ends. Nobody knows which keys
+    /// have faults of their own: a server that comes and goes would use up the attempts of those, and park them.
     pub fn hasten(&mut self, now: Duration) {
+        if self.hastened.is_some_and(|last| now.saturating_sub(last) < HASTE_PAUSE) {
+            return;
+        }
+        self.hastened = Some(now);
         for Entry { queue, .. } in self.entries.values_mut() {
             let waiting: Vec<(Key, Option<Cause>)> = queue
                 .delayed(usize::MAX)

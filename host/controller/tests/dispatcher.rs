@@ -271,6 +271,23 @@ fn what_failed_is_tried_again_at_once_when_its_reason_is_over() {
     assert!(desk.next().is_none(), "the others did not fail, or failed for good");
 }
 
+#[test]
+fn a_server_that_comes_and_goes_hastens_what_failed_once_a_minute_at_most() {
+    let mut desk = Desk::new();
+    desk.add("a", "x");
+    let mut at = Vec::new();
+    for second in 0..=120 {
+        if let Some(job) = desk.next() {
+            at.push(second);
+            let (after, reason) = (1_000 * SECOND, "a fault of its own".to_owned());
+            desk.finish(&job, Verdict::RetryAfter { after, reason });
+        }
+        desk.dispatcher.hasten(desk.now);
+        desk.now += SECOND;
+    }
+    assert_eq!(at, [0, 1, 61], "the add, and what was hastened in the seconds 0 and 60");
+}
+
 /// The attempts of `x`, each ended with the next of these; answers their numbers.
 fn attempts(desk: &mut Desk, verdicts: impl IntoIterator<Item = Verdict>) -> Vec<u32> {
     let mut attempts = Vec::new();
