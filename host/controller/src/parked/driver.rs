@@ -22,8 +22,8 @@ pub(crate) struct Keep {
 struct State {
     keeper: Keeper,
     failing: Rarely,
-    /// That keys have no room was said.
-    full: bool,
+    /// Around the bound it is now too many and now not.
+    full: Rarely,
 }
 
 impl Keep {
@@ -68,16 +68,18 @@ impl Keep {
         let now = core.now();
         state.keeper.wrote(now, changes, written.is_ok());
         match written {
-            Ok(0) => state.full = false,
-            Ok(left_out) if !state.full => {
-                state.full = true;
-                tracing::warn!(
-                    left_out,
-                    "there are more parked keys than are kept over a restart; those that were parked last are tried again \
-                     after it"
-                );
+            Ok(0) => {}
+            Ok(left_out) => {
+                if let Some(others) = state.full.say(now) {
+                    tracing::warn!(
+                        left_out,
+                        others,
+                        "not all parked keys are kept over a restart: there are more than have room, or their names or uids \
+                         are too long to be read again; those left out (the last that were parked, and the long ones) are \
+                         tried again after it"
+                    );
+                }
             }
-            Ok(_) => {}
             Err(error) => {
                 if let Some(others) = state.failing.say(now) {
                     tracing::warn!(
