@@ -64,7 +64,13 @@ impl StateDirectory {
             error,
         };
         fs::create_dir_all(path).map_err(unusable)?;
-        let lock = options().write(true).open(path.join(LOCK)).map_err(unusable)?;
+        let name = path.join(LOCK);
+        // No file yet is as good as one.
+        is_file(&name).map_err(|error| StateError::Unusable {
+            path: name.clone(),
+            error,
+        })?;
+        let lock = options().write(true).open(&name).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
             TryLockError::Error(error) => unusable(error),
@@ -107,14 +113,23 @@ impl StateDirectory {
     }
 }
 
+/// False where there is nothing of this name.
+///
+/// # Errors
+/// Something else stands there: a link would be followed, a pipe would keep the host waiting.
+fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is no regular file")),
+        Ok(_) => Ok(true),
+    }
+}
+
 /// None where there is no such file. One byte more than may be is enough to tell that it is too long.
 fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-        // A pipe would keep the host waiting.
-        Ok(metadata) if !metadata.is_file() => return Err(io::Error::other("it is no regular file")),
-        Ok(_) => {}
+    if !is_file(path)? {
+        return Ok(None);
     }
     let mut text = Vec::new();
     File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;

@@ -115,6 +115,17 @@ fn what_is_no_regular_file_is_not_opened() {
 
 #[cfg(unix)]
 #[test]
+fn a_lock_that_is_no_regular_file_is_not_opened() {
+    let scratch = tempfile::tempdir().unwrap();
+    let victim = scratch.path().join("victim");
+    std::os::unix::fs::symlink(&victim, scratch.path().join(LOCK)).unwrap();
+    let error = StateDirectory::open(scratch.path()).unwrap_err().to_string();
+    assert!(error.contains("lock: it is no regular file"), "{error}");
+    assert!(!victim.exists(), "the link was not followed");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_link_in_the_way_is_not_written_through() {
     let scratch = tempfile::tempdir().unwrap();
     let victim = scratch.path().join("victim");
