@@ -345,3 +345,25 @@ fn a_removal_by_the_plugin_itself_is_heard_of_too() {
     world.event(CONFIG_MAPS, "ADDED", &anew);
     assert_eq!(restart(&mut world, &[widget()], &[anew]).why(), None);
 }
+
+#[test]
+fn no_more_parked_keys_are_copied_than_are_written_and_the_oldest_are() {
+    let template = first().dispatcher.kept().records.remove(0);
+    let all: Vec<_> = (0..crate::parked::MAX_KEYS + 3)
+        .map(|n| crate::parked::Record {
+            key: Key::new(Some("ns"), &format!("k{n:06}")),
+            // The other way round than the names go.
+            since: Duration::from_secs(1_000_000 - n as u64),
+            ..template.clone()
+        })
+        .collect();
+    let file = Kept {
+        records: all.clone(),
+        ..Kept::default()
+    };
+    let mut world = starting(file, identity("m", "c"));
+    let kept = world.dispatcher.kept();
+    let oldest: Vec<_> = all.iter().rev().take(crate::parked::MAX_KEYS).cloned().collect();
+    assert!(kept.records == oldest);
+    assert_eq!((kept.no_room, text::write(&kept, world.now).1), (3, 3));
+}

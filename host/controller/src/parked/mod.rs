@@ -136,4 +136,6 @@ pub struct Kept {
     pub records: Vec<Record>,
     /// What their controllers had heard of.
     pub heard: BTreeMap<ControllerId, Heard>,
+    /// How many parked keys more there were than are written, of those that were parked last. In no file.
+    pub no_room: usize,
 }

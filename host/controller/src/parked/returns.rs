@@ -7,10 +7,16 @@ use pilothouse_object::Key;
 use pilothouse_workqueue::{Parked, State};
 
 use super::{
-    Heard, Kept, Record, Stood,
+    Heard, Kept, MAX_KEYS, Record, Stood,
     keeping::{Found, Identity, Keeping},
 };
-use crate::{Cause, ControllerId, Dispatcher, What, dispatcher::LOW_PRIORITY};
+use crate::{
+    Cause, ControllerId, Dispatcher, What,
+    dispatcher::{Entry, LOW_PRIORITY},
+};
+
+/// Since when it is parked, whose, which; and its record where it was never set down.
+type Choice<'a> = (Duration, &'a ControllerId, &'a Key, Option<&'a Record>);
 
 impl Dispatcher {
     /// Keeps a controller's parked keys over restarts from now on, and sets down those that the last host kept: they stay
@@ -111,48 +117,74 @@ impl Dispatcher {
         self.parked_changes
     }
 
-    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front.
+    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front; at
+    /// most [`MAX_KEYS`], for no more are written. They are chosen before anything is copied: every event waits for this.
     pub(crate) fn kept(&mut self) -> Kept {
         let mut kept = Kept::default();
-        for (id, entry) in &mut self.entries {
-            let (queue, Some(keeping)) = (&entry.queue, &mut entry.keeping) else {
+        let mut chosen: Vec<Choice<'_>> = Vec::new();
+        for entry in self.entries.values_mut() {
+            if let Some(keeping) = &mut entry.keeping {
+                keeping.forget(|key| entry.queue.is_parked(key));
+            }
+        }
+        for (id, entry) in &self.entries {
+            let (queue, Some(keeping)) = (&entry.queue, &entry.keeping) else {
                 continue;
             };
-            keeping.forget(|key| queue.is_parked(key));
-            let before = kept.records.len();
+            let before = chosen.len();
             for parked in queue.parked() {
-                let (Some(object), Some(view)) = (keeping.stood(parked.key), queue.entry(parked.key)) else {
+                let Some(State::Parked(why)) = queue.entry(parked.key).map(|view| view.state) else {
                     continue;
                 };
-                let State::Parked(why) = view.state else { continue };
-                kept.records.push(Record {
-                    id: id.clone(),
-                    kind: keeping.identity.kind.clone(),
-                    key: parked.key.clone(),
-                    object: object.clone(),
-                    module: keeping.identity.module.clone(),
-                    configuration: keeping.identity.configuration.clone(),
-                    since: why.since,
-                    attempts: why.attempts,
-                    reason: why.reason.clone(),
-                    errors: view.errors.to_vec(),
-                });
+                if keeping.stood(parked.key).is_some() {
+                    chosen.push((why.since, id, parked.key, None));
+                }
             }
             // Until it starts, the controller knows no more than the last host did.
             let heard = match &keeping.returning {
                 None => &keeping.heard,
                 Some(returning) => {
-                    let waiting = returning.changed.iter().map(|(record, _)| record.clone());
-                    kept.records.extend(waiting);
+                    let waiting = returning.changed.iter().map(|(record, _)| record);
+                    chosen.extend(waiting.map(|record| (record.since, &record.id, &record.key, Some(record))));
                     &returning.heard
                 }
             };
-            if kept.records.len() > before && *heard != Heard::default() {
+            if chosen.len() > before && *heard != Heard::default() {
                 kept.heard.insert(id.clone(), heard.clone());
             }
         }
-        kept.records
-            .sort_by(|a, b| (a.since, &a.id, &a.key).cmp(&(b.since, &b.id, &b.key)));
+        let order = |a: &Choice<'_>, b: &Choice<'_>| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2));
+        if chosen.len() > MAX_KEYS {
+            chosen.select_nth_unstable_by(MAX_KEYS, order);
+            kept.no_room = chosen.len() - MAX_KEYS;
+            chosen.truncate(MAX_KEYS);
+        }
+        chosen.sort_by(order);
+        let records = chosen.into_iter().filter_map(|(_, id, key, waiting)| match waiting {
+            Some(record) => Some(record.clone()),
+            None => self.entries.get(id).and_then(|entry| record(id, entry, key)),
+        });
+        kept.records = records.collect();
         kept
     }
+}
+
+/// What the next host needs to know of a parked key.
+fn record(id: &ControllerId, entry: &Entry, key: &Key) -> Option<Record> {
+    let keeping = entry.keeping.as_ref()?;
+    let object = keeping.stood(key)?;
+    let view = entry.queue.entry(key)?;
+    let State::Parked(why) = view.state else { return None };
+    Some(Record {
+        id: id.clone(),
+        kind: keeping.identity.kind.clone(),
+        key: key.clone(),
+        object: object.clone(),
+        module: keeping.identity.module.clone(),
+        configuration: keeping.identity.configuration.clone(),
+        since: why.since,
+        attempts: why.attempts,
+        reason: why.reason.clone(),
+        errors: view.errors.to_vec(),
+    })
 }

@@ -154,7 +154,7 @@ pub(crate) fn write(kept: &Kept, now: Duration) -> (String, usize) {
         keys += 1;
     }
     push(&mut text, &Line::End { keys }, MAX_BYTES);
-    (text, kept.records.len() - keys)
+    (text, kept.no_room + kept.records.len() - keys)
 }
 
 fn key_line(record: &Record) -> KeyLine {

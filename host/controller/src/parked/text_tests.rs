@@ -26,6 +26,7 @@ fn record(name: &str, reason: &str) -> Record {
 
 fn of(records: Vec<Record>) -> Kept {
     Kept {
+        no_room: 0,
         records,
         heard: BTreeMap::new(),
     }
