@@ -6,7 +6,6 @@
 //! which is said once.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,6 +20,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     sign::CertifiedKey,
 };
+
+use crate::token::regular;
 
 /// Between two looks into the files.
 pub(crate) const PACE: Duration = Duration::from_secs(10);
@@ -56,7 +57,7 @@ struct Held {
 fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     let mut bytes = Vec::new();
-    File::open(path)
+    regular(path)
         .map_err(named)?
         .take(MAX_FILE)
         .read_to_end(&mut bytes)
@@ -240,6 +241,10 @@ mod tests {
         let files = Files(tempfile::tempdir().unwrap());
         let error = Identity::of(&files.auth()).unwrap_err().to_string();
         assert!(error.contains("crt: "), "{error}");
+        fs::create_dir(files.0.path().join("crt")).unwrap();
+        let error = Identity::of(&files.auth()).unwrap_err().to_string();
+        assert!(error.ends_with("crt: it is no regular file"), "{error}");
+        fs::remove_dir(files.0.path().join("crt")).unwrap();
         let (one, two) = (pair(), pair());
         files.write(&one, &two);
         let error = Identity::of(&files.auth()).unwrap_err().to_string();

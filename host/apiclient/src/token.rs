@@ -1,7 +1,7 @@
 //! A token in a file, as service accounts have them: it is renewed there, and read again.
 //!
 //! kube reads such a file once a minute, so that a token that was revoked and renewed would be refused for as long. This
-//! reads it at once after a 401 too, as client-go does, and takes files that end in a line break.
+//! reads it at once after a 401 too, as client-go does (but once a second at most), and takes files that end in a line break.
 
 use std::{
     fs::File,
@@ -22,6 +22,9 @@ use tower::{Layer, Service};
 /// A token is good for so long without a look into its file.
 const FRESH: Duration = Duration::from_secs(60);
 
+/// And one that was refused for so long: while a server refuses all of them, not every request reads the file.
+const SOON: Duration = Duration::from_secs(1);
+
 /// The longest file that is read; a token has some KB.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -39,6 +42,8 @@ struct Inner {
 struct Held {
     header: HeaderValue,
     read: Instant,
+    /// When the file was read last because of a refusal.
+    reread: Option<Instant>,
     /// The server has refused it.
     refused: bool,
     /// The last look found no token, and that was said.
@@ -50,9 +55,20 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// Opens a file, also through links, as those are that a cluster renews.
+///
+/// # Errors
+/// It can't be opened, or is none: a pipe would keep all requests waiting.
+pub(crate) fn regular(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    File::open(path)
+}
+
 fn read(path: &Path) -> io::Result<HeaderValue> {
     let mut token = String::new();
-    File::open(path)?.take(MAX_FILE).read_to_string(&mut token)?;
+    regular(path)?.take(MAX_FILE).read_to_string(&mut token)?;
     let none = || io::Error::new(io::ErrorKind::InvalidData, "it holds no token");
     // As in the middle of a renewal by somebody who writes in place.
     if token.trim().is_empty() {
@@ -81,6 +97,7 @@ impl TokenFile {
         let held = Mutex::new(Held {
             header,
             read: now(),
+            reread: None,
             refused: false,
             told: false,
         });
@@ -92,8 +109,19 @@ impl TokenFile {
     }
 
     fn header(&self) -> HeaderValue {
+        self.header_at(now())
+    }
+
+    fn header_at(&self, now: Instant) -> HeaderValue {
         let mut held = self.held();
-        if held.refused || held.read.elapsed() >= FRESH {
+        let soon = held.refused
+            && held
+                .reread
+                .is_none_or(|read| now.saturating_duration_since(read) >= SOON);
+        if soon || now.saturating_duration_since(held.read) >= FRESH {
+            if held.refused {
+                held.reread = Some(now);
+            }
             match read(&self.0.path) {
                 Ok(header) => (held.header, held.told) = (header, false),
                 // Some make the file available at the start alone: then the last one read is as good as it gets.
@@ -106,7 +134,7 @@ impl TokenFile {
                 }
                 Err(_) => {}
             }
-            (held.read, held.refused) = (now(), false);
+            (held.read, held.refused) = (now, false);
         }
         held.header.clone()
     }
@@ -232,6 +260,44 @@ mod tests {
         }
         // Reading it to its end would take all memory; so many zeros are no header.
         assert!(read(Path::new("/dev/zero")).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_not_opened_and_a_link_to_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("token"), folder.path().join("link"));
+        fs::write(&path, "one").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(read(&link).unwrap(), "Bearer one");
+        for path in [Path::new("/dev/null"), folder.path()] {
+            let error = read(path).unwrap_err().to_string();
+            assert_eq!(error, "it is no regular file");
+        }
+    }
+
+    #[test]
+    fn while_the_server_refuses_every_token_the_file_is_read_once_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        fs::write(&path, "one").unwrap();
+        let file = TokenFile::take(&mut of(&path)).unwrap().unwrap();
+        let start = now();
+        let ask = |at: Duration| {
+            let header = file.header_at(start + at);
+            file.refused(&header);
+            header.to_str().unwrap().to_owned()
+        };
+        assert_eq!(ask(Duration::ZERO), "Bearer one");
+        fs::write(&path, "two").unwrap();
+        assert_eq!(
+            ask(Duration::ZERO),
+            "Bearer two",
+            "the first refusal is worth a look at once"
+        );
+        fs::write(&path, "three").unwrap();
+        assert_eq!(ask(SOON / 2), "Bearer two");
+        assert_eq!(ask(SOON), "Bearer three");
     }
 
     #[test]
