@@ -183,6 +183,71 @@ fn rule_45_a_handler_hears_of_each_key_in_order() {
 }
 
 #[test]
+fn rule_45_no_two_threads_are_in_one_handler_and_what_it_hears_are_states_that_were() {
+    /// Stays inside for a while, and complains of company.
+    #[derive(Default)]
+    struct Alone {
+        inside: AtomicBool,
+        heard: Mutex<Vec<(Key, u64)>>,
+    }
+    impl Alone {
+        fn visit(&self, visit: impl FnOnce()) {
+            assert!(!self.inside.swap(true, Ordering::SeqCst), "two threads in one handler");
+            visit();
+            std::thread::yield_now();
+            self.inside.store(false, Ordering::SeqCst);
+        }
+    }
+    impl Handler for Alone {
+        fn deltas(&self, deltas: &[Delta]) {
+            let heard = |delta: &Delta| (delta.key.clone(), delta.version.as_str().parse().unwrap());
+            self.visit(|| lock(&self.heard).extend(deltas.iter().map(heard)));
+        }
+        fn synced(&self) {
+            self.visit(|| {});
+        }
+    }
+    let (rig, alone) = (rig(), Arc::new(Alone::default()));
+    let view = Arc::new(of(&["a", "b"]));
+    let (_, _, commands) = rig.informer.subscribe(view, &[], alone.clone()).unwrap();
+    rig.obey(commands);
+    // The states of an object are its even versions; every tenth is missed, and learnt of from a list.
+    let missed = |version: u64| version.is_multiple_of(20);
+    std::thread::scope(|scope| {
+        for namespace in ["a", "b"] {
+            let rig = &rig;
+            scope.spawn(move || {
+                let watch = format!("namespace {namespace}");
+                rig.list(&watch, "10", vec![object(namespace, "x", "u", 10)]);
+                for version in (12..=600).step_by(2) {
+                    if missed(version) {
+                        let expired = Failure::new(Trouble::Expired, "too old");
+                        rig.input(rig.id(&watch), Input::Failed(expired));
+                        rig.list(&watch, &version.to_string(), vec![object(namespace, "x", "u", version)]);
+                    } else {
+                        rig.event(&watch, put(namespace, "x", version));
+                        // What is told twice is heard once.
+                        rig.event(&watch, put(namespace, "x", version));
+                    }
+                }
+            });
+        }
+    });
+    for namespace in ["a", "b"] {
+        let key = Key::new(Some(namespace), "x");
+        let heard = lock(&alone.heard);
+        let versions: Vec<u64> = heard
+            .iter()
+            .filter(|(of, _)| *of == key)
+            .map(|(_, version)| *version)
+            .collect();
+        assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+        assert!(versions.iter().all(|version| version.is_multiple_of(2)));
+        assert_eq!((versions.first(), versions.last()), (Some(&10), Some(&600)));
+    }
+}
+
+#[test]
 fn rule_46_an_empty_list_syncs() {
     let (rig, heard) = (rig(), Recorder::new());
     let subscription = rig.subscribe(View::everything(), &heard);
@@ -272,6 +337,48 @@ fn rule_50_after_leaving_no_handler_is_called() {
     rig.obey(rig.informer.close());
     assert!(rig.informer.input(Duration::ZERO, id, Input::Closed).gone);
     assert_eq!(stays.len(), 3);
+}
+
+#[test]
+fn rule_50_who_leaves_waits_for_its_handler_that_is_running() {
+    /// Says that it is inside, waits until somebody is about to leave, and looks for a while whether that one has left.
+    struct Stays {
+        inside: std::sync::Barrier,
+        left: AtomicBool,
+        done: AtomicBool,
+    }
+    impl Handler for Stays {
+        fn deltas(&self, _: &[Delta]) {
+            self.inside.wait();
+            for _ in 0..20_000 {
+                assert!(!self.left.load(Ordering::SeqCst), "it has left while its handler runs");
+                std::thread::yield_now();
+            }
+            self.done.store(true, Ordering::SeqCst);
+        }
+        fn synced(&self) {}
+    }
+    let rig = rig();
+    let stays = Arc::new(Stays {
+        inside: std::sync::Barrier::new(2),
+        left: AtomicBool::new(false),
+        done: AtomicBool::new(false),
+    });
+    let view = Arc::new(View::everything());
+    let (id, _, commands) = rig.informer.subscribe(view, &[], stays.clone()).unwrap();
+    rig.obey(commands);
+    rig.list(ALL, "10", vec![]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| rig.event(ALL, put("a", "x", 11)));
+        scope.spawn(|| {
+            stays.inside.wait();
+            let commands = rig.informer.unsubscribe(id);
+            stays.left.store(true, Ordering::SeqCst);
+            assert!(stays.done.load(Ordering::SeqCst));
+            rig.obey(commands);
+        });
+    });
+    assert_eq!(rig.watches(), [""; 0]);
 }
 
 #[test]

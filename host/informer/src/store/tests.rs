@@ -385,6 +385,53 @@ fn rule_53_a_value_that_can_not_be_indexed_costs_that_entry_and_a_counter() {
     assert_eq!(store.len(), 2);
 }
 
+#[test]
+fn rule_53_what_is_no_string_where_an_index_looks_is_left_out_and_the_rest_goes_on() {
+    let widget = |name: &str, version: u64, spec: &str| {
+        let json = format!(
+            r#"{{"metadata":{{"namespace":"a","name":"{name}","uid":"{name}","resourceVersion":"{version}"}},"spec":{spec}}}"#
+        );
+        Change::Put(crate::testing::parse(&json))
+    };
+    let bad = [
+        r#"{"color":{"red":"red"}}"#,
+        r#"{"color":["red"]}"#,
+        r#"{"color":null}"#,
+        r#"{"color":"\ud800"}"#,
+        r#"{"other":"red"}"#,
+        r#"["red"]"#,
+        r#""red""#,
+        "null",
+    ];
+    let mut store = Store::new();
+    store.add_index("color", &path("spec.color")).unwrap();
+    store.apply(&ALL, widget("good", 1, r#"{"color":"red"}"#));
+    let mut version = 1;
+    for spec in bad {
+        // It was found, then it can't be read, then it is found again.
+        for (spec, found) in [
+            (r#"{"color":"red"}"#, true),
+            (spec, false),
+            (r#"{"color":"red"}"#, true),
+            (spec, false),
+        ] {
+            version += 1;
+            store.apply(&ALL, widget("x", version, spec));
+            let expected: &[&str] = if found { &["a/good", "a/x"] } else { &["a/good"] };
+            assert_eq!(names(store.by_index("color", "red").unwrap()), expected, "{spec}");
+        }
+        assert_eq!(store.len(), 2, "the object itself is held");
+        // Nor is it found under its text.
+        for text in [r#"{"red":"red"}"#, r#"["red"]"#, "null", "", r"\ud800"] {
+            assert_eq!(names(store.by_index("color", text).unwrap()), [""; 0], "{spec}");
+        }
+    }
+    assert_eq!(store.index_failures(), 0, "that nothing stands there is no failure");
+    // Numbers and booleans are found by their text.
+    store.apply(&ALL, widget("x", version + 1, r#"{"color":1.50}"#));
+    assert_eq!(names(store.by_index("color", "1.50").unwrap()), ["a/x"]);
+}
+
 /// What the server holds, in the plainest form there is.
 #[derive(Default, Debug)]
 struct Model {
