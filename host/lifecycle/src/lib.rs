@@ -9,6 +9,7 @@
 //! | `config`, `queue_settings` | [`Config`]: the operator's file |
 //! | `directory` | [`scan`]: which files are modules |
 //! | `load` | [`load_all`]: the steps, each refused with a [`Refusal`] |
+//! | `stage` | [`Stage`]: what serves plugins, implemented by the room above |
 //! | `inspect` | [`inspect`]: the same steps, told instead of taken |
 //!
 //! The room promises: nothing from outside is unbounded, trusted or followed; a refusal names what, where, why and the
@@ -31,6 +32,7 @@ mod queue_settings;
 mod refusal;
 mod rules;
 mod shown;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -53,3 +55,4 @@ pub use problem::Problem;
 pub use queue_settings::{BackoffSettings, FastSlow, QueueSettings, RetryRate, Retrying};
 pub use refusal::{Refusal, Step};
 pub use shown::Shown;
+pub use stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};

@@ -1,0 +1,118 @@
+//! The host's own settings in the operator's file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use crate::rules::{number, or_default};
+
+/// The host's own settings.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct HostConfig {
+    /// Reconciles in work at once over all plugins, 1 to 1000; 64 by default.
+    #[serde(deserialize_with = "number::<_, 1, 1000>")]
+    pub pool_size: u32,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; null: nowhere; 127.0.0.1:9090 by default. Served without
+    /// authentication: an address that others reach shows them the plugins' names and kinds.
+    pub metrics_address: Option<SocketAddr>,
+    /// How long running reconciles may take to end once the host was told to stop, in seconds, 0 to 3600; 30 by default.
+    #[serde(deserialize_with = "number::<_, 0, 3600>")]
+    pub grace_period_seconds: u32,
+    /// A module in the plugin directory may be this long, in MiB, 1 to 1024; 64 by default.
+    #[serde(rename = "maxModuleMiB", deserialize_with = "number::<_, 1, 1024>")]
+    pub max_module_mib: u32,
+    /// A directory of this host alone, where it keeps its parked keys over restarts; made if need be, and a relative path
+    /// starts where the program does. Null, the default: nothing is kept, and every key is tried again at the start.
+    #[serde(deserialize_with = "directory")]
+    pub state_directory: Option<PathBuf>,
+    /// Single requests to the API server a second, of all plugins together, 0 to 100,000; 0 is no bound; 500 by default.
+    #[serde(deserialize_with = "number::<_, 0, 100_000>")]
+    pub api_requests_per_second: u32,
+    /// So many of them may go at once after a pause, 1 to 100,000; 2,000 by default.
+    #[serde(deserialize_with = "number::<_, 1, 100_000>")]
+    pub api_request_burst: u32,
+    /// How long the API server is waited for.
+    #[serde(deserialize_with = "or_default")]
+    pub api_timeouts: ApiTimeouts,
+    /// Whether reads are asked for compressed; false by default. It pays where the way to the API server is slower than some
+    /// 400 Mbit/s, and costs the server CPU.
+    pub api_compression: bool,
+}
+
+fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        Some(path) if path.is_empty() || path.contains('\0') => Err(D::Error::custom(
+            "is no path: name a directory, or leave it out to keep nothing",
+        )),
+        path => Ok(path.map(PathBuf::from)),
+    }
+}
+
+/// How long the API server is waited for, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ApiTimeouts {
+    /// Until a connection is open, TLS included, 1 to 300; 10 by default.
+    #[serde(deserialize_with = "number::<_, 1, 300>")]
+    pub connect_seconds: u32,
+    /// Until the answer to a single request begins, 1 to 600; 30 by default. A webhook may take as long.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub answer_seconds: u32,
+    /// Until it ends, 1 to 600; 45 by default.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub total_seconds: u32,
+    /// Until a list or a watch begins, 1 to 600; 75 by default: the API server's own bound is 60.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub list_answer_seconds: u32,
+    /// Between two pieces of a list, 1 to 600; 60 by default.
+    #[serde(deserialize_with = "number::<_, 1, 600>")]
+    pub list_pause_seconds: u32,
+    /// Until a list, or a page of one, ends, 1 to 3600; 600 by default.
+    #[serde(deserialize_with = "number::<_, 1, 3600>")]
+    pub list_total_seconds: u32,
+}
+
+impl Default for ApiTimeouts {
+    fn default() -> Self {
+        Self {
+            connect_seconds: 10,
+            answer_seconds: 30,
+            total_seconds: 45,
+            list_answer_seconds: 75,
+            list_pause_seconds: 60,
+            list_total_seconds: 600,
+        }
+    }
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            pool_size: 64,
+            metrics_address: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
+            grace_period_seconds: 30,
+            max_module_mib: 64,
+            api_requests_per_second: 500,
+            api_request_burst: 2_000,
+            api_timeouts: ApiTimeouts::default(),
+            api_compression: false,
+            state_directory: None,
+        }
+    }
+}
+
+impl HostConfig {
+    /// [`HostConfig::grace_period_seconds`] as a duration.
+    pub fn grace_period(&self) -> Duration {
+        Duration::from_secs(self.grace_period_seconds.into())
+    }
+
+    /// [`HostConfig::max_module_mib`] in bytes.
+    pub fn max_module_bytes(&self) -> u64 {
+        u64::from(self.max_module_mib) * 1024 * 1024
+    }
+}

@@ -1,0 +1,99 @@
+//! The operator's side of one plugin: whether it runs, its configuration, what it may do, and how it is tried again.
+
+use std::collections::BTreeMap;
+
+use serde::de::Deserializer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::limits::LimitOverrides;
+use super::named;
+use crate::grant::Grants;
+use crate::load::Hash;
+use crate::queue_settings::QueueSettings;
+use crate::rules::{self, number, or_default};
+
+/// The operator's side of one plugin.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PluginConfig {
+    /// Whether the plugin is loaded at all; true by default.
+    pub enabled: bool,
+    /// The plugin's own configuration, whatever its schema wants; `{}` by default, and where it is null.
+    #[serde(deserialize_with = "plugin_config")]
+    pub config: Value,
+    /// What the plugin may do; where it is not said, nothing (or what [`granting_what_is_asked`](super::Config::granting_what_is_asked) says).
+    pub grants: Option<Grants>,
+    /// Limits of each of its calls; they win over the manifest's suggestions.
+    #[serde(deserialize_with = "or_default")]
+    pub limits: LimitOverrides,
+    /// Its single requests to the API server a second, over all its calls, 0 to 100,000; 0 is no bound but the host's; 200
+    /// by default.
+    #[serde(deserialize_with = "number::<_, 0, 100_000>")]
+    pub api_requests_per_second: u32,
+    /// So many of them may go at once after a pause, 1 to 100,000; 1,000 by default.
+    #[serde(deserialize_with = "number::<_, 1, 100_000>")]
+    pub api_request_burst: u32,
+    /// How its controllers try failed keys again; it wins over the manifest's suggestions.
+    #[serde(deserialize_with = "or_default")]
+    pub queue: QueueSettings,
+    /// Settings of its controllers, by the controllers' names; they win over the manifest's.
+    #[serde(deserialize_with = "controllers")]
+    pub controllers: BTreeMap<String, ControllerOverrides>,
+}
+
+impl PluginConfig {
+    /// Tells whether anything of this is another that may make a key go well that failed: its configuration, grants, limits
+    /// and how it is tried again. Keys that a host before this one parked are tried again then. The order of fields and what
+    /// is written out and empty make no difference.
+    pub fn hash(&self) -> Hash {
+        let grants = match &self.grants {
+            None => Value::Null,
+            Some(Grants::Asked) => "asked".into(),
+            Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
+        };
+        let all = serde_json::json!({
+            "config": self.config, "grants": grants, "limits": self.limits, "queue": self.queue,
+            "controllers": self.controllers,
+        });
+        Hash::of(all.to_string().as_bytes())
+    }
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            config: Value::Object(Map::new()),
+            grants: None,
+            limits: LimitOverrides::default(),
+            api_requests_per_second: 200,
+            api_request_burst: 1_000,
+            queue: QueueSettings::default(),
+            controllers: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the operator sets for one controller of a plugin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ControllerOverrides {
+    /// How many of its keys may be in work at once, 1 to 1000.
+    #[serde(deserialize_with = "rules::maybe_number::<_, 1, 1000>")]
+    pub concurrency: Option<u32>,
+    /// How it tries failed keys again; it wins over [`PluginConfig::queue`], field by field.
+    #[serde(deserialize_with = "or_default")]
+    pub queue: QueueSettings,
+}
+
+fn plugin_config<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Null => Value::Object(Map::new()),
+        config => config,
+    })
+}
+
+fn controllers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, ControllerOverrides>, D::Error> {
+    named(deserializer)
+}

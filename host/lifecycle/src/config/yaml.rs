@@ -1,0 +1,118 @@
+//! Reading YAML from people: bounded, without anchors, aliases or merge keys, and with errors that name the place and quote
+//! no value.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+
+use super::{API_VERSION, ConfigError, Place};
+use crate::problem::{self, Problem, shown};
+
+/// Mappings and lists within each other.
+const MAX_DEPTH: usize = 64;
+/// Values of whatever kind, keys included.
+const MAX_NODES: usize = 100_000;
+
+/// What stands in the file, at most `limit` bytes of it.
+pub(super) fn text_of(file: &Path, limit: usize) -> Result<String, ConfigError> {
+    let unreadable = |error| ConfigError::Unreadable {
+        file: file.to_owned(),
+        error,
+    };
+    let mut text = Vec::new();
+    let reader = File::open(file).map_err(unreadable)?;
+    reader
+        .take(limit as u64 + 1)
+        .read_to_end(&mut text)
+        .map_err(unreadable)?;
+    if text.len() > limit {
+        return Err(ConfigError::TooLong {
+            file: file.to_owned(),
+            limit,
+        });
+    }
+    String::from_utf8(text).map_err(|_| ConfigError::Wrong {
+        file: file.to_owned(),
+        place: Place::default(),
+        problem: Problem::new("", "is no UTF-8 text", "save it as UTF-8"),
+    })
+}
+
+/// Reads a bounded text; `file` names it in errors.
+pub(super) fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
+    let mut path = String::new();
+    let parsed = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
+        serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            path = error.path().to_string();
+            error.into_inner()
+        })
+    });
+    parsed.map_err(|error| {
+        let place = error
+            .location()
+            .filter(|l| l.line() > 0)
+            .map(|l| (l.line(), l.column()));
+        ConfigError::Wrong {
+            file: file.to_owned(),
+            place: Place(place),
+            problem: problem_of(&path, &error),
+        }
+    })
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_anchors: 0,
+            max_aliases: 0,
+            max_documents: 1,
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+        },
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Error,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+    }
+}
+
+/// The parser's words made plain. The place stands beside the problem, so it is cut from the words.
+fn problem_of(path: &str, error: &serde_saphyr::Error) -> Problem {
+    use serde_saphyr::Error as Yaml;
+    let message = error.to_string();
+    let what = message
+        .rsplit_once(" at line ")
+        .map_or(message.as_str(), |(what, _)| what);
+    let mut problem = problem::from_serde(path, what);
+    match error {
+        Yaml::DuplicateMappingKey { key: Some(key), .. } => {
+            problem.what = format!("`{}` stands here twice", shown(key));
+            problem.mend = "keep one of the two".to_owned();
+        }
+        Yaml::MergeKeyNotAllowed { .. } => {
+            problem.what = "merge keys (<<) are not allowed".to_owned();
+            problem.mend = "write the fields out".to_owned();
+        }
+        Yaml::Budget { breach, .. } => {
+            problem.what = match breach {
+                BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => {
+                    "anchors and aliases (& and *) are not allowed".to_owned()
+                }
+                BudgetBreach::Documents { .. } => "a second document (---) is not allowed".to_owned(),
+                BudgetBreach::Depth { .. } => format!("nests deeper than {MAX_DEPTH}"),
+                _ => format!("more than {MAX_NODES} values are not allowed"),
+            };
+            problem.mend = "write it out in one document".to_owned();
+        }
+        _ if what == "missing field `apiVersion`" => {
+            problem.mend = format!("begin the file with apiVersion: {API_VERSION}")
+        }
+        _ => {}
+    }
+    problem
+}

@@ -1,0 +1,60 @@
+//! What serves plugins, as the room that loads them sees it: the room above implements it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::load::{Hash, Plugin};
+
+/// A future in a box, as [`Stage`]'s methods answer it.
+pub type StageFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Serves plugins, and exchanges them while everything runs.
+pub trait Stage: Send + Sync + 'static {
+    /// Lets this version serve. A plugin of a new name begins; where one of this name serves already it is exchanged: what
+    /// both watch is kept, what the new one watches besides is listed before the switch, and from the switch on no key begins
+    /// on the older version. Ends with the switch; runs of the older version end by themselves afterwards.
+    ///
+    /// Dropping the future before its end leaves the older version serving.
+    ///
+    /// # Errors
+    /// Why the switch did not happen; the older version serves on.
+    fn serve(&self, plugin: Arc<Plugin>) -> StageFuture<'_, Result<(), NotServed>>;
+
+    /// Unloads the plugin of this name: no key of it begins any more, and once its runs have ended its watches, its memory
+    /// and its metrics go. Ends when they are gone; false where there is no such plugin.
+    fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool>;
+}
+
+/// Why a version that passed every step does not serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotServed {
+    /// What is in the way.
+    pub why: String,
+    /// What to do about it.
+    pub mend: String,
+}
+
+/// What went wrong with a version while it served; the stage tells it, and the room that loads decides whether an older
+/// version comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The plugin's name.
+    pub plugin: Arc<str>,
+    /// Which module served.
+    pub hash: Hash,
+    /// By which words of the operator's.
+    pub configuration: Hash,
+    /// What happened.
+    pub what: TroubleKind,
+}
+
+/// See [`Trouble`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// A call ended in a trap, a panic or at a limit.
+    Trapped,
+    /// The plugin's breaker opened.
+    Tripped,
+    /// It opened too often: it stays open until an operator, a new version or a new configuration.
+    Quarantined,
+}
