@@ -38,7 +38,15 @@ impl Pace {
     /// # Errors
     /// The wait would be longer than `most`. Nothing was taken.
     pub fn turn(&mut self, now: Duration, most: Duration) -> Result<Duration, TooLong> {
-        let full_at = self.full_at.max(now) + self.interval;
+        self.turns(now, 1, most)
+    }
+
+    /// Takes so many turns at once, all of them or none: what is counted in bytes, say.
+    ///
+    /// # Errors
+    /// As [`Pace::turn`]. More at once than the burst are never had without a wait.
+    pub fn turns(&mut self, now: Duration, count: u32, most: Duration) -> Result<Duration, TooLong> {
+        let full_at = self.full_at.max(now) + self.interval.saturating_mul(count);
         let due = full_at
             .saturating_sub(self.interval.saturating_mul(self.burst))
             .max(self.held);

@@ -259,6 +259,7 @@ fn limits_line(limits: &LimitOverrides) -> String {
         limits.cpu_ms.map(|ms| format!("{} of CPU time", time(ms))),
         limits.memory_mib.map(|mib| format!("{mib} MiB of memory")),
         limits.host_calls.map(|calls| format!("{calls} host calls")),
+        limits.writes.map(|writes| format!("{writes} of them writes")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("{} for each call", parts.join(", "))
@@ -313,6 +314,8 @@ mod tests {
             cpu_ms: Some(2_000),
             memory_mib: Some(64),
             host_calls: Some(1_000),
+            writes: Some(200),
+            ..LimitOverrides::default()
         };
         Inspection {
             plugin: "greeting".into(),
@@ -355,7 +358,7 @@ asks for     watch, patch Greeting.demo.io
              watch Service
              watch Secret
 config       checked by the plugin itself
-limits       30s of wall time, 2s of CPU time, 64 MiB of memory, 1000 host calls for each call
+limits       30s of wall time, 2s of CPU time, 64 MiB of memory, 1000 host calls, 200 of them writes for each call
 imports      pilothouse:plugin/call@0.1.0
              pilothouse:plugin/log@0.1.0
 exports      pilothouse:plugin/controller@0.1.0

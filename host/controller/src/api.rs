@@ -2,7 +2,8 @@
 //!
 //! Promises: every request is bounded in time and in the size of its answer; at most [`ApiConfig::in_flight`] are under
 //! way at once, of one plugin no more than three quarters of that; no more are sent a second than the host and the
-//! plugin may, in the order in which they were asked for; a `Retry-After` holds back whom it was said to; every failure
+//! plugin may, in the order in which they were asked for, its writes no more than it may write, and no more bytes of it
+//! are under way than it may have; a `Retry-After` holds back whom it was said to; every failure
 //! becomes an [`ApiError`] that says whether a write may have happened all the same. It retries nothing: whoever asked
 //! decides.
 //!
@@ -12,10 +13,11 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use kube::client::Body;
 use pilothouse_apiclient::{Meter, Pace, TooLong};
 use pilothouse_informer::Reach;
+use pilothouse_lifecycle::Plugin;
 use pilothouse_runtime::{ApiError, reason};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -23,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    in_flight::{Full, Held, InFlight},
     lock::lock,
     refusal::{no_answer, refused, retry_after, unauthorized, unavailable},
 };
@@ -82,6 +85,29 @@ struct Sender {
     /// The plugin's name.
     plugin: Option<Box<str>>,
     turns: Turns,
+    writes: std::sync::Mutex<Pace>,
+    in_flight: InFlight,
+}
+
+/// What one plugin may send.
+pub(crate) struct Share {
+    /// All its requests.
+    pub(crate) requests: Pace,
+    /// Its writes among them.
+    pub(crate) writes: Pace,
+    /// Bytes of its requests and of their answers under way at once.
+    pub(crate) in_flight: u64,
+}
+
+impl Share {
+    pub(crate) fn of(plugin: &Plugin) -> Self {
+        let (requests, budget) = (plugin.requests, plugin.budget);
+        Self {
+            requests: Pace::new(requests.per_second, requests.burst),
+            writes: Pace::new(budget.writes_per_second, budget.write_burst),
+            in_flight: u64::from(budget.in_flight_mib) << 20,
+        }
+    }
 }
 
 struct Turns {
@@ -106,6 +132,8 @@ impl Api {
         let own = Sender {
             plugin: None,
             turns: Turns::new(config.in_flight, Pace::new(0, 1)),
+            writes: Pace::new(0, 1).into(),
+            in_flight: InFlight::new(u64::MAX),
         };
         let host = Host {
             turns: Turns::new(config.in_flight, pace),
@@ -122,10 +150,12 @@ impl Api {
     }
 
     /// The same for one plugin, which has no more than its share.
-    pub(crate) fn share(&self, plugin: &str, pace: Pace) -> Self {
+    pub(crate) fn share(&self, plugin: &str, share: Share) -> Self {
         let sender = Sender {
             plugin: Some(plugin.into()),
-            turns: Turns::new(self.host.config.in_flight * 3 / 4, pace),
+            turns: Turns::new(self.host.config.in_flight * 3 / 4, share.requests),
+            writes: share.writes.into(),
+            in_flight: InFlight::new(share.in_flight),
         };
         Self {
             sender: sender.into(),
@@ -145,8 +175,18 @@ impl Api {
         let (own, host) = (&self.sender.turns, &self.host.turns);
         // The semaphores are never closed.
         let own_permit = own.permits.acquire().await.ok();
-        let waited = self.paced(own).await.map_err(|wait| self.too_many(wait))?
-            + self.paced(host).await.map_err(host_too_many)?;
+        let mut waited = Duration::ZERO;
+        if *method != Method::GET {
+            waited += self
+                .paced(&self.sender.writes)
+                .await
+                .map_err(|wait| self.too_many(wait, "writes", "budget.writesPerSecond of the plugin"))?;
+        }
+        waited += self.paced(&own.pace).await.map_err(|wait| {
+            let bound = "apiRequestsPerSecond of the plugin, or a Retry-After of the API server";
+            self.too_many(wait, "requests", bound)
+        })?;
+        waited += self.paced(&host.pace).await.map_err(host_too_many)?;
         self.host.meter.waited(method, waited);
         Ok([own_permit, host.permits.acquire().await.ok()])
     }
@@ -155,24 +195,37 @@ impl Api {
         clippy::disallowed_methods,
         reason = "the driver of single requests: waits for a turn"
     )]
-    async fn paced(&self, turns: &Turns) -> Result<Duration, TooLong> {
-        let wait = lock(&turns.pace).turn(self.host.origin.elapsed(), self.host.config.timeout)?;
+    async fn paced(&self, pace: &std::sync::Mutex<Pace>) -> Result<Duration, TooLong> {
+        let wait = lock(pace).turn(self.host.origin.elapsed(), self.host.config.timeout)?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
         Ok(wait)
     }
 
-    fn too_many(&self, TooLong(wait): TooLong) -> ApiError {
+    fn too_many(&self, TooLong(wait): TooLong, what: &str, bound: &str) -> ApiError {
         let plugin = self.sender.plugin.as_deref().unwrap_or("the host");
         waits(
             format!(
-                "{plugin} has sent too many requests: this one would have to wait {:.1} s for its turn \
-                 (apiRequestsPerSecond of the plugin, or a Retry-After of the API server): send fewer, or raise the limit",
+                "{plugin} has sent too many {what}: this one would have to wait {:.1} s for its turn ({bound}): send fewer, \
+                 or raise the limit",
                 wait.as_secs_f64()
             ),
             wait,
         )
+    }
+
+    /// There is no room for the bytes of a request, or of its answer.
+    fn full(&self, Full { most }: Full, maybe_applied: bool) -> ApiError {
+        let message = format!(
+            "the requests and answers of this plugin that are under way hold {} MiB, which is all it may have: send and \
+             read less at once, or raise budget.inFlightMiB ({0} now) in the operator's configuration",
+            most >> 20
+        );
+        ApiError {
+            maybe_applied,
+            ..ApiError::of_host(reason::LIMIT, message)
+        }
     }
 
     /// Sends one request and reads its whole answer.
@@ -185,6 +238,8 @@ impl Api {
     ) -> Result<Vec<u8>, ApiError> {
         let config = &self.host.config;
         let is_write = method != Method::GET;
+        let mut held = self.sender.in_flight.hold();
+        held.grow(body.len()).map_err(|full| self.full(full, false))?;
         let mut request = Request::builder()
             .method(method.clone())
             .uri(uri)
@@ -212,7 +267,7 @@ impl Api {
             clippy::disallowed_methods,
             reason = "the driver of single requests: each is bounded in time"
         )]
-        let answer = tokio::time::timeout(config.timeout, self.exchange(request, is_write)).await;
+        let answer = tokio::time::timeout(config.timeout, self.exchange(request, is_write, &mut held)).await;
         let answer = answer.unwrap_or_else(|_| {
             let message = format!("the API server's answer did not end within {:?}", config.timeout);
             Err(unavailable(message, is_write))
@@ -223,7 +278,7 @@ impl Api {
         answer
     }
 
-    async fn exchange(&self, request: Request<Body>, is_write: bool) -> Result<Vec<u8>, ApiError> {
+    async fn exchange(&self, request: Request<Body>, is_write: bool, held: &mut Held) -> Result<Vec<u8>, ApiError> {
         let config = &self.host.config;
         #[allow(
             clippy::disallowed_methods,
@@ -236,22 +291,25 @@ impl Api {
                 unavailable(message, is_write)
             })?
             .map_err(|error| no_answer(&error, is_write))?;
-        let (head, body) = response.into_parts();
+        let (head, mut frames) = response.into_parts();
         if head.status == StatusCode::UNAUTHORIZED {
             return Err(unauthorized());
         }
-        let body = Limited::new(body, config.max_answer).collect().await.map_err(|error| {
-            if error.downcast_ref::<LengthLimitError>().is_some() {
+        let mut body = Vec::new();
+        while let Some(frame) = frames.frame().await {
+            let frame = frame.map_err(|error| unavailable(format!("the answer broke off: {error}"), is_write))?;
+            // Trailers say nothing here.
+            let Ok(data) = frame.into_data() else { continue };
+            if data.len() > config.max_answer - body.len() {
                 let message = format!("the answer is longer than {} bytes: read in pages", config.max_answer);
-                ApiError {
+                return Err(ApiError {
                     maybe_applied: is_write,
                     ..ApiError::of_host(reason::LIMIT, message)
-                }
-            } else {
-                unavailable(format!("the answer broke off: {error}"), is_write)
+                });
             }
-        })?;
-        let body: Vec<u8> = body.to_bytes().into();
+            held.grow(data.len()).map_err(|full| self.full(full, is_write))?;
+            body.extend_from_slice(&data);
+        }
         if head.status.is_success() {
             return Ok(body);
         }
@@ -335,6 +393,14 @@ mod tests {
         Api::new(client, config, Meter::default(), informers.reach().clone())
     }
 
+    fn share(requests: Pace) -> Share {
+        Share {
+            requests,
+            writes: Pace::new(0, 1),
+            in_flight: u64::MAX,
+        }
+    }
+
     async fn get(api: &Api, path: &str) -> Result<Vec<u8>, ApiError> {
         api.send(Method::GET, path.into(), None, Vec::new()).await
     }
@@ -344,7 +410,7 @@ mod tests {
     async fn a_plugin_whose_requests_wait_for_ever_leaves_room_for_others() {
         let (address, mut heard) = server().await;
         let api = api(&address, ApiConfig::default());
-        let share = |name| api.share(name, Pace::new(0, 1));
+        let share = |name| api.share(name, share(Pace::new(0, 1)));
         let (slow, quick) = (share("slow"), share("quick"));
         for _ in 0..20 {
             let slow = slow.clone();
@@ -361,7 +427,7 @@ mod tests {
     async fn a_retry_after_holds_back_whom_it_was_said_to_and_nobody_else() {
         let (address, _heard) = server().await;
         let api = api(&address, ApiConfig::default());
-        let share = |name| api.share(name, Pace::new(0, 1));
+        let share = |name| api.share(name, share(Pace::new(0, 1)));
         let (eager, other) = (share("eager"), share("other"));
         let shed = get(&eager, "/shed").await.unwrap_err();
         assert_eq!((shed.code, shed.retry_after_ms), (429, Some(3_600_000)));
@@ -379,6 +445,53 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn writes_have_a_bound_of_their_own_and_reads_go_on() {
+        let (address, _heard) = server().await;
+        let api = api(&address, ApiConfig::default());
+        let mut writes = Pace::new(1, 1);
+        for _ in 0..60 {
+            writes.turn(Duration::ZERO, Duration::MAX).unwrap();
+        }
+        let api = api.share(
+            "busy",
+            Share {
+                writes,
+                ..share(Pace::new(0, 1))
+            },
+        );
+        let refused = api
+            .send(Method::POST, "/quick".into(), None, Vec::new())
+            .await
+            .unwrap_err();
+        assert!(refused.message.contains("too many writes"), "{refused:?}");
+        assert!(refused.message.contains("budget.writesPerSecond"), "{refused:?}");
+        assert!(!refused.maybe_applied);
+        assert_eq!(get(&api, "/quick").await, Ok(b"{}".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_bytes_under_way_are_used_up_is_told_which_bound_and_has_them_back_afterwards() {
+        let (address, _heard) = server().await;
+        let api = api(&address, ApiConfig::default());
+        let small = |in_flight| Share {
+            in_flight,
+            ..share(Pace::new(0, 1))
+        };
+        let api = api.share("small", small(10));
+        let post = |bytes| api.send(Method::POST, "/quick".into(), None, vec![b' '; bytes]);
+        let refused = post(11).await.unwrap_err();
+        assert!(refused.message.contains("budget.inFlightMiB"), "{refused:?}");
+        assert!(!refused.maybe_applied, "nothing was sent");
+        let refused = post(9).await.unwrap_err();
+        assert!(
+            refused.maybe_applied,
+            "the answer has no room beside the body: {refused:?}"
+        );
+        assert_eq!(post(8).await, Ok(b"{}".to_vec()));
+        assert_eq!(post(8).await, Ok(b"{}".to_vec()), "the bytes came back");
+    }
+
+    #[tokio::test]
     async fn what_would_wait_for_too_long_is_refused_and_says_whose_bound_it_is() {
         let (address, _heard) = server().await;
         let spent = || {
@@ -389,18 +502,20 @@ mod tests {
             pace
         };
         let api = api(&address, ApiConfig::default());
-        let refused = get(&api.share("busy", spent()), "/quick").await.unwrap_err();
+        let refused = get(&api.share("busy", share(spent())), "/quick").await.unwrap_err();
         assert!(
             refused.message.contains("apiRequestsPerSecond of the plugin"),
             "{refused:?}"
         );
         assert_eq!(refused.reason, reason::LIMIT);
         assert_eq!(
-            get(&api.share("idle", Pace::new(1, 1)), "/quick").await,
+            get(&api.share("idle", share(Pace::new(1, 1))), "/quick").await,
             Ok(b"{}".to_vec())
         );
         *lock(&api.host.turns.pace) = spent();
-        let refused = get(&api.share("idle", Pace::new(1, 1)), "/quick").await.unwrap_err();
+        let refused = get(&api.share("idle", share(Pace::new(1, 1))), "/quick")
+            .await
+            .unwrap_err();
         assert!(refused.message.contains("host.apiRequestsPerSecond"), "{refused:?}");
     }
 

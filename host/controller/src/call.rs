@@ -24,6 +24,7 @@ use crate::{
     events::{Emitted, Place},
     kinds::Kinds,
     ledger::Ledger,
+    log_budget::{Line, LogBudget},
 };
 use crate::{metrics::Metrics, provenance::Provenance};
 
@@ -53,6 +54,8 @@ pub(crate) struct PluginState {
     pub(crate) broken: Vec<String>,
     /// Its share of the requests to the API server.
     pub(crate) api: Api,
+    /// How many log lines it may still write.
+    pub(crate) logs: Mutex<LogBudget>,
     /// How many of its Events wait to be sent.
     pub(crate) events_waiting: Arc<AtomicUsize>,
     /// Keeps the windows open.
@@ -235,6 +238,26 @@ impl Backend for Call {
     }
 
     fn log(&self, level: Level, message: String, fields: Vec<(String, String)>) {
+        let size = fields
+            .iter()
+            .fold(message.len(), |sum, (name, value)| sum + name.len() + value.len());
+        let line = lock(&self.plugin.logs).line(self.monotonic(), size);
+        if let Line::Dropped(said) = line {
+            self.shared.metrics.log_dropped(&self.plugin.name);
+            if let Some(others) = said {
+                let budget = self.plugin.plugin.budget;
+                tracing::warn!(
+                    plugin = &*self.plugin.name,
+                    others,
+                    "the plugin logs more than budget.logLinesPerSecond ({}) or budget.logKiBPerSecond ({}) let pass: what \
+                     is above is dropped and counted (said once a minute; `others` is how many were dropped since the last \
+                     time)",
+                    budget.log_lines_per_second,
+                    budget.log_kib_per_second
+                );
+            }
+            return;
+        }
         self.shared.observer.happened(&Happening::Logged {
             id: self.id.clone(),
             key: self.key.clone(),

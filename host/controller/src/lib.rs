@@ -31,6 +31,8 @@
 //! | `api`, `kinds` | single requests to the API server | yes |
 //! | `path`, `refusal` | their paths, and errors as guests see them | no |
 //! | `run`, `feed`, `windows`, `host`, `core` | the driver on tokio | yes |
+//! | `in_flight` | how many bytes of a plugin's requests are under way | no |
+//! | `log_budget` | how many log lines a plugin may write | no |
 //! | `rarely` | lines that would come for each of many keys | no |
 //! | `metrics`, `happening` | what is counted and told | no |
 
@@ -45,10 +47,12 @@ mod events;
 mod feed;
 mod happening;
 mod host;
+mod in_flight;
 mod intake;
 mod kinds;
 mod ledger;
 mod lock;
+mod log_budget;
 mod metrics;
 mod outcome;
 pub mod parked;

@@ -102,6 +102,7 @@ pub(crate) struct Metrics {
     cut: Family<ByEnd, Counter>,
     cpu: Family<ByController, Counter<f64, std::sync::atomic::AtomicU64>>,
     denied: Family<ByPlugin, Counter>,
+    log_dropped: Family<ByPlugin, Counter>,
     stale: Family<ByController, Counter>,
     events: Family<ByPluginResult, Counter>,
     reachable: Gauge,
@@ -133,6 +134,7 @@ impl Metrics {
             cut: Family::default(),
             cpu: Family::default(),
             denied: Family::default(),
+            log_dropped: Family::default(),
             stale: Family::default(),
             events: Family::default(),
             reachable: Gauge::default(),
@@ -223,6 +225,11 @@ impl Metrics {
             m.denied.clone(),
         );
         r.register(
+            "pilothouse_log_lines_dropped",
+            "Log lines of plugins beyond what all their calls together may write",
+            m.log_dropped.clone(),
+        );
+        r.register(
             "pilothouse_stale_cache_runs",
             "Runs begun before the cache held the key's last write",
             m.stale.clone(),
@@ -264,9 +271,11 @@ impl Metrics {
         for family in [&self.errors, &self.terminal, &self.panics, &self.timeouts, &self.stale] {
             let _ = family.get_or_create(&by(id));
         }
-        let _ = self.denied.get_or_create(&ByPlugin {
-            plugin: id.plugin.to_string(),
-        });
+        for family in [&self.denied, &self.log_dropped] {
+            let _ = family.get_or_create(&ByPlugin {
+                plugin: id.plugin.to_string(),
+            });
+        }
     }
 
     pub(crate) fn queued_for(&self, id: &ControllerId, time: Duration) {
@@ -309,6 +318,14 @@ impl Metrics {
 
     pub(crate) fn denied(&self, plugin: &str) {
         self.denied
+            .get_or_create(&ByPlugin {
+                plugin: plugin.to_owned(),
+            })
+            .inc();
+    }
+
+    pub(crate) fn log_dropped(&self, plugin: &str) {
+        self.log_dropped
             .get_or_create(&ByPlugin {
                 plugin: plugin.to_owned(),
             })

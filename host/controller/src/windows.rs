@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use pilothouse_apiclient::Pace;
 use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers, Subscription, View};
 use pilothouse_lifecycle::{Extent, Plugin, Reach, Retrying, Scope, Shown, Verb};
 use pilothouse_object::{Gvk, LabelSelector, shorten};
@@ -14,11 +13,13 @@ use pilothouse_workqueue::{Limit, Limits};
 
 use crate::{
     ControllerId, Route,
+    api::Share,
     call::PluginState,
     core::{Controller, Core},
     feed::Feed,
     intake::Intake,
     lock::lock,
+    log_budget::LogBudget,
     parked::{Kept, keeping::Identity},
 };
 
@@ -95,15 +96,15 @@ pub(crate) fn open(
             Projection::Metadata => 2,
         });
     }
-    let requests = plugin.requests;
-    let pace = Pace::new(requests.per_second, requests.burst);
-    let api = core.shared.api.share(&name, pace);
+    let api = core.shared.api.share(&name, Share::of(&plugin));
+    let logs = LogBudget::new(&plugin.budget).into();
     let state = Arc::new(PluginState {
         plugin,
         name,
         views: open.views,
         broken: open.broken,
         api,
+        logs,
         events_waiting: Arc::default(),
         _subscriptions: open.subscriptions,
     });

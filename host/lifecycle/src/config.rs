@@ -14,12 +14,14 @@ use crate::grant::Grants;
 use crate::problem::{Problem, nearest, shown};
 use crate::rules::{is_label, or_default};
 
+mod budget;
 mod error;
 mod host;
 mod limits;
 mod plugin;
 mod yaml;
 
+pub use budget::Budget;
 pub use error::{ConfigError, Place};
 pub use host::{ApiTimeouts, HostConfig};
 pub use limits::LimitOverrides;

@@ -94,12 +94,19 @@ impl Inspection {
         self.imports = examined.module.imports();
         self.exports = examined.module.exports();
         let limits = effective_limits(&manifest.limits, &own.map(|own| own.limits).unwrap_or_default());
-        // All four come from milliseconds, MiB and counts of 32 bits.
+        // All of them come from milliseconds, MiB, KiB and counts of 32 bits.
+        let kib = |bytes: u64| u32::try_from(bytes >> 10).ok();
         self.limits = Some(LimitOverrides {
             wall_ms: u32::try_from(limits.wall.as_millis()).ok(),
             cpu_ms: u32::try_from(limits.cpu.as_millis()).ok(),
             memory_mib: u32::try_from(limits.memory >> 20).ok(),
             host_calls: Some(limits.host_calls),
+            writes: Some(limits.writes),
+            output_kib: kib(limits.output),
+            object_kib: kib(limits.argument),
+            log_lines: Some(limits.log_lines),
+            log_kib: kib(limits.log_bytes),
+            events: Some(limits.events),
         });
         if !manifest.permissions.is_empty() {
             self.grants_to_paste = grants_to_paste(&file.name, &manifest.permissions);

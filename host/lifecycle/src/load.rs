@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::capabilities::Capabilities;
-use crate::config::{Config, ControllerOverrides, LimitOverrides, PluginConfig};
+use crate::config::{Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, DirectoryError, ModuleFile};
 use crate::grant::missing;
@@ -53,6 +53,8 @@ pub struct Plugin {
     pub limits: Limits,
     /// How many single requests to the API server it may send, over all its calls.
     pub requests: RequestLimits,
+    /// What else all its calls together may use.
+    pub budget: Budget,
     /// How each of its controllers, in the manifest's order, tries failed keys again.
     pub retrying: Arc<[Retrying]>,
     controllers: Arc<BTreeMap<String, ControllerOverrides>>,
@@ -297,6 +299,7 @@ pub(crate) async fn settle(
             per_second: config.api_requests_per_second,
             burst: config.api_request_burst,
         },
+        budget: config.budget,
         retrying,
         controllers: Arc::new(config.controllers.clone()),
     })
@@ -375,6 +378,7 @@ pub fn effective_limits(suggested: &SuggestedLimits, set: &LimitOverrides) -> Li
     let time = |set: Option<u32>, suggested: Option<u32>, default: Duration| {
         set.or(suggested).map_or(default, |ms| Duration::from_millis(ms.into()))
     };
+    let kib = |set: Option<u32>, default: u64| set.map_or(default, |kib| u64::from(kib) << 10);
     Limits {
         wall: time(set.wall_ms, suggested.wall_ms, default.wall),
         cpu: time(set.cpu_ms, suggested.cpu_ms, default.cpu),
@@ -383,7 +387,12 @@ pub fn effective_limits(suggested: &SuggestedLimits, set: &LimitOverrides) -> Li
             .or(suggested.memory_mib)
             .map_or(default.memory, |mib| u64::from(mib) << 20),
         host_calls: set.host_calls.or(suggested.host_calls).unwrap_or(default.host_calls),
-        ..default
+        writes: set.writes.unwrap_or(default.writes),
+        output: kib(set.output_kib, default.output),
+        argument: kib(set.object_kib, default.argument),
+        log_lines: set.log_lines.unwrap_or(default.log_lines),
+        log_bytes: kib(set.log_kib, default.log_bytes),
+        events: set.events.unwrap_or(default.events),
     }
 }
 

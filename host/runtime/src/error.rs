@@ -207,8 +207,21 @@ pub enum CallError {
         /// The limit.
         limit: u32,
     },
+    /// [`Limits::writes`](crate::Limits::writes).
+    #[error(
+        "the call made more than {limit} writes and was ended: write only what differs, spread the work over more keys, \
+         look for an endless loop, or raise limits.writes ({limit} now) in the operator's configuration"
+    )]
+    Writes {
+        /// The limit.
+        limit: u32,
+    },
     /// [`Limits::output`](crate::Limits::output).
-    #[error("the plugin answered {size} bytes and may answer {limit}: shorten the manifest, note or message")]
+    #[error(
+        "the plugin answered {size} bytes and may answer {limit}: shorten the manifest, note or message, or raise \
+         limits.outputKiB ({} now) in the operator's configuration",
+        limit >> 10
+    )]
     Output {
         /// The limit, in bytes.
         limit: u64,
@@ -243,7 +256,7 @@ pub enum CallError {
 
 impl CallError {
     /// A short stable name for metrics and records: `Trap`, `Panic`, `WallTime`, `CpuTime`, `Memory`, `Table`,
-    /// `HostCalls`, `Output`, `Transfer`, `Forbidden` or `Start`.
+    /// `HostCalls`, `Writes`, `Output`, `Transfer`, `Forbidden` or `Start`.
     pub fn kind(&self) -> &'static str {
         match self {
             CallError::Trap { .. } => "Trap",
@@ -253,6 +266,7 @@ impl CallError {
             CallError::Memory { .. } => "Memory",
             CallError::Table { .. } => "Table",
             CallError::HostCalls { .. } => "HostCalls",
+            CallError::Writes { .. } => "Writes",
             CallError::Output { .. } => "Output",
             CallError::Transfer { .. } => "Transfer",
             CallError::Forbidden { .. } => "Forbidden",

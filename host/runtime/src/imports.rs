@@ -18,7 +18,8 @@ impl State {
         if bytes as u64 > limit {
             let message = format!(
                 "the arguments of {function} have {bytes} bytes and may have {limit}: change less of the object at once, \
-                 or split it"
+                 split it, or raise limits.objectKiB ({} now) in the operator's configuration",
+                limit >> 10
             );
             return Ok(Err(ApiError::of_host(reason::LIMIT, message)));
         }
@@ -56,6 +57,7 @@ impl read::Host for State {
 
 impl write::Host for State {
     async fn create(&mut self, target: ObjectRef, object: String, options: Options) -> Answer<String> {
+        self.admit_write()?;
         enter!(
             self,
             "write.create",
@@ -65,6 +67,7 @@ impl write::Host for State {
     }
 
     async fn patch(&mut self, target: ObjectRef, change: Change, options: Options) -> Answer<String> {
+        self.admit_write()?;
         enter!(
             self,
             "write.patch",
@@ -74,6 +77,7 @@ impl write::Host for State {
     }
 
     async fn replace(&mut self, target: ObjectRef, object: String, options: Options) -> Answer<String> {
+        self.admit_write()?;
         enter!(
             self,
             "write.replace",
@@ -83,6 +87,7 @@ impl write::Host for State {
     }
 
     async fn remove(&mut self, target: ObjectRef, how: Propagation, options: Options) -> Answer<Option<String>> {
+        self.admit_write()?;
         enter!(self, "write.remove", of_ref(&target) + of_options(&options));
         Ok(self.backend.remove(target, how, options).await)
     }
@@ -131,7 +136,9 @@ impl events::Host for State {
         let limit = self.limits.events;
         if self.used.events >= limit {
             if self.used.events_dropped == 0 {
-                let said = format!("the plugin emitted more than {limit} events in one call: further ones are dropped");
+                let said = format!(
+                    "the plugin emitted more than {limit} events in one call: further ones are dropped (limits.events)"
+                );
                 self.log(Level::Warn, said, Vec::new());
             }
             self.used.events_dropped = self.used.events_dropped.saturating_add(1);

@@ -20,17 +20,19 @@ pub struct Limits {
     /// Reads, writes and events (`limits.hostCalls`). Asking for the time, logging and the like don't count: what they
     /// cost is CPU time. Default: 1,000.
     pub host_calls: u32,
-    /// Bytes of the answer. Default: 1 MiB.
+    /// Writes among them (`limits.writes`). Default: 200.
+    pub writes: u32,
+    /// Bytes of the answer (`limits.outputKiB`). Default: 1 MiB.
     pub output: u64,
-    /// Bytes of all arguments of one read or write. What is larger is answered with an `ApiError` of the reason
-    /// `PilothouseLimit`, and the call goes on. Default: 3 MiB, the most that an API server takes.
+    /// Bytes of all arguments of one read or write (`limits.objectKiB`). What is larger is answered with an `ApiError` of
+    /// the reason `PilothouseLimit`, and the call goes on. Default: 3 MiB, the most that an API server takes.
     pub argument: u64,
-    /// Log lines, those on stdout and stderr included. Further ones are dropped and counted, which is said once.
-    /// Default: 200.
+    /// Log lines, those on stdout and stderr included (`limits.logLines`). Further ones are dropped and counted, which is
+    /// said once. Default: 200.
     pub log_lines: u32,
-    /// Bytes of all log lines with their fields. Further ones are dropped and counted. Default: 64 KiB.
+    /// Bytes of all log lines with their fields (`limits.logKiB`). Further ones are dropped and counted. Default: 64 KiB.
     pub log_bytes: u64,
-    /// Events. Further ones are dropped and counted, which is said once in the log. Default: 20.
+    /// Events (`limits.events`). Further ones are dropped and counted, which is said once in the log. Default: 20.
     pub events: u32,
 }
 
@@ -41,6 +43,7 @@ impl Default for Limits {
             cpu: Duration::from_secs(2),
             memory: 64 << 20,
             host_calls: 1_000,
+            writes: 200,
             output: 1 << 20,
             argument: 3 << 20,
             log_lines: 200,

@@ -36,6 +36,7 @@ pub(crate) struct State {
 pub(crate) struct Used {
     pub(crate) memory_peak: u64,
     pub(crate) host_calls: u32,
+    pub(crate) writes: u32,
     pub(crate) log_lines: u32,
     pub(crate) log_dropped: u32,
     pub(crate) events: u32,
@@ -91,6 +92,16 @@ impl State {
         self.check_time().map_err(wasmtime::Error::new)
     }
 
+    /// Counts a write.
+    pub(crate) fn admit_write(&mut self) -> wasmtime::Result<()> {
+        let limit = self.limits.writes;
+        if self.used.writes >= limit {
+            return Err(wasmtime::Error::new(CallError::Writes { limit }));
+        }
+        self.used.writes += 1;
+        Ok(())
+    }
+
     /// Passes a log line on, if the budget has room for it.
     pub(crate) fn log(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
         // 16 bytes for each field and line stand for what the host adds: quotes, keys, a time.
@@ -105,7 +116,7 @@ impl State {
                 } = self.limits;
                 let said = format!(
                     "the plugin logged more than {log_lines} lines or {log_bytes} bytes in one call: what does not fit is \
-                     dropped and counted"
+                     dropped and counted (limits.logLines, limits.logKiB)"
                 );
                 self.backend.log(Level::Warn, said, Vec::new());
             }

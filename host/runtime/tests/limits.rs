@@ -59,6 +59,20 @@ async fn an_endless_loop_of_host_calls_runs_out_of_them() {
 }
 
 #[tokio::test]
+async fn an_endless_loop_of_writes_runs_out_of_those_first() {
+    let text = "the call made more than 20 writes and was ended: write only what differs, spread the work over more keys, \
+                look for an endless loop, or raise limits.writes (20 now) in the operator's configuration";
+    let limits = Limits {
+        host_calls: 50,
+        writes: 20,
+        ..roomy()
+    };
+    ends("write-loop", &limits, text).await;
+    let (done, _) = visit("write-loop", &limits).await;
+    assert_eq!(done.host_calls, 20);
+}
+
+#[tokio::test]
 async fn an_endless_loop_of_calls_that_are_not_counted_runs_out_of_cpu_time() {
     let limits = Limits { cpu: ENDED, ..roomy() };
     for name in ["cheap-call-loop", "log-loop"] {

@@ -21,4 +21,22 @@ pub struct LimitOverrides {
     /// Host calls, 1 to 1,000,000.
     #[serde(deserialize_with = "rules::maybe_number::<_, 1, 1_000_000>")]
     pub host_calls: Option<u32>,
+    /// Writes among them, 1 to 100,000.
+    #[serde(deserialize_with = "rules::maybe_number::<_, 1, 100_000>")]
+    pub writes: Option<u32>,
+    /// The answer of a call in KiB, 1 to 4096.
+    #[serde(rename = "outputKiB", deserialize_with = "rules::maybe_number::<_, 1, 4096>")]
+    pub output_kib: Option<u32>,
+    /// The arguments of one read or write, an object's body above all, in KiB, 1 to 4096. API servers take 3 MiB.
+    #[serde(rename = "objectKiB", deserialize_with = "rules::maybe_number::<_, 1, 4096>")]
+    pub object_kib: Option<u32>,
+    /// Log lines of a call, 0 to 100,000.
+    #[serde(deserialize_with = "rules::maybe_number::<_, 0, 100_000>")]
+    pub log_lines: Option<u32>,
+    /// Log lines of a call in KiB, 0 to 65,536.
+    #[serde(rename = "logKiB", deserialize_with = "rules::maybe_number::<_, 0, 65_536>")]
+    pub log_kib: Option<u32>,
+    /// Events of a call, 0 to 1,000.
+    #[serde(deserialize_with = "rules::maybe_number::<_, 0, 1_000>")]
+    pub events: Option<u32>,
 }

@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::budget::Budget;
 use super::limits::LimitOverrides;
 use super::named;
 use crate::grant::Grants;
@@ -27,6 +28,9 @@ pub struct PluginConfig {
     /// Limits of each of its calls; they win over the manifest's suggestions.
     #[serde(deserialize_with = "or_default")]
     pub limits: LimitOverrides,
+    /// What all its calls together may use.
+    #[serde(deserialize_with = "or_default")]
+    pub budget: Budget,
     /// Its single requests to the API server a second, over all its calls, 0 to 100,000; 0 is no bound but the host's; 200
     /// by default.
     #[serde(deserialize_with = "number::<_, 0, 100_000>")]
@@ -53,7 +57,7 @@ impl PluginConfig {
             Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
         };
         let all = serde_json::json!({
-            "config": self.config, "grants": grants, "limits": self.limits, "queue": self.queue,
+            "config": self.config, "grants": grants, "limits": self.limits, "budget": self.budget, "queue": self.queue,
             "controllers": self.controllers,
         });
         Hash::of(all.to_string().as_bytes())
@@ -67,6 +71,7 @@ impl Default for PluginConfig {
             config: Value::Object(Map::new()),
             grants: None,
             limits: LimitOverrides::default(),
+            budget: Budget::default(),
             api_requests_per_second: 200,
             api_request_burst: 1_000,
             queue: QueueSettings::default(),

@@ -36,7 +36,8 @@ plugins:
     grants:
       - {group: '', kind: ConfigMap, verbs: [watch, create], namespaces: [team-a], names: ['*']}
       - {group: demo.pilothouse.dev, kind: '*', verbs: ['*'], subresources: [status]}
-    limits: {wallMs: 1000, cpuMs: 100, memoryMiB: 512, hostCalls: 10}
+    limits: {wallMs: 1000, cpuMs: 100, memoryMiB: 512, hostCalls: 10, writes: 5, outputKiB: 1, objectKiB: 2, logLines: 0, logKiB: 3, events: 4}
+    budget: {writesPerSecond: 0, writeBurst: 7, inFlightMiB: 8, logLinesPerSecond: 9, logKiBPerSecond: 10}
     apiRequestsPerSecond: 0
     apiRequestBurst: 5
     controllers: {greeting: {concurrency: 4}}
@@ -72,6 +73,25 @@ plugins:
     assert_eq!(grants[0].verbs, [GrantedVerb::Watch, GrantedVerb::Create]);
     assert_eq!(grants[1].kind, "*");
     assert_eq!(greeting.limits.memory_mib, Some(512));
+    let limits = greeting.limits;
+    assert_eq!(
+        [
+            limits.writes,
+            limits.output_kib,
+            limits.object_kib,
+            limits.log_lines,
+            limits.log_kib,
+            limits.events
+        ],
+        [5, 1, 2, 0, 3, 4].map(Some)
+    );
+    let budget = greeting.budget;
+    assert_eq!(
+        (budget.writes_per_second, budget.write_burst, budget.in_flight_mib),
+        (0, 7, 8)
+    );
+    assert_eq!((budget.log_lines_per_second, budget.log_kib_per_second), (9, 10));
+    assert_eq!(config.plugin("other").budget.writes_per_second, 100, "by default");
     assert_eq!(greeting.controllers["greeting"].concurrency, Some(4));
     assert!(!config.plugin("other").enabled);
     assert_eq!(config.plugin("other").grants, Some(Grants::Asked));

@@ -361,6 +361,12 @@ fn the_operators_limits_win_over_the_manifests_and_these_over_the_hosts() {
     let set = LimitOverrides {
         wall_ms: Some(10),
         host_calls: Some(3),
+        writes: Some(2),
+        output_kib: Some(7),
+        object_kib: Some(8),
+        log_lines: Some(0),
+        log_kib: Some(9),
+        events: Some(1),
         ..LimitOverrides::default()
     };
     let limits = effective_limits(&suggested, &set);
@@ -369,6 +375,12 @@ fn the_operators_limits_win_over_the_manifests_and_these_over_the_hosts() {
         wall: Duration::from_millis(10),
         cpu: Duration::from_millis(2),
         host_calls: 3,
+        writes: 2,
+        output: 7 << 10,
+        argument: 8 << 10,
+        log_lines: 0,
+        log_bytes: 9 << 10,
+        events: 1,
         ..default
     };
     assert_eq!(limits, expected);

@@ -94,6 +94,10 @@ impl Guest for Zoo {
             "host-call-loop" => loop {
                 let _ = black_box(read::get(&target("x"), &read::Freshness::Cached));
             },
+            "write-loop" => loop {
+                let change = write::Change::Merge("{}".into());
+                let _ = black_box(write::patch(&target("x"), &change, &options()));
+            },
             "cheap-call-loop" => loop {
                 black_box(call::attempt());
             },
