@@ -135,6 +135,14 @@ impl Observer for Log {
     fn happened(&self, happening: &Happening) {
         match happening {
             Happening::Started { id } => tracing::info!(controller = %id, "controller runs"),
+            Happening::Swapped { before, now } => {
+                let version = escape_control(&now.manifest.version).into_owned();
+                tracing::info!(
+                    plugin = &*now.name, version, hash = %now.hash, before = %before.hash,
+                    "another version of the plugin serves"
+                );
+            }
+            Happening::Unloaded { plugin } => tracing::info!(plugin = &**plugin, "the plugin is gone"),
             Happening::Reconciled(run) => {
                 let object = format!("{} {}", run.kind.kind, run.key);
                 let object = &*escape_control(&object);

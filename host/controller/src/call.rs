@@ -25,6 +25,7 @@ use crate::{
     kinds::Kinds,
     ledger::Ledger,
     log_budget::{Line, LogBudget},
+    stage::End,
 };
 use crate::{metrics::Metrics, provenance::Provenance};
 
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     pub(crate) wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
-/// What all calls of one plugin share.
+/// What all calls of one version of a plugin share.
 pub(crate) struct PluginState {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) name: Arc<str>,
@@ -55,11 +56,13 @@ pub(crate) struct PluginState {
     /// Its share of the requests to the API server.
     pub(crate) api: Api,
     /// How many log lines it may still write.
-    pub(crate) logs: Mutex<LogBudget>,
+    pub(crate) logs: Arc<Mutex<LogBudget>>,
     /// How many of its Events wait to be sent.
     pub(crate) events_waiting: Arc<AtomicUsize>,
     /// Keeps the windows open.
     pub(crate) _subscriptions: Vec<Subscription>,
+    /// The last field: it tells that all else is gone.
+    pub(crate) end: End,
 }
 
 /// One call of `reconcile`, and what goes on after it until its writes are settled.

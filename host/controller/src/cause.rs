@@ -48,21 +48,21 @@ pub enum What {
         /// Its reason, shortened.
         reason: Arc<str>,
     },
-    /// The key was parked and is tried again, though no change of an object was seen.
+    /// The key was parked and is tried again, or another version of its plugin serves; no change of an object was seen.
     Woken {
         /// By what.
         by: Waker,
     },
 }
 
-/// What woke a parked key, other than a change of an object.
+/// What woke a key, other than a change of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waker {
     /// Somebody said so.
     Person,
-    /// The plugin's module is another than when the key was parked.
+    /// The plugin's module is another than when the key was parked, or last ran.
     NewModule,
-    /// What the operator's file says of the plugin is something else than when the key was parked.
+    /// What the operator's file says of the plugin is something else than when the key was parked, or last ran.
     NewConfiguration,
     /// The object was there when the key was parked, and went while no host ran.
     Vanished,

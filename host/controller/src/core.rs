@@ -14,6 +14,7 @@ use crate::{
     ControllerId, Dispatcher,
     call::{PluginState, Shared},
     rarely::Rarely,
+    tenure::Tenure,
 };
 
 /// Targets of writes, by the controller and key whose run sent them.
@@ -55,12 +56,14 @@ impl Core {
     }
 }
 
-/// A controller of a loaded plugin.
+/// A controller of one version of a plugin.
 pub(crate) struct Controller {
     pub(crate) id: ControllerId,
     pub(crate) kind: Gvk,
     /// Its windows on its own kind.
     pub(crate) primaries: Vec<Reader>,
+    /// Whether this version serves.
+    pub(crate) tenure: Arc<Tenure>,
     pub(crate) plugin: Arc<PluginState>,
     pub(crate) resync: Option<Duration>,
 }

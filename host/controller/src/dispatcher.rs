@@ -6,7 +6,10 @@
 //! is none, and again at [`Dispatcher::next_due`] or after an add.
 
 use std::{
-    collections::BTreeMap,
+    collections::{
+        BTreeMap,
+        btree_map::Entry::{Occupied, Vacant},
+    },
     fmt,
     sync::{
         Arc,
@@ -107,7 +110,9 @@ pub struct Finished {
 
 pub(crate) struct Entry {
     pub(crate) queue: Queue<Key, Cause>,
-    started: bool,
+    pub(crate) started: bool,
+    /// No version serves it any more; it is gone once nothing is in work.
+    pub(crate) retired: bool,
     /// Set where parked keys are kept over restarts.
     pub(crate) keeping: Option<Keeping>,
 }
@@ -115,7 +120,7 @@ pub(crate) struct Entry {
 /// Queues of all controllers and the gate before them.
 pub struct Dispatcher {
     pub(crate) entries: BTreeMap<ControllerId, Entry>,
-    gate: Gate<ControllerId>,
+    pub(crate) gate: Gate<ControllerId>,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
     /// When failing keys were hastened last.
@@ -135,17 +140,24 @@ impl Dispatcher {
 
     /// Adds a controller that may have `concurrency` keys in work and tries failed ones again within `limits`, which are
     /// its own: a bucket in them is shared with no other. Keys can be added at once; none is handed out before
-    /// [`Dispatcher::start`].
+    /// [`Dispatcher::start`]. One that is there already is set these bounds from now on, and keeps its keys, delays and
+    /// counts.
     pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
         self.gate.register(id.clone(), concurrency);
-        self.entries.insert(
-            id,
-            Entry {
+        let entry = match self.entries.entry(id) {
+            Occupied(entry) => {
+                let entry = entry.into_mut();
+                entry.queue.set_limits(limits);
+                entry
+            }
+            Vacant(place) => place.insert(Entry {
                 queue: Queue::new(limits),
                 started: false,
+                retired: false,
                 keeping: None,
-            },
-        );
+            }),
+        };
+        entry.retired = false;
     }
 
     /// Lets a controller run: every informer it needs has delivered its first list.
@@ -356,7 +368,7 @@ impl Dispatcher {
                     .entries()
                     .any(|entry| entry.attempts > 0 && matches!(entry.state, State::Delayed { .. }))
             };
-            queue.is_empty() && queue.in_work() == 0 && (queue.delayed_len() == 0 || !retries())
+            queue.in_work() == 0 && (entry.retired || (queue.is_empty() && (queue.delayed_len() == 0 || !retries())))
         })
     }
 

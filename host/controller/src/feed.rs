@@ -1,28 +1,30 @@
 //! From the informers into the queues: one feed for each window of a controller on a kind.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
-use pilothouse_informer::{Delta, Handler, Query, Reader};
+use pilothouse_informer::{Delta, Handler, Query};
 use pilothouse_object::Key;
 
-use crate::{Happening, core::Core, intake::Intake, lock::lock, router::Primaries};
+use crate::{
+    ControllerId, Happening,
+    core::Core,
+    intake::Intake,
+    lock::lock,
+    router::Primaries,
+    tenure::{Phase, Tenure},
+};
 
-/// Hears of one window's changes and asks for the keys they map to.
+/// Hears of one window's changes and asks for the keys they map to, while its version serves.
 pub(crate) struct Feed {
     pub(crate) core: Arc<Core>,
     pub(crate) intake: Intake,
-    /// The controller's windows on its own kind; filled before any other window opens.
-    pub(crate) primaries: Arc<OnceLock<Vec<Reader>>>,
-    /// Windows of this controller that have not delivered their first picture.
-    pub(crate) unsynced: Arc<AtomicUsize>,
+    /// The version that the window is of.
+    pub(crate) tenure: Arc<Tenure>,
 }
 
 impl Handler for Feed {
     fn deltas(&self, deltas: &[Delta]) {
-        let primaries = Windows(self.primaries.get().map_or(&[], Vec::as_slice));
+        let primaries = Windows(&self.tenure);
         // Routed before the queue is locked: mapping reads stores.
         let route = &self.intake.route;
         let routed: Vec<_> = deltas
@@ -35,54 +37,70 @@ impl Handler for Feed {
         let now = self.core.now();
         {
             let mut dispatcher = lock(&self.core.dispatcher);
-            let mut provenance = lock(&self.core.shared.provenance);
-            self.intake.take(now, &routed, &mut dispatcher, &mut provenance);
+            match &mut *self.tenure.phase() {
+                Phase::Serving => {
+                    let mut provenance = lock(&self.core.shared.provenance);
+                    self.intake.take(now, &routed, &mut dispatcher, &mut provenance);
+                }
+                Phase::Coming(meanwhile) => return meanwhile.take(&self.intake, &routed),
+                Phase::Over => return,
+            }
         }
         self.core.wake.notify_one();
         self.core.parked.notify_one();
     }
 
     fn synced(&self) {
-        if self.unsynced.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Told before it can run, so that nobody hears of a run first.
-            let started = Happening::Started {
-                id: self.intake.id.clone(),
-            };
-            self.core.shared.observer.happened(&started);
-            let primaries = Windows(self.primaries.get().map_or(&[], Vec::as_slice));
-            let now = self.core.now();
-            {
-                let mut dispatcher = lock(&self.core.dispatcher);
-                dispatcher.returned(now, &self.intake.id, |key| primaries.sees(key));
-                dispatcher.start(&self.intake.id);
-            }
-            self.core.parked.notify_one();
-            self.core.wake.notify_one();
+        arrived(&self.core, &self.intake.id, &self.tenure);
+    }
+}
+
+/// One of what a version of a controller waits for is there; if it was the last and the version serves, it runs now.
+pub(crate) fn arrived(core: &Core, id: &ControllerId, tenure: &Tenure) {
+    if !tenure.arrived() {
+        return;
+    }
+    let serves = || matches!(*tenure.phase(), Phase::Serving);
+    {
+        let _dispatcher = lock(&core.dispatcher);
+        if !serves() {
+            return;
         }
     }
+    // Told before it can run, so that nobody hears of a run first.
+    if tenure.tells() {
+        core.shared.observer.happened(&Happening::Started { id: id.clone() });
+    }
+    let now = core.now();
+    {
+        let mut dispatcher = lock(&core.dispatcher);
+        if serves() {
+            dispatcher.returned(now, id, |key| tenure.sees(key));
+            dispatcher.start(id);
+        }
+    }
+    core.parked.notify_one();
+    core.wake.notify_one();
 }
 
 /// The primary objects through a controller's windows.
 ///
 /// A window that is not synced yet shows nothing: its objects come as initial additions anyway, and no key runs before.
-struct Windows<'a>(&'a [Reader]);
+struct Windows<'a>(&'a Tenure);
 
 impl Windows<'_> {
     /// Only the keys that the controller can see: what an object says of others is foreign text, and a key outside the
     /// view would be a run about an object that the plugin was not granted.
     fn seen(&self, mut keys: Vec<Key>) -> Vec<Key> {
-        if !self.0.is_empty() {
-            keys.retain(|key| self.sees(key));
+        if !self.0.primaries().is_empty() {
+            keys.retain(|key| self.0.sees(key));
         }
         keys
     }
 
-    fn sees(&self, key: &Key) -> bool {
-        self.0.iter().any(|window| window.view().sees_key(key))
-    }
-
     fn query(&self, query: &Query) -> Vec<Key> {
         self.0
+            .primaries()
             .iter()
             .filter_map(|window| window.query(query).ok())
             .flat_map(|listing| listing.items)

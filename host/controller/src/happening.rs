@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use pilothouse_lifecycle::{Hash, Plugin};
 use pilothouse_object::{Gvk, Key, Version};
 use pilothouse_runtime::{CallError, Failure, Level, Outcome};
 
@@ -21,6 +22,18 @@ pub enum Happening {
     Started {
         /// Which controller.
         id: ControllerId,
+    },
+    /// Another version of a plugin serves: no key begins on the one before any more.
+    Swapped {
+        /// What served until now.
+        before: Arc<Plugin>,
+        /// What serves.
+        now: Arc<Plugin>,
+    },
+    /// A plugin is gone, with its watches, queues and metrics.
+    Unloaded {
+        /// Its name.
+        plugin: Arc<str>,
     },
     /// A run ended.
     Reconciled(Box<Reconciled>),
@@ -44,6 +57,10 @@ pub enum Happening {
 pub struct Reconciled {
     /// Which controller.
     pub id: ControllerId,
+    /// Which module ran.
+    pub module: Hash,
+    /// By which words of the operator's.
+    pub configuration: Hash,
     /// The kind it reconciles.
     pub kind: Gvk,
     /// For which object.

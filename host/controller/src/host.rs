@@ -4,8 +4,8 @@
 //! rooms below. Started with loaded plugins, it runs until [`Host::stop`].
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
@@ -23,16 +23,17 @@ use crate::lock::lock;
 use crate::{
     ApiConfig, ControllerId, Dispatcher, Observer,
     api::Api,
-    call::{PluginState, Shared},
-    core::{Controller, Core},
+    call::Shared,
+    core::Core,
     events::{self, Emitted, Place},
     kinds::Kinds,
+    live::Live,
     metrics::Metrics,
     parked::{self, Keep},
     provenance::Provenance,
     resync::{Resync, Spot, Walk},
     run::run,
-    windows,
+    stage::LISTS_WITHIN,
 };
 
 /// Events that wait to be sent; more are dropped and counted.
@@ -62,6 +63,9 @@ pub struct HostOptions {
     /// Where parked keys are kept over restarts, with those that the last host kept there. Default: nowhere; then every
     /// key is tried again at the start.
     pub parked: Option<parked::State>,
+    /// How long a new version of a plugin that serves may wait for the first lists of what it watches besides; after that
+    /// the older one serves on. Default 60 s.
+    pub lists_within: Duration,
 }
 
 impl HostOptions {
@@ -77,6 +81,7 @@ impl HostOptions {
             bytes: Arc::new(system_bytes),
             wall: Arc::new(system_time),
             parked: None,
+            lists_within: LISTS_WITHIN,
         }
     }
 }
@@ -103,14 +108,16 @@ fn system_time() -> Timestamp {
     }
 }
 
-/// A running host.
+/// A running host. Plugins come, are exchanged and go as [`pilothouse_lifecycle::Stage`] says.
 pub struct Host {
-    core: Arc<Core>,
-    controllers: Arc<BTreeMap<ControllerId, Arc<Controller>>>,
-    plugins: Vec<Arc<PluginState>>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) live: Arc<Mutex<Live>>,
+    pub(crate) informers: SharedInformers,
+    pub(crate) lists_within: Duration,
+    /// Held while a plugin of this name changes.
+    pub(crate) turns: Mutex<HashMap<Arc<str>, Weak<tokio::sync::Mutex<()>>>>,
     jobs: Arc<Mutex<JoinSet<()>>>,
     tasks: JoinSet<()>,
-    informers: SharedInformers,
     keep: Option<Arc<Keep>>,
 }
 
@@ -167,46 +174,39 @@ impl Host {
             keeps: file.is_some(),
             parked: Notify::new(),
         });
-        let mut controllers = BTreeMap::new();
-        let mut states = BTreeMap::new();
+        let keep = file.map(|file| Arc::new(Keep::new(file)));
+        let mut host = Self {
+            core,
+            live: Arc::default(),
+            informers,
+            lists_within: options.lists_within,
+            turns: Mutex::default(),
+            jobs: Arc::default(),
+            tasks: JoinSet::new(),
+            keep,
+        };
         for plugin in plugins {
-            for controller in windows::open(&core, &informers, plugin, kept.as_mut()) {
-                states.insert(controller.id.plugin.clone(), controller.plugin.clone());
-                controllers.insert(controller.id.clone(), Arc::new(controller));
+            // Refused by hosts that stop, and this one begins.
+            if let Err(refused) = host.begin(plugin, kept.as_mut()) {
+                tracing::error!("a plugin does not serve: {}", refused.why);
             }
         }
-        let controllers = Arc::new(controllers);
-        let jobs = Arc::new(Mutex::new(JoinSet::new()));
-        let mut tasks = JoinSet::new();
-        let reach = (reach.away(), reach.better());
-        tasks.spawn(dispatch(
-            core.clone(),
-            controllers.clone(),
-            jobs.clone(),
-            reach,
-            rng.fork(),
-        ));
-        tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
+        let core = &host.core;
+        let reach = (host.informers.reach().away(), host.informers.reach().better());
+        let dispatch = dispatch(core.clone(), host.live.clone(), host.jobs.clone(), reach, rng.fork());
+        host.tasks.spawn(dispatch);
+        host.tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
         if let Some(kept) = kept.filter(|kept| !kept.records.is_empty()) {
             tracing::info!(
                 "{} parked keys of the last run are of controllers that this host does not run: they are forgotten",
                 kept.records.len()
             );
         }
-        let keep = file.map(|file| Arc::new(Keep::new(file)));
-        if let Some(keep) = keep.clone() {
-            let core = core.clone();
-            tasks.spawn(async move { keep.run(&core).await });
+        if let Some(keep) = host.keep.clone() {
+            let core = host.core.clone();
+            host.tasks.spawn(async move { keep.run(&core).await });
         }
-        Self {
-            core,
-            controllers,
-            plugins: states.into_values().collect(),
-            jobs,
-            tasks,
-            informers,
-            keep,
-        }
+        host
     }
 
     /// The metrics as text, of the content type [`crate::METRICS_CONTENT_TYPE`].
@@ -228,27 +228,9 @@ impl Host {
         if *self.core.stopping.borrow() {
             return vec!["the host is stopping".to_owned()];
         }
-        let mut lines = Vec::new();
-        for plugin in &self.plugins {
-            lines.extend(plugin.broken.iter().cloned());
-            for (kind, windows) in &plugin.views {
-                for window in windows.iter().filter(|window| !window.synced()) {
-                    let mut why: Vec<String> = window
-                        .statuses()
-                        .into_iter()
-                        .map(|status| match status.last_error {
-                            Some(error) => format!("{} ({error})", status.phase.as_str()),
-                            None => status.phase.as_str().to_owned(),
-                        })
-                        .collect();
-                    why.dedup();
-                    lines.push(format!("{}: first list of {kind}: {}", plugin.name, why.join("; ")));
-                }
-            }
-        }
-        lines.sort();
-        lines.dedup();
-        lines
+        // Looked through where nothing is locked: one that is exchanged meanwhile may be gone with this.
+        let plugins: Vec<_> = lock(&self.live).plugins().cloned().collect();
+        plugins.iter().flat_map(|plugin| plugin.waiting_for()).collect()
     }
 
     /// True where every controller runs and nothing is queued, in work or waiting to be retried. Keys that asked to run
@@ -267,8 +249,15 @@ impl Host {
     }
 
     /// The controllers that this host runs.
-    pub fn controllers(&self) -> impl Iterator<Item = &ControllerId> {
-        self.controllers.keys()
+    pub fn controllers(&self) -> Vec<ControllerId> {
+        let live = lock(&self.live);
+        live.controllers().map(|controller| controller.id.clone()).collect()
+    }
+
+    /// The plugins that serve, by name.
+    pub fn plugins(&self) -> Vec<Arc<Plugin>> {
+        let live = lock(&self.live);
+        live.plugins().map(|state| state.plugin.clone()).collect()
     }
 
     /// Stops: no new work from now on; what runs has `grace` to end, then it is ended. What was sent is finished either
@@ -337,16 +326,12 @@ impl Drop for Host {
 )]
 async fn dispatch(
     core: Arc<Core>,
-    controllers: Arc<BTreeMap<ControllerId, Arc<Controller>>>,
+    live: Arc<Mutex<Live>>,
     jobs: Arc<Mutex<JoinSet<()>>>,
     (mut away, mut better): (watch::Receiver<bool>, watch::Receiver<u64>),
     mut rng: fastrand::Rng,
 ) {
-    let start = core.now();
-    let mut resyncs: Vec<(Resync, Arc<Controller>)> = controllers
-        .values()
-        .filter_map(|c| Some((Resync::new(start, c.resync?, &mut rng), c.clone())))
-        .collect();
+    let mut rounds = Rounds::default();
     loop {
         // Registered before looking, so that a wake-up in between is not missed.
         let woken = core.wake.notified();
@@ -355,31 +340,32 @@ async fn dispatch(
         }
         let now = core.now();
         // Before the queues are locked: this looks into stores.
-        let mut turns = Vec::new();
-        for (resync, controller) in &mut resyncs {
-            let keys = resync.step(now, &Primaries(&controller.primaries));
-            turns.extend(keys.into_iter().map(|key| (&controller.id, key, resync.every())));
-        }
+        let turns = rounds.step(now, &live, &mut rng);
         let due = {
             let mut dispatcher = lock(&core.dispatcher);
             for (id, key, every) in turns {
-                dispatcher.resync(now, id, key, every);
+                dispatcher.resync(now, &id, key, every);
             }
             let mut jobs = lock(&jobs);
             while jobs.try_join_next().is_some() {}
             if *away.borrow_and_update() {
                 None
             } else {
+                // With the dispatcher locked, so that no key begins on a version after the switch to the next.
+                let live = lock(&live);
                 while let Some(job) = dispatcher.next(now) {
-                    // Every controller of the dispatcher is registered from this map.
-                    if let Some(controller) = controllers.get(&job.id) {
-                        jobs.spawn(run(core.clone(), controller.clone(), job));
+                    match live.controller(&job.id) {
+                        // Its last run, on an older version, may have asked for a key that this one does not see.
+                        Some(controller) if controller.tenure.sees(&job.taken.key) => {
+                            jobs.spawn(run(core.clone(), controller.clone(), job));
+                        }
+                        _ => dispatcher.skip(now, &job),
                     }
                 }
                 dispatcher.next_due()
             }
         };
-        let due = resyncs.iter().map(|(resync, _)| resync.due()).chain(due).min();
+        let due = rounds.due().into_iter().chain(due).min();
         let due = async {
             match due {
                 Some(due) => tokio::time::sleep(due.saturating_sub(core.now())).await,
@@ -394,6 +380,58 @@ async fn dispatch(
             Ok(()) = better.changed() => lock(&core.dispatcher).hasten(core.now()),
             () = due => {}
         }
+    }
+}
+
+/// The resyncs of the controllers that serve.
+#[derive(Default)]
+struct Rounds {
+    by_controller: BTreeMap<ControllerId, Resync>,
+    /// Of [`Live::changes`], when this was looked at last.
+    changes: u64,
+}
+
+impl Rounds {
+    /// The keys whose turn it is, and how often it is.
+    fn step(
+        &mut self,
+        now: Duration,
+        live: &Mutex<Live>,
+        rng: &mut fastrand::Rng,
+    ) -> Vec<(ControllerId, Key, Duration)> {
+        let due: Vec<_> = {
+            let live = lock(live);
+            if live.changes() != self.changes {
+                self.changes = live.changes();
+                self.follow(now, &live, rng);
+            }
+            let due = self.by_controller.iter().filter(|(_, round)| round.due() <= now);
+            due.filter_map(|(id, _)| live.controller(id).cloned()).collect()
+        };
+        let mut turns = Vec::new();
+        for controller in due {
+            if let Some(round) = self.by_controller.get_mut(&controller.id) {
+                let keys = round.step(now, &Primaries(&controller.primaries));
+                turns.extend(keys.into_iter().map(|key| (controller.id.clone(), key, round.every())));
+            }
+        }
+        turns
+    }
+
+    /// A round goes on under the next version where its period is the same.
+    fn follow(&mut self, now: Duration, live: &Live, rng: &mut fastrand::Rng) {
+        let mut before = std::mem::take(&mut self.by_controller);
+        for controller in live.controllers() {
+            let Some(every) = controller.resync else { continue };
+            let round = before.remove(&controller.id).filter(|round| round.every() == every);
+            let round = round.unwrap_or_else(|| Resync::new(now, every, rng));
+            self.by_controller.insert(controller.id.clone(), round);
+        }
+    }
+
+    /// When the next key has its turn.
+    fn due(&self) -> Option<Duration> {
+        self.by_controller.values().map(Resync::due).min()
     }
 }
 

@@ -11,6 +11,9 @@
 //! granted; a write that was sent is finished by the host, and its key stays in work until then; a key does not run again
 //! before the caches hold what its last run wrote (at most 5 s); every queue entry carries its cause.
 //!
+//! Plugins come, are exchanged and go while it runs (`stage`): no key begins on a version after the switch to the next,
+//! none is in work on two, and none is lost between them.
+//!
 //! It does not load plugins, decide what they may do, or know how to show what happens: that is `lifecycle`, and whoever
 //! passes an [`Observer`].
 //!
@@ -19,6 +22,7 @@
 //! | `router` | changes to keys: mappings, predicates | no |
 //! | `intake` | changes into queues: priorities, and what wakes parked keys | no |
 //! | `dispatcher` | queues and gate: which key runs next | no |
+//! | `exchange`, `tenure` | from one version of a plugin to the next: what becomes of its keys, whose feeds are heard | no |
 //! | `resync` | when which keys have their turn though nothing changed | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
 //! | `cause` | why a key stands in a queue | no |
@@ -30,7 +34,7 @@
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
 //! | `path`, `refusal` | their paths, and errors as guests see them | no |
-//! | `run`, `feed`, `windows`, `host`, `core` | the driver on tokio | yes |
+//! | `run`, `feed`, `windows`, `host`, `stage`, `live`, `core` | the driver on tokio | yes |
 //! | `in_flight` | how many bytes of a plugin's requests are under way | no |
 //! | `log_budget` | how many log lines a plugin may write | no |
 //! | `rarely` | lines that would come for each of many keys | no |
@@ -44,6 +48,7 @@ mod cause;
 mod core;
 mod dispatcher;
 mod events;
+mod exchange;
 mod feed;
 mod happening;
 mod host;
@@ -51,6 +56,7 @@ mod in_flight;
 mod intake;
 mod kinds;
 mod ledger;
+mod live;
 mod lock;
 mod log_budget;
 mod metrics;
@@ -67,6 +73,8 @@ mod restart_tests;
 mod resync;
 mod router;
 mod run;
+mod stage;
+mod tenure;
 #[cfg(test)]
 mod wake_tests;
 mod windows;

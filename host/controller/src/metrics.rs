@@ -3,17 +3,24 @@
 //! `controller` and `name` are `plugin/controller`. What has no counterpart there begins with `pilothouse_`. The text is
 //! OpenMetrics, which Prometheus reads.
 
-use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt::Write as _,
+    sync::{Mutex, atomic::Ordering},
+    time::Duration,
+};
 
 use pilothouse_apiclient::Meter;
 use pilothouse_informer::Reach;
+use pilothouse_lifecycle::Plugin;
+use pilothouse_object::{escape_control, shorten};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::{ControllerId, Dispatcher, ResultLabel, cache_metrics::CacheMetrics};
+use crate::{ControllerId, Dispatcher, ResultLabel, cache_metrics::CacheMetrics, lock::lock};
 
 /// The content type of [`Host::metrics`](crate::Host::metrics).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,6 +58,14 @@ struct ByEnd {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByPlugin {
     plugin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Served {
+    plugin: String,
+    version: String,
+    module: String,
+    configuration: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,6 +120,10 @@ pub(crate) struct Metrics {
     log_dropped: Family<ByPlugin, Counter>,
     stale: Family<ByController, Counter>,
     events: Family<ByPluginResult, Counter>,
+    served: Family<Served, Gauge>,
+    swaps: Family<ByPlugin, Counter>,
+    /// Series whose labels are not known beforehand, to be removed with their plugin.
+    loose: Mutex<(HashSet<ByEnd>, HashSet<ByPluginResult>, HashSet<Served>)>,
     reachable: Gauge,
     outages: Counter,
     unreachable: Counter<f64, std::sync::atomic::AtomicU64>,
@@ -137,6 +156,9 @@ impl Metrics {
             log_dropped: Family::default(),
             stale: Family::default(),
             events: Family::default(),
+            served: Family::default(),
+            swaps: Family::default(),
+            loose: Mutex::default(),
             reachable: Gauge::default(),
             outages: Counter::default(),
             unreachable: Counter::default(),
@@ -240,6 +262,16 @@ impl Metrics {
             m.events.clone(),
         );
         r.register(
+            "pilothouse_plugin_info",
+            "1 for the version of each plugin that serves: its own word for it, and the hashes of its module and settings",
+            m.served.clone(),
+        );
+        r.register(
+            "pilothouse_plugin_swaps",
+            "How often another version of the plugin took over",
+            m.swaps.clone(),
+        );
+        r.register(
             "pilothouse_api_server_reachable",
             "1 while the API server answers and takes the credentials, else 0",
             m.reachable.clone(),
@@ -278,6 +310,68 @@ impl Metrics {
         }
     }
 
+    /// This version of a plugin serves from now on, after another one or as the first.
+    pub(crate) fn serves(&self, before: Option<&Plugin>, now: &Plugin) {
+        let plugin = ByPlugin {
+            plugin: now.name.to_string(),
+        };
+        let swaps = self.swaps.get_or_create_owned(&plugin);
+        let mut loose = lock(&self.loose);
+        if let Some(before) = before {
+            let before = served(before);
+            self.served.remove(&before);
+            loose.2.remove(&before);
+            swaps.inc();
+        }
+        let now = served(now);
+        self.served.get_or_create(&now).set(1);
+        loose.2.insert(now);
+    }
+
+    /// The controller is gone, and so are its series.
+    pub(crate) fn forget(&self, id: &ControllerId) {
+        let (by, queue) = (by(id), queue(id));
+        for result in [ResultLabel::Success, ResultLabel::RequeueAfter, ResultLabel::Error] {
+            self.total.remove(&ByResult {
+                controller: id.to_string(),
+                result: result.as_str(),
+            });
+        }
+        for family in [&self.errors, &self.terminal, &self.panics, &self.timeouts, &self.stale] {
+            family.remove(&by);
+        }
+        for family in [&self.max_concurrent, &self.active, &self.parked] {
+            family.remove(&by);
+        }
+        self.seconds.remove(&by);
+        self.cpu.remove(&by);
+        self.adds.remove(&queue);
+        self.retries.remove(&queue);
+        self.queue_seconds.remove(&queue);
+        self.work_seconds.remove(&queue);
+        self.unfinished.remove(&queue);
+        self.longest.remove(&queue);
+        lock(&self.loose)
+            .0
+            .retain(|end| end.controller != by.controller || !self.cut.remove(end));
+    }
+
+    /// The plugin is gone, and so are its series.
+    pub(crate) fn forget_plugin(&self, plugin: &str) {
+        let by = ByPlugin {
+            plugin: plugin.to_owned(),
+        };
+        self.denied.remove(&by);
+        self.swaps.remove(&by);
+        let mut loose = lock(&self.loose);
+        loose
+            .1
+            .retain(|event| event.plugin != plugin || !self.events.remove(event));
+        loose
+            .2
+            .retain(|served| served.plugin != plugin || !self.served.remove(served));
+    }
+
     pub(crate) fn queued_for(&self, id: &ControllerId, time: Duration) {
         self.queue_seconds.get_or_create(&queue(id)).observe(time.as_secs_f64());
     }
@@ -302,12 +396,12 @@ impl Metrics {
             _ => {}
         }
         if let Some(end) = run.cut {
-            self.cut
-                .get_or_create(&ByEnd {
-                    controller: run.id.to_string(),
-                    end,
-                })
-                .inc();
+            let by_end = ByEnd {
+                controller: run.id.to_string(),
+                end,
+            };
+            self.cut.get_or_create(&by_end).inc();
+            lock(&self.loose).0.insert(by_end);
         }
         self.seconds.get_or_create(&by).observe(run.wall.as_secs_f64());
         self.work_seconds
@@ -337,12 +431,14 @@ impl Metrics {
     }
 
     pub(crate) fn event(&self, plugin: &str, result: &'static str) {
-        self.events
-            .get_or_create(&ByPluginResult {
-                plugin: plugin.to_owned(),
-                result,
-            })
-            .inc();
+        let plugin = plugin.to_owned();
+        let known = self.denied.get(&ByPlugin { plugin: plugin.clone() }).is_some();
+        // One that was still to be sent when its plugin went must not bring back what is gone.
+        if known {
+            let by_result = ByPluginResult { plugin, result };
+            self.events.get_or_create(&by_result).inc();
+            lock(&self.loose).1.insert(by_result);
+        }
     }
 
     /// All metrics as text; gauges are taken from the queues, and from the watch on the API server, at this moment.
@@ -402,6 +498,16 @@ pub(crate) struct Run<'a> {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
     pub(crate) worked_for: Duration,
+}
+
+fn served(plugin: &Plugin) -> Served {
+    Served {
+        plugin: plugin.name.to_string(),
+        // The plugin's own text.
+        version: escape_control(&shorten(&plugin.manifest.version, 64)).into_owned(),
+        module: plugin.hash.to_string(),
+        configuration: plugin.configuration.to_string(),
+    }
 }
 
 fn by(id: &ControllerId) -> ByController {

@@ -174,6 +174,8 @@ async fn attempt(
         .await;
     let told = Box::new(Reconciled {
         id: job.id.clone(),
+        module: plugin.hash,
+        configuration: plugin.configuration,
         kind: kind.clone(),
         key: key.clone(),
         version: stood.as_ref().map(|stood| stood.version.clone()),

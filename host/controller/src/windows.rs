@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use pilothouse_informer::{IndexSpec, Names, Projection, Reader, SharedInformers,
 use pilothouse_lifecycle::{Extent, Plugin, Reach, Retrying, Scope, Shown, Verb};
 use pilothouse_object::{Gvk, LabelSelector, shorten};
 use pilothouse_workqueue::{Limit, Limits};
+use tokio::sync::Notify;
 
 use crate::{
     ControllerId, Route,
@@ -18,42 +19,40 @@ use crate::{
     core::{Controller, Core},
     feed::Feed,
     intake::Intake,
-    lock::lock,
     log_budget::LogBudget,
-    parked::{Kept, keeping::Identity},
+    parked::keeping::Identity,
+    stage::End,
+    tenure::{Meanwhile, Phase, Tenure},
 };
 
-/// Opens a plugin's windows on the kinds it watches and registers its controllers.
+/// A version whose windows are open.
+pub(crate) struct Opened {
+    pub(crate) state: Arc<PluginState>,
+    /// In the manifest's order.
+    pub(crate) controllers: Vec<Arc<Controller>>,
+    /// Told whenever one of the controllers has all its first lists.
+    pub(crate) ready: Arc<Notify>,
+}
+
+/// Opens the windows of a version on the kinds that it watches.
 ///
-/// What the last host kept of their parked keys is taken out of `kept` and set down first; none: nothing is kept.
+/// Where there is none before it, it serves from now on: its controllers are registered, and run after one more
+/// [`Tenure::arrived`] than they have windows. Otherwise it comes, and remembers what it hears.
 pub(crate) fn open(
     core: &Arc<Core>,
     informers: &SharedInformers,
     plugin: Arc<Plugin>,
-    mut kept: Option<&mut Kept>,
-) -> Vec<Controller> {
+    before: Option<&PluginState>,
+) -> Opened {
     let name = plugin.name.clone();
+    let ready = Arc::new(Notify::new());
     let mut open = Open::default();
     let mut opened = Vec::new();
-    for (controller, retrying) in plugin.manifest.controllers.iter().zip(plugin.retrying.iter()) {
+    for controller in &plugin.manifest.controllers {
         let id = ControllerId {
             plugin: name.clone(),
             controller: controller.name.as_str().into(),
         };
-        let concurrency = plugin.concurrency(&controller.name) as usize;
-        lock(&core.dispatcher).register(id.clone(), concurrency, limits(retrying));
-        if let Some(kept) = kept.as_deref_mut() {
-            let records = kept.records.extract_if(.., |record| record.id == id).collect();
-            let heard = kept.heard.remove(&id).unwrap_or_default();
-            let identity = Identity {
-                kind: controller.kind.clone(),
-                module: plugin.hash.to_string().into(),
-                configuration: plugin.configuration.to_string().into(),
-            };
-            lock(&core.dispatcher).keep(&id, identity, heard, records);
-        }
-        core.shared.metrics.registered(&id, concurrency);
-
         let primary = Window {
             kind: &controller.kind,
             scope: controller.scope,
@@ -70,23 +69,26 @@ pub(crate) fn open(
         });
         let reaches = |window: &Window<'_>| plugin.capabilities.reach(Verb::Watch, window.kind, None);
         let unsynced = reaches(&primary).len() + watched.clone().map(|window| reaches(&window).len()).sum::<usize>();
+        let (phase, awaited) = match before {
+            None => (Phase::Serving, unsynced + 1),
+            Some(_) => (Phase::Coming(Meanwhile::default()), unsynced),
+        };
         let feeds = Feeds {
             core,
             informers,
             plugin: &plugin,
             named: &controller.namespaces,
             id: &id,
-            primaries: Arc::new(OnceLock::new()),
-            unsynced: Arc::new(AtomicUsize::new(unsynced)),
+            tenure: Arc::new(Tenure::new(phase, awaited, ready.clone())),
         };
         // The controller's own kind first: mappings of the other kinds look through its windows.
         let primaries = feeds.open(&primary, reaches(&primary), &mut open);
-        // Set once, here.
-        let _ = feeds.primaries.set(primaries.clone());
+        feeds.tenure.set_primaries(primaries.clone());
         for window in watched {
             feeds.open(&window, reaches(&window), &mut open);
         }
-        opened.push((id, controller.kind.clone(), primaries, controller.resync()));
+        let tenure = feeds.tenure;
+        opened.push((id, controller.kind.clone(), primaries, controller.resync(), tenure));
     }
     for views in open.views.values_mut() {
         // Whoever looks through the first that shows an object sees it whole where any window shows it whole.
@@ -96,32 +98,59 @@ pub(crate) fn open(
             Projection::Metadata => 2,
         });
     }
-    let api = core.shared.api.share(&name, Share::of(&plugin));
-    let logs = LogBudget::new(&plugin.budget).into();
+    // Versions of one plugin share what it may send and log: another one is no reason for a new burst.
+    let same =
+        before.filter(|before| (before.plugin.requests, before.plugin.budget) == (plugin.requests, plugin.budget));
+    let api = match same {
+        Some(before) => before.api.clone(),
+        None => core.shared.api.share(&name, Share::of(&plugin)),
+    };
+    let logs = match same {
+        Some(before) => before.logs.clone(),
+        None => Arc::new(Mutex::new(LogBudget::new(&plugin.budget))),
+    };
     let state = Arc::new(PluginState {
+        end: End::new(name.clone(), core, before),
         plugin,
         name,
         views: open.views,
         broken: open.broken,
         api,
         logs,
-        events_waiting: Arc::default(),
+        events_waiting: before.map(|before| before.events_waiting.clone()).unwrap_or_default(),
         _subscriptions: open.subscriptions,
     });
-    opened
+    let controllers = opened
         .into_iter()
-        .map(|(id, kind, primaries, resync)| Controller {
-            id,
-            kind,
-            primaries,
-            plugin: state.clone(),
-            resync,
+        .map(|(id, kind, primaries, resync, tenure)| {
+            Arc::new(Controller {
+                id,
+                kind,
+                primaries,
+                tenure,
+                plugin: state.clone(),
+                resync,
+            })
         })
-        .collect()
+        .collect();
+    Opened {
+        state,
+        controllers,
+        ready,
+    }
+}
+
+/// What a controller is, as far as parked keys are concerned.
+pub(crate) fn identity(plugin: &Plugin, controller: &pilothouse_lifecycle::Controller) -> Identity {
+    Identity {
+        kind: controller.kind.clone(),
+        module: plugin.hash.to_string().into(),
+        configuration: plugin.configuration.to_string().into(),
+    }
 }
 
 /// What the operator and the plugin's author set, as a queue keeps to it.
-fn limits(retrying: &Retrying) -> Limits {
+pub(crate) fn limits(retrying: &Retrying) -> Limits {
     let backoff = Limit::Exponential {
         base: Duration::from_millis(retrying.base_ms.into()),
         cap: Duration::from_millis(retrying.max_ms.into()),
@@ -155,8 +184,7 @@ struct Feeds<'a> {
     plugin: &'a Plugin,
     named: &'a [String],
     id: &'a ControllerId,
-    primaries: Arc<OnceLock<Vec<Reader>>>,
-    unsynced: Arc<AtomicUsize>,
+    tenure: Arc<Tenure>,
 }
 
 impl Feeds<'_> {
@@ -197,8 +225,7 @@ impl Feeds<'_> {
                     route: window.route.clone(),
                     window: window_name(window, number),
                 },
-                primaries: self.primaries.clone(),
-                unsynced: self.unsynced.clone(),
+                tenure: self.tenure.clone(),
             };
             match self.informers.subscribe(window.kind, view, &indexes, Arc::new(feed)) {
                 Ok(subscription) => {

@@ -52,6 +52,20 @@ pub(super) fn happening(at: Moment, happening: &Happening) -> Option<Value> {
             map.insert("controller".into(), (*id.controller).into());
             map
         }
+        Happening::Swapped { before, now } => {
+            let mut map = event(at, "swapped");
+            map.insert("plugin".into(), (*now.name).into());
+            map.insert("version".into(), now.manifest.version.as_str().into());
+            map.insert("module".into(), now.hash.to_string().into());
+            map.insert("configuration".into(), now.configuration.to_string().into());
+            map.insert("moduleBefore".into(), before.hash.to_string().into());
+            map
+        }
+        Happening::Unloaded { plugin } => {
+            let mut map = event(at, "unloaded");
+            map.insert("plugin".into(), (**plugin).into());
+            map
+        }
         Happening::Logged {
             id,
             key,

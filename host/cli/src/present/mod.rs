@@ -160,6 +160,8 @@ impl Presenter {
                 String::new()
             }
             Happening::Started { id } => text::started(self.style, at, id),
+            Happening::Swapped { now, .. } => text::swapped(self.style, at, now),
+            Happening::Unloaded { plugin } => text::unloaded(self.style, at, plugin),
             _ => String::new(),
         }
     }

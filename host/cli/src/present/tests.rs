@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use pilothouse_controller::{Cause, Change, ITSELF, Reconciled, What, WriteEnd, WriteVerb, Written};
+use pilothouse_lifecycle::Hash;
 use pilothouse_object::Version;
 use pilothouse_runtime::{CallError, Failure, Outcome, Retry};
 use serde_json::{Value, json};
@@ -41,6 +42,8 @@ fn changed(kind: Gvk, change: Change, via: &str, writer: Option<&str>) -> What {
 fn run() -> Reconciled {
     Reconciled {
         id: ControllerId::new("greeting", "greeting"),
+        module: Hash::of(b"module"),
+        configuration: Hash::of(b"configuration"),
         kind: greeting(),
         key: hello(),
         version: Some(Version::new("7")),

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use pilothouse_controller::{ControllerId, Reconciled};
+use pilothouse_lifecycle::Plugin;
 use pilothouse_object::{Key, escape_control, shorten};
 use pilothouse_runtime::Level;
 
@@ -208,6 +209,20 @@ pub(super) fn still_running(style: Style, at: Moment, id: &ControllerId, key: &K
 pub(super) fn started(style: Style, at: Moment, id: &ControllerId) -> String {
     let what = format!("{} has its first lists and runs", style.shown(&controller(id)));
     format!("{}\n", head(style, at, Ink::Green, style.mark("▶", ">"), &what))
+}
+
+pub(super) fn swapped(style: Style, at: Moment, now: &Plugin) -> String {
+    let version = shorten(&now.manifest.version, 64);
+    let what = format!("{} serves in another version: {version}", now.name);
+    format!(
+        "{}\n",
+        head(style, at, Ink::Green, style.mark("▶", ">"), &style.shown(&what))
+    )
+}
+
+pub(super) fn unloaded(style: Style, at: Moment, plugin: &str) -> String {
+    let what = format!("{} is gone", style.shown(plugin));
+    format!("{}\n", head(style, at, Ink::Dim, style.mark("■", "x"), &what))
 }
 
 pub(super) fn note(style: Style, at: Moment, note: &Note<'_>) -> String {

@@ -82,6 +82,16 @@ impl Keeping {
         }
     }
 
+    /// Of a version that takes over while the host runs, and has heard so far: nothing is to be compared with a last host.
+    pub(crate) fn of_successor(identity: Identity, heard: Heard) -> Self {
+        Self {
+            identity,
+            heard,
+            stood: HashMap::new(),
+            returning: None,
+        }
+    }
+
     /// A record of the last host is parked again.
     pub(crate) fn restored(&mut self, record: &Record) {
         self.stood.insert(record.key.clone(), record.object.clone());

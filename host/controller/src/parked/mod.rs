@@ -139,3 +139,11 @@ pub struct Kept {
     /// How many parked keys more there were than are written, of those that were parked last. In no file.
     pub no_room: usize,
 }
+
+impl Kept {
+    /// Takes out what belongs to a controller: the parked keys, and how far it had heard.
+    pub(crate) fn of(&mut self, id: &ControllerId) -> (Vec<Record>, Heard) {
+        let records = self.records.extract_if(.., |record| record.id == *id).collect();
+        (records, self.heard.remove(id).unwrap_or_default())
+    }
+}
