@@ -49,6 +49,8 @@ mod core;
 mod dispatcher;
 mod events;
 mod exchange;
+#[cfg(test)]
+mod exchange_tests;
 mod feed;
 mod happening;
 mod host;

@@ -116,7 +116,7 @@ pub(crate) fn object(version: u64, more: &Value) -> Value {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&json!([]))
     }
 
