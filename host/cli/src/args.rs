@@ -33,8 +33,8 @@ A plugin directory holds files NAME.wasm; a plugin's identity is its file name.
 
 Exit codes:
     0  it ended as asked
-    1  something went wrong while running; `inspect`: the module would not load
-    2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply
+    1  something went wrong while running; `inspect`: the module would not load; `pack`: it can't be packed
+    2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply or to embed
     3  no plugin could be loaded
   130  a second Ctrl-C or SIGTERM forced the end";
 
@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Run(Run),
     Dev(Dev),
     Inspect(Inspect),
+    Pack(Pack),
 }
 
 /// Run the plugins of a directory against a cluster.
@@ -193,6 +194,11 @@ pub(crate) struct Inspect {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
+    /// Only read what `pilothouse pack` embedded in the module: nothing is compiled or run. What is embedded is the word of
+    /// whoever packed it; a host that loads the module asks the module itself, and refuses it if the two differ.
+    #[arg(verbatim_doc_comment, long, conflicts_with = "config")]
+    pub(crate) no_run: bool,
+
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub(crate) output: Output,
@@ -202,7 +208,40 @@ const INSPECT_HELP: &str = "\
 Examples:
   pilothouse inspect plugins/greeting.wasm
   pilothouse inspect plugins/greeting.wasm --config pilothouse.yaml
+  pilothouse inspect --no-run plugins/greeting.wasm
   pilothouse inspect plugins/greeting.wasm -o json | jq .manifest.controllers";
+
+/// Make a module ready to be handed on: a component that says what it is without being run.
+///
+/// A core module for wasm32-wasip1 that was built against wit/plugin.wit becomes a component; what is a component already
+/// is taken as it is. The manifest (as the module's own description says it), CustomResourceDefinitions and scenarios are
+/// embedded, and `pilothouse inspect` shows them. What was embedded before goes. The same input gives the same bytes.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = PACK_HELP)]
+pub(crate) struct Pack {
+    /// The module: a component, or a core module for wasm32-wasip1.
+    #[arg(value_name = "MODULE")]
+    pub(crate) module: PathBuf,
+
+    /// Where the packed module is written; a file there is replaced. [default: MODULE itself]
+    #[arg(short, long, value_name = "OUT.wasm")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// YAML or JSON files, or directories of them, that hold the CustomResourceDefinitions of the plugin's kinds; may be
+    /// given again.
+    #[arg(verbatim_doc_comment, long, value_name = "FILE_OR_DIR")]
+    pub(crate) crd: Vec<PathBuf>,
+
+    /// Directories whose text files, also those in folders below, are the plugin's scenarios; may be given again.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scenarios: Vec<PathBuf>,
+}
+
+const PACK_HELP: &str = "\
+Examples:
+  pilothouse pack greeting.wasm --crd crd.yaml
+  pilothouse pack target/wasm32-wasip1/release/greeting.wasm -o plugins/greeting.wasm --crd crd.yaml --scenarios scenarios/
+  pilothouse inspect --no-run plugins/greeting.wasm";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

@@ -88,7 +88,7 @@ pub(crate) fn split(documents: Vec<Document>) -> (Vec<Document>, Vec<Document>) 
 fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => format!(
-            "{}: there is no such file or directory: correct --apply",
+            "{}: there is no such file or directory: correct the path",
             path.display()
         ),
         _ => format!("{}: can't be read: {error}: check its permissions", path.display()),
@@ -114,7 +114,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     }
     if found.is_empty() {
         return Err(format!(
-            "{}: holds no .yaml, .yml or .json file: correct --apply",
+            "{}: holds no .yaml, .yml or .json file: correct the path",
             path.display()
         ));
     }
@@ -411,7 +411,7 @@ mod tests {
         );
         let missing = read(&[folder.path().join("missing.yaml")]).unwrap_err();
         assert!(
-            missing.ends_with("missing.yaml: there is no such file or directory: correct --apply"),
+            missing.ends_with("missing.yaml: there is no such file or directory: correct the path"),
             "{missing}"
         );
     }

@@ -1,13 +1,18 @@
 //! `pilothouse inspect`: what a module is, and whether this host would load it.
 
+mod embedded;
+
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
     path::Path,
 };
 
-use pilothouse_lifecycle::{API_VERSION, Controller, Inspection, LimitOverrides, Manifest, Permission, Scope, Shown};
+use pilothouse_lifecycle::{
+    API_VERSION, Controller, Inspection, LimitOverrides, Manifest, Permission, Refusal, Scope, Shown,
+};
 use pilothouse_object::escape_control;
+use serde::Serialize;
 
 use crate::{
     args::{self, Output},
@@ -37,16 +42,25 @@ pub(crate) async fn inspect(args: &args::Inspect) -> Result<u8, Stop> {
         // What else may be wrong with it is part of the answer.
         _ => {}
     }
+    if args.no_run {
+        return embedded::inspect(args).await;
+    }
     let config = match &args.config {
         None => None,
         Some(file) => Some(plugins::config(Some(file))?),
     };
     let engine = plugins::engine(&config.clone().unwrap_or_default())?;
     let seen = pilothouse_lifecycle::inspect(&engine, path, config.as_ref()).await;
-    let text = match args.output {
-        Output::Text => text(path, &seen),
+    answer(args.output, &seen, |seen| text(path, seen))?;
+    Ok(if seen.would_load { OK } else { FAILED })
+}
+
+/// Writes what was seen to stdout in the form asked for.
+fn answer<T: Serialize>(form: Output, seen: &T, text: impl Fn(&T) -> String) -> Result<(), Stop> {
+    let text = match form {
+        Output::Text => text(seen),
         Output::Json => {
-            let json = serde_json::to_string_pretty(&seen)
+            let json = serde_json::to_string_pretty(seen)
                 .map_err(|error| Stop::failed(format!("the answer can't be written as JSON: {error}")))?;
             present::harmless(&json) + "\n"
         }
@@ -54,11 +68,11 @@ pub(crate) async fn inspect(args: &args::Inspect) -> Result<u8, Stop> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A reader that has seen enough, as in `| head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        Err(error) => return Err(Stop::failed(format!("stdout can't be written: {error}"))),
-        Ok(()) => {}
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Stop::failed(format!("stdout can't be written: {error}")))
+        }
+        _ => Ok(()),
     }
-    Ok(if seen.would_load { OK } else { FAILED })
 }
 
 /// The answer for people.
@@ -94,6 +108,9 @@ fn text(path: &Path, seen: &Inspection) -> String {
     if let Some(manifest) = &seen.manifest {
         manifest_lines(manifest, &mut line);
     }
+    if let Some(inside) = &seen.embedded {
+        embedded::lines(inside, &mut line);
+    }
     if let Some(limits) = &seen.limits {
         line("limits", &limits_line(limits));
     }
@@ -105,12 +122,7 @@ fn text(path: &Path, seen: &Inspection) -> String {
             "would load",
             "yes, if it is granted what it asks for (nothing was judged against a --config file)",
         ),
-        Some(refusal) => {
-            let why = format!("no ({}): {}", refusal.step, refusal.why);
-            for (i, text) in why.lines().chain(refusal.mend.lines()).enumerate() {
-                line(if i == 0 { "would load" } else { "" }, text);
-            }
-        }
+        Some(refusal) => refusal_lines(refusal, &mut line),
     }
     if !seen.judged_with_config && !seen.grants_to_paste.is_empty() {
         let _ = write!(
@@ -120,6 +132,13 @@ fn text(path: &Path, seen: &Inspection) -> String {
         );
     }
     out
+}
+
+fn refusal_lines(refusal: &Refusal, line: &mut impl FnMut(&str, &str)) {
+    let why = format!("no ({}): {}", refusal.step, refusal.why);
+    for (i, text) in why.lines().chain(refusal.mend.lines()).enumerate() {
+        line(if i == 0 { "would load" } else { "" }, text);
+    }
 }
 
 fn manifest_lines(manifest: &Manifest, line: &mut impl FnMut(&str, &str)) {
@@ -285,6 +304,7 @@ fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_lifecycle::embedded::Embedded;
     use serde_json::json;
 
     use super::*;
@@ -328,6 +348,7 @@ mod tests {
             exports: vec!["pilothouse:plugin/controller@0.1.0".into()],
             grants_to_paste: pilothouse_lifecycle::grants_to_paste("greeting", &manifest.permissions[..1]),
             manifest: Some(manifest),
+            embedded: Some(Embedded::default()),
             limits: Some(limits),
             judged_with_config: false,
             would_load: true,

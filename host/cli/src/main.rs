@@ -1,4 +1,4 @@
-//! The binary `pilothouse`: `run`, `dev` and `inspect`.
+//! The binary `pilothouse`: `run`, `dev`, `inspect` and `pack`.
 //!
 //! Promises: data goes to stdout and logs to stderr; every error is one message that names what, where and the mend; exit
 //! codes mean what `--help` says. Nothing heavy is done before it is needed: the program answers within milliseconds.
@@ -13,6 +13,7 @@ mod inspect;
 mod kubeconfig;
 mod local;
 mod logging;
+mod pack;
 mod plugins;
 mod present;
 mod quiet;
@@ -81,6 +82,7 @@ fn start(cli: &Cli, started: Instant) -> Result<u8, Stop> {
                 .await
                 .map(|()| OK),
             Command::Inspect(args) => inspect::inspect(args).await,
+            Command::Pack(args) => pack::pack(args).await.map(|()| OK),
         }
     });
     runtime.shutdown_timeout(LAST_WAIT);

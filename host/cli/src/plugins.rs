@@ -38,6 +38,15 @@ pub(crate) fn check(directory: &Path) -> Result<(), Stop> {
         .map_err(|error| Stop::usage(error.to_string()))
 }
 
+/// Runs what blocks or computes for long on a thread of its own; none if it panicked.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the commands that use it do this and nothing else"
+)]
+pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
 /// An engine of the size that the configuration asks for.
 ///
 /// # Errors

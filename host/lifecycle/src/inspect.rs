@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Config, LimitOverrides, PluginConfig};
 use crate::directory::ModuleFile;
+use crate::embedded::{Embedded, Looked, look};
 use crate::load::{self, Examined, Failed, effective_limits, grants_to_paste};
 use crate::manifest::Manifest;
 use crate::refusal::{Refusal, Step};
@@ -29,6 +30,8 @@ pub struct Inspection {
     pub exports: Vec<String>,
     /// What it says of itself; none if it did not come so far.
     pub manifest: Option<Manifest>,
+    /// What `pilothouse pack` put into it; none if that could not be read.
+    pub embedded: Option<Embedded>,
     /// The limits that its calls would have; none without a manifest.
     pub limits: Option<LimitOverrides>,
     /// Lines for the operator's file that grant everything it asks for; empty if it asks for nothing.
@@ -54,16 +57,22 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
         imports: Vec::new(),
         exports: Vec::new(),
         manifest: None,
+        embedded: None,
         limits: None,
         grants_to_paste: String::new(),
         judged_with_config: own.is_some(),
         would_load: false,
         refusal: None,
     };
+    let looked = look_apart(path, max_bytes).await;
+    seen.embedded.clone_from(&looked.embedded);
     let judged = match load::examine(engine, &file, max_bytes).await {
         Ok(examined) => {
             seen.take(&file, &examined, own.as_ref());
-            judge(engine, &file, examined, own.as_ref()).await
+            match looked.check(examined.hash, &examined.manifest) {
+                Ok(()) => judge(engine, &file, examined, own.as_ref()).await,
+                Err(refusal) => Err(refusal),
+            }
         }
         Err(failed) => {
             let Failed {
@@ -84,6 +93,17 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
     seen.would_load = judged.is_ok();
     seen.refusal = judged.err();
     seen
+}
+
+/// [`look`] blocks, so it has a thread of its own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "reading must not hold a thread that serves; this is a driver"
+)]
+async fn look_apart(path: &Path, max_bytes: u64) -> Looked {
+    let own = path.to_owned();
+    let looked = tokio::task::spawn_blocking(move || look(&own, max_bytes)).await;
+    looked.unwrap_or_else(|_| Looked::failed(path))
 }
 
 impl Inspection {

@@ -10,6 +10,7 @@
 //! | `directory` | [`scan`]: which files are modules |
 //! | `load` | [`load_all`]: the steps, each refused with a [`Refusal`] |
 //! | `stage` | [`Stage`]: what serves plugins, implemented by the room above |
+//! | [`embedded`] | what `pilothouse pack` puts into a module beside its code |
 //! | `inspect` | [`inspect`]: the same steps, told instead of taken |
 //!
 //! The room promises: nothing from outside is unbounded, trusted or followed; a refusal names what, where, why and the
@@ -20,6 +21,7 @@ mod capabilities;
 mod config;
 mod config_schema;
 mod directory;
+pub mod embedded;
 mod grant;
 mod inspect;
 mod load;

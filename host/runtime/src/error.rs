@@ -60,8 +60,8 @@ pub enum LoadError {
     },
     /// A core module: the inside of a component without its types.
     #[error(
-        "this is a core WebAssembly module and no component: compile it for wasm32-wasip2{rust} (not \
-         wasm32-unknown-unknown or wasm32-wasip1), or wrap it with `wasm-tools component new`",
+        "this is a core WebAssembly module and no component: compile it for wasm32-wasip2{rust}, or, if it is one for \
+         wasm32-wasip1, turn it into a component with `pilothouse pack`",
         rust = RUST
     )]
     CoreModule,

@@ -43,8 +43,8 @@ fn a_core_module_is_no_plugin() {
     assert_eq!(
         refused(b"\0asm\x01\0\0\0").to_string(),
         "this is a core WebAssembly module and no component: compile it for wasm32-wasip2 (for Rust: `cargo build \
-         --release --target wasm32-wasip2`) (not wasm32-unknown-unknown or wasm32-wasip1), or wrap it with `wasm-tools \
-         component new`"
+         --release --target wasm32-wasip2`), or, if it is one for wasm32-wasip1, turn it into a component with `pilothouse \
+         pack`"
     );
 }
 

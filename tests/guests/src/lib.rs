@@ -34,6 +34,9 @@ pub use find::{DEBIAN_PACKAGES, FORCE, Toolchain, Way};
 /// The target all guests are compiled for.
 pub const TARGET: &str = "wasm32-wasip2";
 
+/// The target of core modules, for the tests of what turns them into components.
+pub const CORE_TARGET: &str = "wasm32-wasip1";
+
 /// Why there is no component.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
