@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{GuestError, TARGET, Toolchain, run, workspace_root};
+use crate::{GuestError, Toolchain, run, workspace_root};
 
 impl Toolchain {
     /// Builds a package of this workspace with `--profile guest`; answers the path of its component.
@@ -66,7 +66,7 @@ impl Toolchain {
             "--profile",
             profile,
             "--target",
-            TARGET,
+            self.target,
             "--message-format=json-render-diagnostics",
         ]);
         match &self.debian {

@@ -26,6 +26,8 @@ pub struct Toolchain {
     /// The sysroot of the Rust on the path: its cargo, rustc and linkers.
     pub(crate) sysroot: PathBuf,
     pub(crate) debian: Option<Debian>,
+    /// What it compiles for.
+    pub(crate) target: &'static str,
 }
 
 /// The pieces of the Debian way.
@@ -45,10 +47,18 @@ impl Toolchain {
     /// # Errors
     /// [`GuestError::NoToolchain`] names for each way what it lacks and the command that mends it.
     pub fn find(report: &mut dyn FnMut(&str)) -> Result<Toolchain, GuestError> {
+        Self::find_for(TARGET, report)
+    }
+
+    /// As [`Toolchain::find`], for another target than [`TARGET`].
+    ///
+    /// # Errors
+    /// As [`Toolchain::find`].
+    pub fn find_for(target: &'static str, report: &mut dyn FnMut(&str)) -> Result<Toolchain, GuestError> {
         match std::env::var(FORCE).as_deref() {
-            Err(_) | Ok("") => Self::find_by(&[Way::Rustup, Way::Debian], report),
-            Ok("rustup") => Self::find_by(&[Way::Rustup], report),
-            Ok("debian") => Self::find_by(&[Way::Debian], report),
+            Err(_) | Ok("") => Self::search(target, &[Way::Rustup, Way::Debian], report),
+            Ok("rustup") => Self::search(target, &[Way::Rustup], report),
+            Ok("debian") => Self::search(target, &[Way::Debian], report),
             Ok(other) => Err(GuestError::UnknownWay(other.to_owned())),
         }
     }
@@ -58,6 +68,10 @@ impl Toolchain {
     /// # Errors
     /// As [`Toolchain::find`].
     pub fn find_by(ways: &[Way], report: &mut dyn FnMut(&str)) -> Result<Toolchain, GuestError> {
+        Self::search(TARGET, ways, report)
+    }
+
+    fn search(target: &'static str, ways: &[Way], report: &mut dyn FnMut(&str)) -> Result<Toolchain, GuestError> {
         let mut tried = Vec::new();
         let sysroot = match sysroot() {
             Ok(sysroot) => sysroot,
@@ -69,7 +83,7 @@ impl Toolchain {
         };
         for way in ways {
             let found = match way {
-                Way::Rustup => rustup(&sysroot, report).map(|()| None),
+                Way::Rustup => rustup(&sysroot, target, report).map(|()| None),
                 Way::Debian => debian(&sysroot, report).map(Some),
             };
             match found {
@@ -78,6 +92,7 @@ impl Toolchain {
                         way: *way,
                         sysroot,
                         debian,
+                        target,
                     });
                 }
                 Err(error) => {
@@ -105,8 +120,8 @@ fn sysroot() -> Result<PathBuf, String> {
     .map(PathBuf::from)
 }
 
-fn has_target(sysroot: &Path) -> bool {
-    let libs = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+fn has_target(sysroot: &Path, target: &str) -> bool {
+    let libs = sysroot.join("lib/rustlib").join(target).join("lib");
     let Ok(entries) = std::fs::read_dir(libs) else {
         return false;
     };
@@ -116,10 +131,10 @@ fn has_target(sysroot: &Path) -> bool {
     })
 }
 
-fn rustup(sysroot: &Path, report: &mut dyn FnMut(&str)) -> Result<(), String> {
+fn rustup(sysroot: &Path, target: &str, report: &mut dyn FnMut(&str)) -> Result<(), String> {
     let shown = sysroot.display();
-    if has_target(sysroot) {
-        report(&format!("compiling plugins with the {TARGET} target of {shown}"));
+    if has_target(sysroot, target) {
+        report(&format!("compiling plugins with the {target} target of {shown}"));
         return Ok(());
     }
     // The toolchain by its directory's name: what `rustup target add` would take by itself depends on where it runs.
@@ -127,25 +142,25 @@ fn rustup(sysroot: &Path, report: &mut dyn FnMut(&str)) -> Result<(), String> {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    let add = ["target", "add", "--toolchain", &name, TARGET];
+    let add = ["target", "add", "--toolchain", &name, target];
     let by_hand = format!("rustup {}", add.join(" "));
     if run::stdout(run::command("rustup").arg("--version")).is_err() {
         return Err(format!(
-            "rustup: the Rust in {shown} has no {TARGET} target, and there is no rustup to add it"
+            "rustup: the Rust in {shown} has no {target} target, and there is no rustup to add it"
         ));
     }
     report(&format!(
-        "the Rust in {shown} has no {TARGET} target: `{by_hand}` (needs the network, about 20 MB)"
+        "the Rust in {shown} has no {target} target: `{by_hand}` (needs the network, about 20 MB)"
     ));
     run::stdout(run::command("rustup").args(add))
         .map_err(|error| format!("rustup: {error}. With a network, run `{by_hand}`"))?;
-    if !has_target(sysroot) {
+    if !has_target(sysroot, target) {
         return Err(format!(
-            "rustup: `{by_hand}` went well, yet {shown} has no {TARGET} target"
+            "rustup: `{by_hand}` went well, yet {shown} has no {target} target"
         ));
     }
     report(&format!(
-        "compiling plugins with the {TARGET} target of {shown}, just added"
+        "compiling plugins with the {target} target of {shown}, just added"
     ));
     Ok(())
 }

@@ -41,8 +41,8 @@ pub const CORE_TARGET: &str = "wasm32-wasip1";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GuestError {
-    /// No way to a compiler for `wasm32-wasip2`; each way that was tried with what it lacks and the command that mends it.
-    #[error("found no way to compile for wasm32-wasip2:\n{}", .tried.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
+    /// No way to a compiler for the target; each way that was tried with what it lacks and the command that mends it.
+    #[error("found no way to compile plugins:\n{}", .tried.iter().map(|line| format!("  - {line}")).collect::<Vec<_>>().join("\n"))]
     NoToolchain {
         /// One line for each way.
         tried: Vec<String>,
@@ -105,20 +105,37 @@ pub fn guest_target_dir() -> PathBuf {
 /// If there is no toolchain or the package doesn't compile, with the whole error: a test can do nothing else about it.
 #[track_caller]
 pub fn component(package: &str) -> PathBuf {
-    type Built = Arc<OnceLock<Result<PathBuf, String>>>;
     static TOOLCHAIN: OnceLock<Result<Toolchain, String>> = OnceLock::new();
-    static BUILT: OnceLock<Mutex<HashMap<String, Built>>> = OnceLock::new();
+    built(&TOOLCHAIN, TARGET, package)
+}
+
+/// As [`component`], but the core module that the package becomes for [`CORE_TARGET`].
+///
+/// # Panics
+/// As [`component`].
+#[track_caller]
+pub fn core_module(package: &str) -> PathBuf {
+    static TOOLCHAIN: OnceLock<Result<Toolchain, String>> = OnceLock::new();
+    built(&TOOLCHAIN, CORE_TARGET, package)
+}
+
+#[track_caller]
+fn built(found: &OnceLock<Result<Toolchain, String>>, target: &'static str, package: &str) -> PathBuf {
+    type Built = Arc<OnceLock<Result<PathBuf, String>>>;
+    type Packages = HashMap<(&'static str, String), Built>;
+    static BUILT: OnceLock<Mutex<Packages>> = OnceLock::new();
 
     let slot = {
         let mut built = BUILT
             .get_or_init(Mutex::default)
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(built.entry(package.to_owned()).or_default())
+        Arc::clone(built.entry((target, package.to_owned())).or_default())
     };
     let result = slot.get_or_init(|| {
-        let toolchain = TOOLCHAIN
-            .get_or_init(|| Toolchain::find(&mut |line| eprintln!("guests: {line}")).map_err(|error| error.to_string()))
+        let mut report = |line: &str| eprintln!("guests: {line}");
+        let toolchain = found
+            .get_or_init(|| Toolchain::find_for(target, &mut report).map_err(|error| error.to_string()))
             .as_ref()
             .map_err(Clone::clone)?;
         toolchain
@@ -127,6 +144,6 @@ pub fn component(package: &str) -> PathBuf {
     });
     match result {
         Ok(path) => path.clone(),
-        Err(error) => panic!("no component of `{package}`: {error}"),
+        Err(error) => panic!("no {target} of `{package}`: {error}"),
     }
 }
