@@ -120,7 +120,7 @@ pub(crate) struct Entry {
 /// Queues of all controllers and the gate before them.
 pub struct Dispatcher {
     pub(crate) entries: BTreeMap<ControllerId, Entry>,
-    pub(crate) gate: Gate<ControllerId>,
+    pub(crate) gate: Gate<Arc<str>, ControllerId>,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
     /// When failing keys were hastened last.
@@ -143,7 +143,7 @@ impl Dispatcher {
     /// [`Dispatcher::start`]. One that is there already is set these bounds from now on, and keeps its keys, delays and
     /// counts.
     pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
-        self.gate.register(id.clone(), concurrency);
+        self.gate.register(id.plugin.clone(), id.clone(), concurrency);
         let entry = match self.entries.entry(id) {
             Occupied(entry) => {
                 let entry = entry.into_mut();

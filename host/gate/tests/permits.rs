@@ -2,16 +2,16 @@
 
 use pilothouse_gate::{Gate, PoolUse};
 
-fn gate(pool: usize, controllers: &[(&'static str, usize)]) -> Gate<&'static str> {
+fn gate(pool: usize, controllers: &[(&'static str, usize)]) -> Gate<&'static str, &'static str> {
     let mut gate = Gate::new(pool);
     for (id, limit) in controllers {
-        gate.register(*id, *limit);
+        gate.register(*id, *id, *limit);
     }
     gate
 }
 
 /// Takes turns until nobody can run.
-fn turns(gate: &mut Gate<&'static str>) -> Vec<&'static str> {
+fn turns(gate: &mut Gate<&'static str, &'static str>) -> Vec<&'static str> {
     std::iter::from_fn(|| gate.next_turn(|_| true)).collect()
 }
 
@@ -132,7 +132,7 @@ fn a_controller_that_comes_back_finds_its_runs_counted() {
     let mut gate = gate(10, &[("a", 2)]);
     assert_eq!(turns(&mut gate), ["a"; 2]);
     assert!(gate.remove(&"a"));
-    gate.register("a", 2);
+    gate.register("a", "a", 2);
     assert!(turns(&mut gate).is_empty(), "the old version's runs hold the permits");
     assert!(gate.release(&"a"));
     assert_eq!(turns(&mut gate), ["a"]);
@@ -141,7 +141,7 @@ fn a_controller_that_comes_back_finds_its_runs_counted() {
 #[test]
 fn registering_again_sets_the_limit_and_keeps_the_place() {
     let mut gate = gate(10, &[("a", 1), ("b", 1)]);
-    gate.register("a", 2);
+    gate.register("a", "a", 2);
     assert_eq!(gate.line().copied().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(turns(&mut gate), ["a", "b", "a"]);
 }
@@ -151,7 +151,7 @@ fn a_controller_that_leaves_and_comes_back_all_the_time_passes_nobody() {
     let mut gate = gate(1, &[("reloading", 1), ("steady", 1)]);
     for _ in 0..10 {
         gate.remove(&"reloading");
-        gate.register("reloading", 1);
+        gate.register("reloading", "reloading", 1);
         assert_eq!(gate.next_turn(|_| true), Some("steady"));
         gate.release(&"steady");
     }
@@ -160,4 +160,48 @@ fn a_controller_that_leaves_and_comes_back_all_the_time_passes_nobody() {
         Some("reloading"),
         "once it stays it has its turn"
     );
+}
+
+/// Of so many turns, one permit at a time, how many each one has.
+fn shares(gate: &mut Gate<&'static str, &'static str>, turns: usize, prefix: &str) -> usize {
+    let mut of_it = 0;
+    for _ in 0..turns {
+        let id = gate.next_turn(|_| true).expect("all have work");
+        gate.release(&id);
+        of_it += usize::from(id.starts_with(prefix));
+    }
+    of_it
+}
+
+#[test]
+fn a_plugin_with_many_controllers_has_no_more_turns_than_one_with_a_single_one() {
+    let mut gate = Gate::new(1);
+    for id in ["many/1", "many/2", "many/3"] {
+        gate.register("many", id, 5);
+    }
+    gate.register("one", "one/1", 5);
+    assert_eq!(shares(&mut gate, 60, "one"), 30);
+    assert_eq!(shares(&mut gate, 60, "many/2"), 10, "its controllers take turns");
+}
+
+#[test]
+fn turns_are_shared_out_by_weight() {
+    let mut gate = gate(1, &[("light", 1), ("heavy", 1)]);
+    assert!(gate.set_weight(&"heavy", 3) && !gate.set_weight(&"unknown", 3));
+    assert_eq!(shares(&mut gate, 400, "heavy"), 300);
+    gate.set_weight(&"heavy", 0);
+    shares(&mut gate, 4, "heavy");
+    assert_eq!(shares(&mut gate, 400, "heavy"), 200, "no weight is below 1");
+}
+
+#[test]
+fn who_had_no_work_for_long_saves_up_no_turns() {
+    let mut gate = gate(1, &[("busy", 1), ("idle", 1)]);
+    for _ in 0..1_000 {
+        assert_eq!(gate.next_turn(|id| *id == "busy"), Some("busy"));
+        gate.release(&"busy");
+    }
+    assert_eq!(gate.next_turn(|_| true), Some("idle"), "once it comes first");
+    gate.release(&"idle");
+    assert_eq!(shares(&mut gate, 100, "busy"), 50);
 }

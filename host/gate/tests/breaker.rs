@@ -1,0 +1,450 @@
+//! A plugin's breaker, one promise at a time; then any history of calls.
+
+use std::time::Duration;
+
+use pilothouse_gate::breaker::{Breaker, Call, Change, Outcome, Rank, Settings, State, Why};
+use proptest::prelude::*;
+
+/// A breaker with a clock.
+struct Bench {
+    breaker: Breaker,
+    now: Duration,
+    rng: fastrand::Rng,
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn bench(change: impl FnOnce(&mut Settings)) -> Bench {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    Bench {
+        breaker: Breaker::new(settings),
+        now: seconds(1_000),
+        rng: fastrand::Rng::with_seed(1),
+    }
+}
+
+impl Bench {
+    fn begin(&mut self, key: u64, failures: u32) -> Call {
+        assert!(self.breaker.may_begin());
+        self.breaker.begin(key, failures)
+    }
+
+    fn end(&mut self, call: Call, outcome: Outcome) -> Option<Change> {
+        self.breaker.end(self.now, &mut self.rng, call, outcome)
+    }
+
+    /// A call of this key that begins and ends now.
+    fn call(&mut self, key: u64, outcome: Outcome) -> Option<Change> {
+        let call = self.begin(key, 0);
+        self.end(call, outcome)
+    }
+
+    /// The same for each of these keys; answers what the last one changed.
+    fn calls(&mut self, keys: std::ops::Range<u64>, outcome: Outcome) -> Option<Change> {
+        keys.fold(None, |_, key| self.call(key, outcome))
+    }
+
+    fn pass(&mut self, time: Duration) -> Option<Change> {
+        self.now += time;
+        self.breaker.advance(self.now)
+    }
+
+    fn state(&self) -> State {
+        self.breaker.view(self.now).state
+    }
+
+    /// Opens it from closed or half-open, and answers for how long.
+    fn trip(&mut self) -> Duration {
+        for key in 100..200 {
+            match self.call(key, Outcome::Failure) {
+                None => {}
+                Some(Change::Opened { lasts, .. }) => return lasts,
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        panic!("a hundred failures of a hundred keys opened nothing");
+    }
+
+    /// Passes the time of an open one.
+    fn half_open(&mut self) {
+        let State::Open { until } = self.state() else {
+            panic!("not open")
+        };
+        assert_eq!(self.pass(until - self.now), Some(Change::HalfOpened));
+    }
+}
+
+#[test]
+fn half_of_the_calls_failing_opens_it_and_fewer_do_not() {
+    let mut b = bench(|_| ());
+    for key in 0..100 {
+        assert_eq!(b.call(key, Outcome::Success), None);
+        if key % 3 != 0 {
+            assert_eq!(b.call(1_000 + key, Outcome::Failure), None);
+        }
+    }
+    let mut b = bench(|_| ());
+    b.calls(0..10, Outcome::Success);
+    assert_eq!(b.calls(10..19, Outcome::Failure), None);
+    let Some(Change::Opened { why, .. }) = b.call(19, Outcome::Failure) else {
+        panic!("ten of twenty failed");
+    };
+    assert_eq!(why, Why::Failures { failed: 10, calls: 20 });
+}
+
+#[test]
+fn too_few_calls_open_nothing_and_neither_do_those_of_too_few_keys() {
+    let mut b = bench(|_| ());
+    assert_eq!(b.calls(0..19, Outcome::Failure), None, "nineteen calls");
+    let mut b = bench(|_| ());
+    for _ in 0..100 {
+        assert_eq!(b.calls(0..4, Outcome::Failure), None, "four keys");
+    }
+    assert!(
+        matches!(b.call(4, Outcome::Failure), Some(Change::Opened { .. })),
+        "five"
+    );
+}
+
+#[test]
+fn what_failed_before_the_window_counts_no_more_but_a_row_of_failures_does() {
+    let mut b = bench(|settings| settings.consecutive = 0);
+    b.calls(0..19, Outcome::Failure);
+    b.pass(seconds(61));
+    assert_eq!(b.calls(20..39, Outcome::Failure), None);
+
+    let mut b = bench(|settings| settings.failure_rate = 0);
+    for key in 0..19 {
+        assert_eq!(b.call(key, Outcome::Failure), None);
+        b.pass(seconds(60));
+    }
+    let Some(Change::Opened { why, .. }) = b.call(19, Outcome::Failure) else {
+        panic!("twenty in a row");
+    };
+    assert_eq!(why, Why::InARow { failed: 20 });
+    let mut b = bench(|settings| settings.failure_rate = 0);
+    for key in 0..19 {
+        b.call(key, Outcome::Failure);
+    }
+    b.call(19, Outcome::Success);
+    assert_eq!(b.calls(20..39, Outcome::Failure), None, "a success ends the row");
+}
+
+#[test]
+fn calls_that_go_well_and_take_too_long_open_it_too() {
+    let mut b = bench(|_| ());
+    b.calls(0..4, Outcome::Success);
+    assert_eq!(b.calls(4..19, Outcome::Slow), None);
+    let Some(Change::Opened { why, .. }) = b.call(19, Outcome::Slow) else {
+        panic!("sixteen of twenty were slow");
+    };
+    assert_eq!(why, Why::Slow { slow: 16, calls: 20 });
+}
+
+#[test]
+fn what_the_plugin_is_not_to_blame_for_never_opens_it_and_neither_does_anything_where_it_is_off() {
+    let mut b = bench(|_| ());
+    assert_eq!(b.calls(0..1_000, Outcome::Ignored), None);
+    assert_eq!(b.breaker.view(b.now).calls, 0);
+    let mut b = bench(|settings| settings.enabled = false);
+    assert_eq!(b.calls(0..1_000, Outcome::Failure), None);
+}
+
+#[test]
+fn open_it_lets_none_begin_until_its_time_is_over() {
+    let mut b = bench(|_| ());
+    let lasts = b.trip();
+    assert!((seconds(8)..=seconds(12)).contains(&lasts), "{lasts:?}");
+    assert!(!b.breaker.may_begin());
+    assert_eq!(b.breaker.next_due(), Some(b.now + lasts));
+    assert_eq!(b.pass(lasts - Duration::from_millis(1)), None);
+    assert!(!b.breaker.may_begin());
+    assert_eq!(b.pass(Duration::from_millis(1)), Some(Change::HalfOpened));
+    assert!(b.breaker.may_begin());
+}
+
+#[test]
+fn half_open_a_few_are_under_way_and_good_ones_close_it() {
+    let mut b = bench(|_| ());
+    b.trip();
+    b.half_open();
+    let probes = [b.begin(1, 0), b.begin(2, 0), b.begin(3, 0)];
+    assert!(!b.breaker.may_begin(), "three are under way");
+    assert_eq!(b.end(probes[0], Outcome::Ignored), None);
+    assert_eq!(b.end(probes[1], Outcome::Success), None);
+    assert_eq!(
+        b.end(probes[2], Outcome::Failure),
+        None,
+        "one went well and one did not"
+    );
+    assert_eq!(b.call(4, Outcome::Success), Some(Change::Closed));
+}
+
+#[test]
+fn half_open_failures_of_two_keys_open_it_again_for_twice_as_long_and_one_that_fails_again_does_not() {
+    let mut b = bench(|settings| settings.quarantine_trips = 0);
+    b.trip();
+    for round in 1..=8 {
+        b.half_open();
+        for _ in 0..10 {
+            assert_eq!(b.call(1, Outcome::Failure), None, "the same key");
+        }
+        let Some(Change::Opened { lasts, why }) = b.call(2, Outcome::Failure) else {
+            panic!("another key failed");
+        };
+        assert_eq!(why, Why::Probes { failed: 2 });
+        let base = (10_u64 << round).min(300);
+        let bounds = seconds(base).mul_f64(0.8)..=seconds(base).mul_f64(1.2);
+        assert!(bounds.contains(&lasts), "round {round}: {lasts:?}");
+    }
+}
+
+#[test]
+fn after_a_good_time_the_next_trip_is_as_short_as_the_first() {
+    let mut b = bench(|_| ());
+    for (good, long) in [(0, false), (10, true), (600, false)] {
+        b.pass(seconds(good));
+        let lasts = b.trip();
+        assert_eq!(lasts > seconds(13), long, "{good} s after it closed: {lasts:?}");
+        b.half_open();
+        b.calls(0..2, Outcome::Success);
+        assert_eq!(b.state(), State::Closed);
+        b.pass(seconds(10));
+    }
+}
+
+#[test]
+fn calls_that_began_in_an_earlier_state_change_nothing() {
+    let mut b = bench(|_| ());
+    let early: Vec<Call> = (0..50).map(|key| b.begin(key, 0)).collect();
+    b.trip();
+    assert_eq!(b.end(early[0], Outcome::Failure), None);
+    b.half_open();
+    for call in &early[1..20] {
+        assert_eq!(b.end(*call, Outcome::Success), None);
+    }
+    assert_eq!(b.state(), State::HalfOpen);
+    b.calls(60..62, Outcome::Success);
+    for call in &early[20..] {
+        assert_eq!(b.end(*call, Outcome::Failure), None);
+    }
+    assert_eq!(b.breaker.view(b.now).calls, 0);
+}
+
+#[test]
+fn half_open_it_would_rather_see_keys_that_last_went_well() {
+    let mut b = bench(|_| ());
+    b.calls(0..3, Outcome::Success);
+    b.call(2, Outcome::Failure);
+    b.trip();
+    b.half_open();
+    assert!(b.breaker.is_choosy());
+    let ranks = [(1, 0), (2, 0), (1, 4)].map(|(key, failures)| b.breaker.rank(key, failures));
+    assert_eq!(ranks, [Rank::WentWell, Rank::Unknown, Rank::Failed]);
+}
+
+#[test]
+fn what_waited_is_released_on_a_ramp() {
+    let mut b = bench(|_| ());
+    b.trip();
+    b.half_open();
+    b.calls(0..2, Outcome::Success);
+    let mut begun = Vec::new();
+    for _ in 0..11 {
+        let mut count = 0;
+        while b.breaker.may_begin() && count < 10_000 {
+            let call = b.begin(count, 0);
+            b.end(call, Outcome::Success);
+            count += 1;
+        }
+        begun.push(count);
+        let due = b.breaker.next_due().unwrap_or(b.now + seconds(1));
+        assert_eq!(due, b.now + seconds(1));
+        b.pass(seconds(1));
+    }
+    assert_eq!(begun, [3, 6, 12, 24, 48, 96, 192, 384, 768, 1_536, 10_000]);
+}
+
+#[test]
+fn after_so_many_trips_within_a_time_it_stays_open_until_it_is_reset() {
+    let mut b = bench(|_| ());
+    b.trip();
+    for _ in 2..5 {
+        b.half_open();
+        b.trip();
+    }
+    b.half_open();
+    b.call(0, Outcome::Failure);
+    let why = Why::Probes { failed: 2 };
+    assert_eq!(b.call(1, Outcome::Failure), Some(Change::Quarantined { why, trips: 5 }));
+    assert_eq!((b.pass(seconds(1_000_000)), b.breaker.next_due()), (None, None));
+    assert!(!b.breaker.may_begin());
+    b.breaker.reset(b.now);
+    assert_eq!(b.state(), State::Closed);
+    assert!(b.trip() <= seconds(12), "it begins anew");
+}
+
+#[test]
+fn trips_that_are_far_apart_are_no_reason_for_a_quarantine() {
+    let mut b = bench(|_| ());
+    for _ in 0..20 {
+        b.trip();
+        b.half_open();
+        b.calls(0..2, Outcome::Success);
+        b.pass(seconds(1_000));
+    }
+    assert_eq!(b.breaker.view(b.now).trips, 20);
+}
+
+#[test]
+fn a_quarantine_by_hand_holds_also_where_the_breaker_is_off() {
+    let mut b = bench(|settings| settings.enabled = false);
+    let call = b.begin(1, 0);
+    b.breaker.quarantine(b.now);
+    assert_eq!(b.end(call, Outcome::Success), None);
+    assert_eq!((b.pass(seconds(100_000)), b.state()), (None, State::Quarantined));
+}
+
+#[test]
+fn a_key_that_keeps_failing_while_others_go_well_is_set_apart() {
+    let mut b = bench(|_| ());
+    b.call(0, Outcome::Success);
+    for key in 0..1_000 {
+        let call = b.begin(key, 5);
+        assert_eq!(b.end(call, Outcome::Failure), None);
+    }
+    assert_eq!(b.breaker.view(b.now).failed, 0);
+    let mut b = bench(|_| ());
+    for key in 0..19 {
+        let call = b.begin(key, 50);
+        assert_eq!(b.end(call, Outcome::Failure), None);
+    }
+    let call = b.begin(19, 50);
+    assert!(
+        b.end(call, Outcome::Failure).is_some(),
+        "nothing of the plugin goes well"
+    );
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Begin { key: u64, failures: u32 },
+    End { which: usize, outcome: Outcome },
+    Pass { millis: u64 },
+    Reset,
+    Quarantine,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let outcome = prop_oneof![
+        2 => Just(Outcome::Success),
+        3 => Just(Outcome::Failure),
+        1 => Just(Outcome::Slow),
+        1 => Just(Outcome::Ignored),
+    ];
+    prop_oneof![
+        20 => (0..30_u64, 0..8_u32).prop_map(|(key, failures)| Step::Begin { key, failures }),
+        20 => (0..20_usize, outcome).prop_map(|(which, outcome)| Step::End { which, outcome }),
+        5 => (0..4_000_u64).prop_map(|millis| Step::Pass { millis }),
+        1 => (0..600_000_u64).prop_map(|millis| Step::Pass { millis }),
+        1 => prop::bool::weighted(0.1).prop_map(|quarantine| if quarantine { Step::Quarantine } else { Step::Reset }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_calls_begin_only_where_they_may_and_each_change_is_told(
+        steps in prop::collection::vec(step(), 1..600),
+        min_calls in 1..10_u32,
+        min_keys in 1..4_usize,
+        probes in 1..4_u32,
+        quarantine_trips in 0..6_usize,
+        seed in any::<u64>(),
+    ) {
+        let mut b = bench(|settings| {
+            (settings.min_calls, settings.min_keys, settings.probes) = (min_calls, min_keys, probes);
+            settings.quarantine_trips = quarantine_trips;
+        });
+        b.rng = fastrand::Rng::with_seed(seed);
+        let mut under_way: Vec<Call> = Vec::new();
+        let mut probing = Vec::new();
+        for step in steps {
+            let before = b.state();
+            let mut by_hand = false;
+            let change = match step {
+                Step::Begin { key, failures } => {
+                    if b.breaker.may_begin() {
+                        prop_assert!(matches!(before, State::Closed | State::HalfOpen));
+                        let call = b.breaker.begin(key, failures);
+                        under_way.push(call);
+                        if before == State::HalfOpen {
+                            probing.push(call);
+                            prop_assert!(probing.len() <= probes as usize);
+                        }
+                    }
+                    None
+                }
+                Step::End { which, outcome } => {
+                    if under_way.is_empty() {
+                        continue;
+                    }
+                    let call = under_way.swap_remove(which % under_way.len());
+                    let at = probing.iter().position(|probe| *probe == call);
+                    at.map(|at| probing.swap_remove(at));
+                    b.end(call, outcome)
+                }
+                Step::Pass { millis } => {
+                    let due = b.breaker.next_due();
+                    let may = b.breaker.may_begin();
+                    let change = b.pass(Duration::from_millis(millis));
+                    // Whoever sleeps until the time that it names misses nothing.
+                    if !may && b.breaker.may_begin() {
+                        prop_assert!(due.is_some_and(|due| due <= b.now));
+                    }
+                    change
+                }
+                Step::Reset => {
+                    b.breaker.reset(b.now);
+                    by_hand = true;
+                    None
+                }
+                Step::Quarantine => {
+                    b.breaker.quarantine(b.now);
+                    by_hand = true;
+                    None
+                }
+            };
+            let after = b.state();
+            if before != after {
+                probing.clear();
+                let told = match after {
+                    State::Closed => change == Some(Change::Closed),
+                    State::HalfOpen => change == Some(Change::HalfOpened),
+                    State::Open { .. } => matches!(change, Some(Change::Opened { .. })),
+                    State::Quarantined => matches!(change, Some(Change::Quarantined { .. })),
+                };
+                prop_assert!(told || by_hand, "{:?} -> {:?}: {:?}", before, after, change);
+            } else {
+                prop_assert_eq!(change, None);
+                if by_hand && after == State::HalfOpen {
+                    probing.clear();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_fewer_than_the_minimum_never_open_it(
+        min_keys in 2..8_usize,
+        calls in prop::collection::vec((0..7_u64, 0..5_000_u64), 0..500),
+    ) {
+        let mut b = bench(|settings| settings.min_keys = min_keys);
+        for (key, millis) in calls {
+            b.pass(Duration::from_millis(millis));
+            prop_assert_eq!(b.call(key % (min_keys as u64 - 1), Outcome::Failure), None);
+        }
+    }
+}
