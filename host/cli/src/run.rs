@@ -9,6 +9,8 @@ use std::{
 use pilothouse_apiclient::Meter;
 use pilothouse_controller::{
     Happening, Host, HostOptions, Observer,
+    breaker::Change,
+    breaker_words,
     parked::{self, StateDirectory},
 };
 use pilothouse_object::{escape_control, shorten};
@@ -183,6 +185,16 @@ impl Observer for Log {
                     controller = %run.id, object, attempt = run.attempt, next, why = why(),
                     "reconcile failed: {}", escape_control(&shorten(&failure, 2_000))
                 );
+            }
+            Happening::Breaker { plugin, change } => {
+                let words = breaker_words(change);
+                match change {
+                    Change::Opened { .. } | Change::Quarantined { .. } => {
+                        tracing::warn!(plugin = &**plugin, "breaker open: {words}");
+                    }
+                    Change::HalfOpened => tracing::info!(plugin = &**plugin, "breaker half-open: {words}"),
+                    Change::Closed => tracing::info!(plugin = &**plugin, "breaker closed: {words}"),
+                }
             }
             Happening::Logged {
                 id,

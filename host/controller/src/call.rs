@@ -8,8 +8,9 @@ use std::{
     },
 };
 
-use pilothouse_informer::{Reader, Subscription};
-use pilothouse_lifecycle::{Plugin, Verb};
+use pilothouse_gate::breaker;
+use pilothouse_informer::{Reader, Resource, Subscription};
+use pilothouse_lifecycle::{Plugin, Trouble, Verb};
 use pilothouse_object::{Gvk, Key, Object};
 use pilothouse_runtime::{
     ApiError, Backend, Change, Freshness, Level, ObjectRef, Options, Page, Propagation, Query, Reply, Severity,
@@ -25,6 +26,7 @@ use crate::{
     kinds::Kinds,
     ledger::Ledger,
     log_budget::{Line, LogBudget},
+    refusal,
     stage::End,
 };
 use crate::{metrics::Metrics, provenance::Provenance};
@@ -42,6 +44,17 @@ pub(crate) struct Shared {
     pub(crate) random: Mutex<fastrand::Rng>,
     pub(crate) bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
     pub(crate) wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub(crate) trouble: Arc<dyn Fn(Trouble) + Send + Sync>,
+}
+
+impl Shared {
+    /// Tells what breakers did to whoever listens. Not while the dispatcher is locked: listeners may want it.
+    pub(crate) fn tell_breakers(&self, changes: Vec<(Arc<str>, breaker::Change)>) {
+        for (plugin, change) in changes {
+            self.metrics.breaker(&plugin, &change);
+            self.observer.happened(&Happening::Breaker { plugin, change });
+        }
+    }
 }
 
 /// What all calls of one version of a plugin share.
@@ -163,6 +176,30 @@ impl Inner {
                     ..ApiError::of_host(reason::DENIED, denied.to_string())
                 }
             })
+    }
+
+    /// Sends a request of this call, and remembers where the API server did not do its part.
+    pub(crate) async fn request(
+        &self,
+        method: http::Method,
+        uri: String,
+        content_type: Option<&'static str>,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let answer = self.plugin.api.send(method, uri, content_type, body).await;
+        if answer.as_ref().is_err_and(refusal::hinders) {
+            lock(&self.ledger).hindered = true;
+        }
+        answer
+    }
+
+    /// Looks a kind up, and remembers where the API server could not be asked.
+    pub(crate) async fn resolve(&self, kind: &Gvk) -> Result<Arc<Resource>, ApiError> {
+        let resource = self.shared.kinds.resolve(kind).await;
+        if resource.as_ref().is_err_and(refusal::hinders) {
+            lock(&self.ledger).hindered = true;
+        }
+        resource
     }
 
     /// What the plugin's caches know of an object; only for what the host itself needs, never handed to the guest.

@@ -2,7 +2,7 @@
 //!
 //! Promises: no two jobs hold one key of one controller; a key that was added is handed out after the last add, or stands
 //! among the parked keys; controllers with work get turns one after the other; nothing is handed out for a controller
-//! before [`Dispatcher::start`]. It neither calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there
+//! before [`Dispatcher::start`], or while its plugin's breaker is open: keys wait then, merged and not dropped. It neither calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there
 //! is none, and again at [`Dispatcher::next_due`] or after an add.
 
 use std::{
@@ -18,17 +18,23 @@ use std::{
     time::Duration,
 };
 
-use pilothouse_gate::Gate;
+use pilothouse_gate::{
+    Gate,
+    breaker::{Call, Outcome, Settings},
+};
 use pilothouse_object::{Key, shorten};
 use pilothouse_workqueue::{Limits, Queue, Retry, State, Taken};
 
-use crate::{Cause, Waker, What, parked::keeping::Keeping};
+use crate::{Cause, Waker, What, breakers::Breakers, parked::keeping::Keeping};
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
 pub const LOW_PRIORITY: i32 = -100;
 
 /// Bytes of a reason in a cause.
 const MAX_REASON: usize = 256;
+
+/// Of so many waiting keys a half-open breaker chooses.
+const LOOKED_AT: usize = 64;
 
 /// Between two times that all failing keys are hastened, at least.
 const HASTE_PAUSE: Duration = Duration::from_secs(60);
@@ -67,6 +73,10 @@ pub struct Job {
     pub taken: Taken<Key, Cause>,
     /// It holds no permit any more.
     released: AtomicBool,
+    /// Its plugin's breaker waits for how it ends.
+    pub(crate) call: Option<Call>,
+    /// The breaker was told.
+    pub(crate) judged: AtomicBool,
 }
 
 /// What a run ended with, as far as the queue is concerned.
@@ -121,6 +131,7 @@ pub(crate) struct Entry {
 pub struct Dispatcher {
     pub(crate) entries: BTreeMap<ControllerId, Entry>,
     pub(crate) gate: Gate<Arc<str>, ControllerId>,
+    pub(crate) breakers: Breakers,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
     /// When failing keys were hastened last.
@@ -133,6 +144,7 @@ impl Dispatcher {
         Self {
             entries: BTreeMap::new(),
             gate: Gate::new(pool),
+            breakers: Breakers::default(),
             parked_changes: 0,
             hastened: None,
         }
@@ -143,6 +155,7 @@ impl Dispatcher {
     /// [`Dispatcher::start`]. One that is there already is set these bounds from now on, and keeps its keys, delays and
     /// counts.
     pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
+        self.breakers.register(&id.plugin);
         self.gate.register(id.plugin.clone(), id.clone(), concurrency);
         let entry = match self.entries.entry(id) {
             Occupied(entry) => {
@@ -158,6 +171,12 @@ impl Dispatcher {
             }),
         };
         entry.retired = false;
+    }
+
+    /// Says when a registered plugin's breaker opens, and how many turns it gets for each one of a plugin of weight 1.
+    pub fn set_plugin(&mut self, plugin: &Arc<str>, settings: Settings, weight: u32) {
+        self.breakers.set(plugin, settings);
+        self.gate.set_weight(plugin, weight);
     }
 
     /// Lets a controller run: every informer it needs has delivered its first list.
@@ -247,16 +266,25 @@ impl Dispatcher {
         for entry in self.entries.values_mut() {
             entry.queue.advance(now);
         }
-        let entries = &mut self.entries;
-        let id = self
-            .gate
-            .next_turn(|id| entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty()))?;
-        let taken = self.entries.get_mut(&id).and_then(|entry| entry.queue.get(now));
+        self.breakers.advance(now);
+        let (entries, breakers) = (&mut self.entries, &mut self.breakers);
+        let id = self.gate.next_turn(|id| {
+            let ready = entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty());
+            ready && breakers.may_begin(&id.plugin)
+        })?;
+        let taken = entries
+            .get_mut(&id)
+            .and_then(|Entry { queue, .. }| match breakers.rank(&id) {
+                Some(rank) => queue.get_by(now, LOOKED_AT, rank),
+                None => queue.get(now),
+            });
         match taken {
             Some(taken) => Some(Job {
+                call: breakers.begin(&id, &taken.key, taken.attempt.saturating_sub(1)),
                 id,
                 taken,
                 released: AtomicBool::new(false),
+                judged: AtomicBool::new(false),
             }),
             None => {
                 // Can't be: the queue said that it has a ready key. The permit must not leak all the same.
@@ -277,6 +305,7 @@ impl Dispatcher {
     /// Ends a job with what its run ended with; its permit too, where it still holds one.
     pub fn finished(&mut self, now: Duration, rng: &mut fastrand::Rng, job: &Job, verdict: &Verdict) -> Finished {
         self.release(job);
+        self.judged(now, rng, job, Outcome::Ignored);
         let none = Finished {
             worked_for: Duration::ZERO,
             again_after: None,
@@ -336,12 +365,14 @@ impl Dispatcher {
         end
     }
 
-    /// When [`Dispatcher::next`] should be asked again though nothing was added: the first delayed key's time.
+    /// When [`Dispatcher::next`] should be asked again though nothing was added: the first delayed key's time, or that at
+    /// which a breaker lets keys begin.
     pub fn next_due(&self) -> Option<Duration> {
         self.entries
             .values()
             .filter(|entry| entry.started)
             .filter_map(|entry| entry.queue.next_due())
+            .chain(self.breakers.next_due())
             .min()
     }
 

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use pilothouse_gate::breaker::Outcome;
 use pilothouse_object::Key;
 use pilothouse_workqueue::State;
 
@@ -90,7 +91,11 @@ impl Dispatcher {
             .entries
             .extract_if(.., |id, entry| own(id) && entry.retired && entry.queue.in_work() == 0);
         let removed: Vec<_> = removed.map(|(id, _)| id).collect();
-        (removed, !self.entries.keys().any(own))
+        let none_left = !self.entries.keys().any(own);
+        if none_left {
+            self.breakers.remove(plugin);
+        }
+        (removed, none_left)
     }
 
     /// Whether the controller runs.
@@ -101,6 +106,8 @@ impl Dispatcher {
     /// Ends a job that nobody is to begin: its key is not the controller's business any more.
     pub(crate) fn skip(&mut self, now: Duration, job: &Job) {
         self.release(job);
+        // An end that says nothing draws nothing either.
+        self.judged(now, &mut fastrand::Rng::with_seed(0), job, Outcome::Ignored);
         if let Some(entry) = self.entries.get_mut(&job.id) {
             entry.queue.forget(&job.taken.key);
             entry.queue.done(now, &job.taken.key);

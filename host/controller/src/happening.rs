@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use pilothouse_gate::breaker::{Change, Why};
 use pilothouse_lifecycle::{Hash, Plugin};
 use pilothouse_object::{Gvk, Key, Version};
 use pilothouse_runtime::{CallError, Failure, Level, Outcome};
@@ -37,6 +38,13 @@ pub enum Happening {
     },
     /// A run ended.
     Reconciled(Box<Reconciled>),
+    /// A plugin's breaker opened, or let calls through again.
+    Breaker {
+        /// Which plugin's.
+        plugin: Arc<str>,
+        /// What it did.
+        change: Change,
+    },
     /// A plugin wrote a log line.
     Logged {
         /// Which controller's run.
@@ -157,5 +165,34 @@ impl fmt::Display for Written {
             WriteEnd::Unknown(why) => write!(f, " – outcome unknown: {why}"),
             WriteEnd::DryRun => f.write_str(" – dry run"),
         }
+    }
+}
+
+/// What a breaker did, in words for people.
+pub fn breaker_words(change: &Change) -> String {
+    match change {
+        Change::Opened { lasts, why } => {
+            let why = why_words(why);
+            format!(
+                "{why}: its keys wait for {:.1} s, then a few are tried",
+                lasts.as_secs_f64()
+            )
+        }
+        Change::HalfOpened => "a few keys are tried again, to see how they go".to_owned(),
+        Change::Closed => "keys go well again: what waited is let go, slowly at first".to_owned(),
+        Change::Quarantined { why, trips } => format!(
+            "{}, for the {trips}th time within a short time: it is quarantined, and its keys wait until a new version, a \
+             new configuration or an operator lets it go on",
+            why_words(why)
+        ),
+    }
+}
+
+fn why_words(why: &Why) -> String {
+    match why {
+        Why::Failures { failed, calls } => format!("{failed} of its last {calls} reconciles failed"),
+        Why::Slow { slow, calls } => format!("{slow} of its last {calls} reconciles were slow"),
+        Why::InARow { failed } => format!("{failed} reconciles failed in a row"),
+        Why::Probes { failed } => format!("{failed} of the keys that were tried again did not go well"),
     }
 }

@@ -10,8 +10,9 @@ use std::{
 };
 
 use pilothouse_apiclient::Meter;
+use pilothouse_gate::breaker::View;
 use pilothouse_informer::{DriverConfig, Patience, Reader, SharedInformers, TokioClock};
-use pilothouse_lifecycle::Plugin;
+use pilothouse_lifecycle::{Plugin, Trouble};
 use pilothouse_object::Key;
 use pilothouse_runtime::Timestamp;
 use tokio::{
@@ -66,6 +67,9 @@ pub struct HostOptions {
     /// How long a new version of a plugin that serves may wait for the first lists of what it watches besides; after that
     /// the older one serves on. Default 60 s.
     pub lists_within: Duration,
+    /// Hears of calls that ended in a trap or at a limit, and of breakers that opened. Called from the host's tasks: it must
+    /// not block. Default: nobody.
+    pub trouble: Arc<dyn Fn(Trouble) + Send + Sync>,
 }
 
 impl HostOptions {
@@ -82,6 +86,7 @@ impl HostOptions {
             wall: Arc::new(system_time),
             parked: None,
             lists_within: LISTS_WITHIN,
+            trouble: Arc::new(|_| ()),
         }
     }
 }
@@ -161,6 +166,7 @@ impl Host {
             random: Mutex::new(rng.fork()),
             bytes: options.bytes,
             wall: options.wall,
+            trouble: options.trouble,
         });
         let core = Arc::new(Core {
             shared: shared.clone(),
@@ -246,6 +252,23 @@ impl Host {
         self.core.wake.notify_one();
         self.core.parked.notify_one();
         woken
+    }
+
+    /// How a plugin's breaker stands; none where this host has no such plugin.
+    pub fn breaker(&self, plugin: &str) -> Option<View> {
+        lock(&self.core.dispatcher).breaker(self.core.now(), plugin)
+    }
+
+    /// Closes a plugin's breaker, also a quarantined one: see [`Dispatcher::reset_breaker`].
+    pub fn reset_breaker(&self, plugin: &str) -> bool {
+        let known = lock(&self.core.dispatcher).reset_breaker(self.core.now(), plugin);
+        self.core.wake.notify_one();
+        known
+    }
+
+    /// Quarantines a plugin until [`Host::reset_breaker`]: see [`Dispatcher::quarantine`].
+    pub fn quarantine(&self, plugin: &str) -> bool {
+        lock(&self.core.dispatcher).quarantine(self.core.now(), plugin)
     }
 
     /// The controllers that this host runs.
@@ -341,14 +364,14 @@ async fn dispatch(
         let now = core.now();
         // Before the queues are locked: this looks into stores.
         let turns = rounds.step(now, &live, &mut rng);
-        let due = {
+        let (due, changes) = {
             let mut dispatcher = lock(&core.dispatcher);
             for (id, key, every) in turns {
                 dispatcher.resync(now, &id, key, every);
             }
             let mut jobs = lock(&jobs);
             while jobs.try_join_next().is_some() {}
-            if *away.borrow_and_update() {
+            let due = if *away.borrow_and_update() {
                 None
             } else {
                 // With the dispatcher locked, so that no key begins on a version after the switch to the next.
@@ -363,8 +386,10 @@ async fn dispatch(
                     }
                 }
                 dispatcher.next_due()
-            }
+            };
+            (due, dispatcher.breaker_changes())
         };
+        core.shared.tell_breakers(changes);
         let due = rounds.due().into_iter().chain(due).min();
         let due = async {
             match due {

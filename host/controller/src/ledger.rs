@@ -54,6 +54,9 @@ pub(crate) struct Ledger {
     live: HashSet<(Gvk, Key, Version)>,
     /// Targets of writes whose outcome nobody knows.
     pub(crate) uncertain: Vec<(Gvk, Key)>,
+    /// The API server did not do its part in this call: it was unavailable, shed a request, or took too long. What the
+    /// call came to is no fault of its plugin's then.
+    pub(crate) hindered: bool,
 }
 
 impl Ledger {

@@ -23,6 +23,7 @@
 //! | `intake` | changes into queues: priorities, and what wakes parked keys | no |
 //! | `dispatcher` | queues and gate: which key runs next | no |
 //! | `exchange`, `tenure` | from one version of a plugin to the next: what becomes of its keys, whose feeds are heard | no |
+//! | `breakers` | which plugins are not called for a while | no |
 //! | `resync` | when which keys have their turn though nothing changed | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
 //! | `cause` | why a key stands in a queue | no |
@@ -42,6 +43,7 @@
 
 mod api;
 mod body;
+mod breakers;
 mod cache_metrics;
 mod call;
 mod cause;
@@ -85,8 +87,9 @@ mod writes;
 pub use api::ApiConfig;
 pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
 pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
-pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written};
+pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words};
 pub use host::{Host, HostOptions, Stopped};
 pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
+pub use pilothouse_gate::breaker;
 pub use router::{Primaries, Route, change_of};

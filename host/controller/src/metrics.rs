@@ -11,6 +11,7 @@ use std::{
 };
 
 use pilothouse_apiclient::Meter;
+use pilothouse_gate::breaker::{Change, State};
 use pilothouse_informer::Reach;
 use pilothouse_lifecycle::Plugin;
 use pilothouse_object::{escape_control, shorten};
@@ -74,6 +75,12 @@ struct ByPluginResult {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPluginState {
+    plugin: String,
+    state: &'static str,
+}
+
 /// Bounds of `controller_runtime_reconcile_time_seconds`, as controller-runtime has them.
 const RECONCILE_SECONDS: [f64; 40] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5,
@@ -124,6 +131,8 @@ pub(crate) struct Metrics {
     swaps: Family<ByPlugin, Counter>,
     /// Series whose labels are not known beforehand, to be removed with their plugin.
     loose: Mutex<(HashSet<ByEnd>, HashSet<ByPluginResult>, HashSet<Served>)>,
+    breaker_state: Family<ByPluginState, Gauge>,
+    breaker_trips: Family<ByPlugin, Counter>,
     reachable: Gauge,
     outages: Counter,
     unreachable: Counter<f64, std::sync::atomic::AtomicU64>,
@@ -159,6 +168,8 @@ impl Metrics {
             served: Family::default(),
             swaps: Family::default(),
             loose: Mutex::default(),
+            breaker_state: Family::default(),
+            breaker_trips: Family::default(),
             reachable: Gauge::default(),
             outages: Counter::default(),
             unreachable: Counter::default(),
@@ -272,6 +283,16 @@ impl Metrics {
             m.swaps.clone(),
         );
         r.register(
+            "pilothouse_breaker_state",
+            "1 for the state that a plugin's breaker is in, else 0",
+            m.breaker_state.clone(),
+        );
+        r.register(
+            "pilothouse_breaker_trips",
+            "How often a plugin's breaker opened",
+            m.breaker_trips.clone(),
+        );
+        r.register(
             "pilothouse_api_server_reachable",
             "1 while the API server answers and takes the credentials, else 0",
             m.reachable.clone(),
@@ -303,7 +324,7 @@ impl Metrics {
         for family in [&self.errors, &self.terminal, &self.panics, &self.timeouts, &self.stale] {
             let _ = family.get_or_create(&by(id));
         }
-        for family in [&self.denied, &self.log_dropped] {
+        for family in [&self.denied, &self.log_dropped, &self.breaker_trips] {
             let _ = family.get_or_create(&ByPlugin {
                 plugin: id.plugin.to_string(),
             });
@@ -361,8 +382,9 @@ impl Metrics {
         let by = ByPlugin {
             plugin: plugin.to_owned(),
         };
-        self.denied.remove(&by);
-        self.swaps.remove(&by);
+        for family in [&self.denied, &self.log_dropped, &self.breaker_trips, &self.swaps] {
+            family.remove(&by);
+        }
         let mut loose = lock(&self.loose);
         loose
             .1
@@ -426,6 +448,13 @@ impl Metrics {
             .inc();
     }
 
+    pub(crate) fn breaker(&self, plugin: &str, change: &Change) {
+        if matches!(change, Change::Opened { .. } | Change::Quarantined { .. }) {
+            let plugin = plugin.to_owned();
+            self.breaker_trips.get_or_create(&ByPlugin { plugin }).inc();
+        }
+    }
+
     pub(crate) fn stale(&self, id: &ControllerId) {
         self.stale.get_or_create(&by(id)).inc();
     }
@@ -448,6 +477,22 @@ impl Metrics {
         self.outages.inner().store(totals.outages, Ordering::Relaxed);
         let seconds = totals.lasted.as_secs_f64().to_bits();
         self.unreachable.inner().store(seconds, Ordering::Relaxed);
+        self.breaker_state.clear();
+        for (plugin, view) in dispatcher.breakers.views(now) {
+            let is = match view.state {
+                State::Closed => "closed",
+                State::Open { .. } => "open",
+                State::HalfOpen => "half_open",
+                State::Quarantined => "quarantined",
+            };
+            for state in ["closed", "open", "half_open", "quarantined"] {
+                let labels = ByPluginState {
+                    plugin: plugin.to_string(),
+                    state,
+                };
+                self.breaker_state.get_or_create(&labels).set(i64::from(state == is));
+            }
+        }
         self.depth.clear();
         for (id, queue_) in dispatcher.queues() {
             let stats = queue_.stats(now);

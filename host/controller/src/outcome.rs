@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pilothouse_gate::breaker;
+use pilothouse_lifecycle::BreakerSettings;
 use pilothouse_runtime::{CallError, Failure, Outcome, Retry};
 
 use crate::Verdict;
@@ -65,6 +67,24 @@ pub fn judge(result: &CallResult) -> (Verdict, ResultLabel) {
     }
 }
 
+/// What a run says about its plugin, for the plugin's breaker. `hindered`: the host saw in this call that the API server
+/// did not do its part; then a failure is no fault of the plugin's, whatever the plugin says of it.
+pub(crate) fn blame(
+    result: &CallResult,
+    wall: Duration,
+    hindered: bool,
+    settings: &BreakerSettings,
+) -> breaker::Outcome {
+    let slow = wall >= Duration::from_millis(settings.slow_ms.into());
+    match result {
+        Ok(Ok(_)) if slow && !hindered => breaker::Outcome::Slow,
+        Ok(Ok(_)) => breaker::Outcome::Success,
+        _ if hindered => breaker::Outcome::Ignored,
+        Ok(Err(failure)) if failure.retry == Retry::Never && !settings.count_terminal => breaker::Outcome::Ignored,
+        Ok(Err(_)) | Err(_) => breaker::Outcome::Failure,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +139,40 @@ mod tests {
         let (verdict, label) = judge(&result);
         assert_eq!(label, ResultLabel::Error);
         assert!(matches!(verdict, Verdict::Retry { reason } if reason.contains("boom")));
+    }
+
+    #[test]
+    fn what_the_api_server_did_is_not_the_plugins_fault_and_neither_is_a_final_failure_unless_it_is_to_count() {
+        use breaker::Outcome::{Failure, Ignored, Slow, Success};
+        let trap = || -> CallResult { Err(CallError::Trap { message: "boom".into() }) };
+        let ok = || -> CallResult {
+            Ok(Ok(Outcome {
+                requeue_after_ms: None,
+                note: None,
+            }))
+        };
+        let (quick, long) = (Duration::from_millis(1), Duration::from_secs(25));
+        for (result, wall, hindered, counted, otherwise) in [
+            (ok(), quick, false, Success, Success),
+            (ok(), long, false, Slow, Slow),
+            (ok(), long, true, Success, Success),
+            (failure(Retry::Backoff), quick, false, Failure, Failure),
+            (failure(Retry::AfterMs(1)), quick, false, Failure, Failure),
+            (failure(Retry::Backoff), quick, true, Ignored, Ignored),
+            (trap(), quick, false, Failure, Failure),
+            (trap(), quick, true, Ignored, Ignored),
+            (failure(Retry::Never), quick, false, Failure, Ignored),
+            (failure(Retry::Never), quick, true, Ignored, Ignored),
+        ] {
+            let mut settings = BreakerSettings {
+                count_terminal: true,
+                ..BreakerSettings::default()
+            };
+            let blamed = |settings| blame(&result, wall, hindered, settings);
+            assert_eq!(blamed(&settings), counted, "{result:?}");
+            settings.count_terminal = false;
+            assert_eq!(blamed(&settings), otherwise, "{result:?}");
+        }
     }
 
     #[test]

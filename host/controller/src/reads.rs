@@ -73,9 +73,9 @@ impl Call {
     /// The object from the API server, whole, if the plugin's view of its kind (where it has one) shows it.
     async fn live(&self, kind: &Gvk, key: &Key) -> Result<Option<Object>, ApiError> {
         self.check(Verb::Get, kind, key.namespace.as_deref(), Some(&key.name), None)?;
-        let resource = self.shared.kinds.resolve(kind).await?;
+        let resource = self.resolve(kind).await?;
         let uri = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[])?;
-        let answer = match self.plugin.api.send(Method::GET, uri, None, Vec::new()).await {
+        let answer = match self.request(Method::GET, uri, None, Vec::new()).await {
             Ok(answer) => answer,
             // A namespace or a kind that isn't there any more is the same answer: no such object.
             Err(error) => {
@@ -277,7 +277,7 @@ impl Call {
         if views.peek().is_some() && !views.any(covers) {
             return Err(self.outside(kind, namespace.unwrap_or("all namespaces")));
         }
-        let resource = self.shared.kinds.resolve(kind).await?;
+        let resource = self.resolve(kind).await?;
         let limit = match query.limit {
             0 => PAGE_ITEMS,
             limit => PAGE_ITEMS.min(limit as usize),
@@ -291,7 +291,7 @@ impl Call {
             parameters.push(("continue", page));
         }
         let uri = uri(kind, &resource, namespace, None, None, &parameters)?;
-        let answer = self.plugin.api.send(Method::GET, uri, None, Vec::new()).await?;
+        let answer = self.request(Method::GET, uri, None, Vec::new()).await?;
 
         #[derive(Deserialize)]
         struct List<'a> {

@@ -23,6 +23,14 @@ pub(crate) fn unavailable(message: String, is_write: bool) -> ApiError {
     }
 }
 
+/// Whether the API server, or the crowd before it, is to blame: it was unavailable or too slow, shed the request, or there
+/// was no turn to send it in time.
+pub(crate) fn hinders(error: &ApiError) -> bool {
+    let of_host = error.reason == reason::UNAVAILABLE;
+    let no_turn = error.reason == reason::LIMIT && error.retry_after_ms.is_some();
+    of_host || no_turn || matches!(error.code, 429 | 500 | 502 | 503 | 504)
+}
+
 /// The server does not take the host's credentials: nothing was done, and no plugin can do anything about it.
 pub(crate) fn unauthorized() -> ApiError {
     let message = "the API server refuses this host's credentials (401)".to_owned();

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
+use pilothouse_gate::breaker::{Change, Outcome};
 use pilothouse_informer::Holds;
+use pilothouse_lifecycle::{Trouble, TroubleKind};
 use pilothouse_object::{Gvk, Key, Object, Version};
 use pilothouse_runtime::{CallError, ObjectRef, Request};
 
@@ -15,7 +17,7 @@ use crate::{
     ledger::{Echo, Echoed},
     lock::lock,
     metrics::Run,
-    outcome::judge,
+    outcome::{blame, judge},
     parked::Stood,
 };
 
@@ -50,11 +52,12 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         () = core.stops() => {}
         () = await_echoes(&core, &call, job) => {}
     }
-    let (writes, uncertain) = {
+    let (writes, uncertain, hindered) = {
         let mut ledger = lock(&call.ledger);
         (
             std::mem::take(&mut ledger.writes),
             std::mem::take(&mut ledger.uncertain),
+            ledger.hindered,
         )
     };
     if !uncertain.is_empty() {
@@ -80,7 +83,11 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
     };
     let Some(job) = permit.job.take() else { return };
     let now = core.now();
-    let finished = {
+    let plugin = &controller.plugin.plugin;
+    let blamed = told.as_ref().map_or(Outcome::Ignored, |told| {
+        blame(&told.result, told.wall, hindered, &plugin.breaker)
+    });
+    let (finished, changes, tripped) = {
         let mut dispatcher = lock(&core.dispatcher);
         // Before the verdict: a change that turns out to be somebody else's deserves its own attempt, also where this
         // run would park the key.
@@ -89,15 +96,34 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
             dispatcher.add(now, &doubtful.id, doubtful.key, 0, doubtful.cause, true);
         }
         let mut random = lock(&core.shared.random);
+        let tripped = dispatcher.judged(now, &mut random, &job, blamed);
         let finished = dispatcher.finished(now, &mut random, &job, &verdict);
         if finished.parked {
             let doubted = provenance.doubts(&job.id, &job.taken.key);
             dispatcher.parked_on(&job.id, &job.taken.key, stood.filter(|_| !doubted));
         }
-        finished
+        (finished, dispatcher.breaker_changes(), tripped)
     };
     core.wake.notify_one();
     core.parked.notify_one();
+    core.shared.tell_breakers(changes);
+    let cut = told.as_ref().is_some_and(|told| told.result.is_err());
+    let trouble = [
+        (cut && !hindered).then_some(TroubleKind::Trapped),
+        tripped.and_then(|change| match change {
+            Change::Opened { .. } => Some(TroubleKind::Tripped),
+            Change::Quarantined { .. } => Some(TroubleKind::Quarantined),
+            Change::HalfOpened | Change::Closed => None,
+        }),
+    ];
+    for what in trouble.into_iter().flatten() {
+        (core.shared.trouble)(Trouble {
+            plugin: controller.plugin.name.clone(),
+            hash: plugin.hash,
+            configuration: plugin.configuration,
+            what,
+        });
+    }
     core.shared.metrics.reconciled(&Run {
         id: &job.id,
         result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     ControllerId, Happening, Host, Waker,
+    breakers::settings,
     call::PluginState,
     core::Core,
     exchange::Succession,
@@ -107,6 +108,8 @@ impl Host {
                     dispatcher.keep(&id, identity(&plugin, controller), heard, records);
                 }
             }
+            dispatcher.set_plugin(&plugin.name, settings(&plugin.breaker), plugin.weight);
+            dispatcher.reset_breaker(core.now(), &plugin.name);
         }
         core.shared.metrics.serves(None, &plugin);
         let opened = windows::open(core, &self.informers, plugin, None);
@@ -234,6 +237,9 @@ impl Host {
             for old in gone {
                 dispatcher.retire(&old.id);
             }
+            // What the old version did is nothing that the new one has to answer for.
+            dispatcher.set_plugin(&state.name, settings(&state.plugin.breaker), state.plugin.weight);
+            dispatcher.reset_breaker(now, &state.name);
             (past, handed, fresh)
         };
         core.wake.notify_one();

@@ -59,7 +59,7 @@ impl Call {
             return Err(bad_request("a subresource is of an object: name it"));
         }
         let body = body::object(&target, &object, &options)?;
-        let resource = self.shared.kinds.resolve(&kind).await?;
+        let resource = self.resolve(&kind).await?;
         // A subresource is created on its object (an eviction, say), an object on its collection.
         let name = options.subresource.as_ref().and(named);
         if resource.namespaced && target.namespace.is_none() {
@@ -110,7 +110,7 @@ impl Call {
         if let Change::Merge(json) = &change {
             self.check_lists(&kind, &key, json, &options)?;
         }
-        let resource = self.shared.kinds.resolve(&kind).await?;
+        let resource = self.resolve(&kind).await?;
         let manager = self.manager(&options)?;
         let mut query = query(&options, Some(&manager));
         if options.force {
@@ -165,7 +165,7 @@ impl Call {
             ));
         }
         let body = body::object(&target, &object, &options)?;
-        let resource = self.shared.kinds.resolve(&kind).await?;
+        let resource = self.resolve(&kind).await?;
         let manager = self.manager(&options)?;
         let query = query(&options, Some(&manager));
         let name = Some(&*target.name);
@@ -205,7 +205,7 @@ impl Call {
             return Err(bad_request("a removal has no force, subresource or field manager"));
         }
         self.check_named(Verb::Delete, &kind, &target, &options)?;
-        let resource = self.shared.kinds.resolve(&kind).await?;
+        let resource = self.resolve(&kind).await?;
         let propagation = match propagation {
             Propagation::Background => "Background",
             Propagation::Foreground => "Foreground",
@@ -310,7 +310,7 @@ impl Call {
         // Whom the store knows under this name before: a removal is of that one.
         let before = self.cached(&kind, &key);
         lock(&self.shared.provenance).sends(&kind, &key, &self.plugin.name, self.cause.clone());
-        let sent = self.plugin.api.send(method, uri, Some(content_type), body).await;
+        let sent = self.request(method, uri, Some(content_type), body).await;
         let answer = match sent {
             // Success, but unreadable: it happened, and nobody knows what came of it.
             Ok(answer) => take(verb, &kind, subresource.as_deref(), &answer).map_err(|error| ApiError {
@@ -430,7 +430,7 @@ impl Call {
     /// # Errors
     /// The API server still doesn't answer: the key must not run yet.
     pub(crate) async fn ascertain(&self, kind: &Gvk, key: &Key) -> Result<Option<Version>, ApiError> {
-        let resource = match self.shared.kinds.resolve(kind).await {
+        let resource = match self.resolve(kind).await {
             Ok(resource) => resource,
             Err(error) if error.code == 404 => return Ok(None),
             Err(error) => return Err(error),
@@ -438,7 +438,7 @@ impl Call {
         let Ok(uri) = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[]) else {
             return Ok(None);
         };
-        match self.plugin.api.send(Method::GET, uri, None, Vec::new()).await {
+        match self.request(Method::GET, uri, None, Vec::new()).await {
             Ok(answer) => Ok(parse_answer(&answer, kind).ok().map(|object| {
                 self.expect(&object);
                 object.head().version.clone()

@@ -1,8 +1,8 @@
 //! How many keys of a controller may be in work at once, where the operator says `auto` and not a number.
 //!
 //! # The law, and why this one
-//! Additive increase, multiplicative decrease, led by the API server's latency against its own minimum (as TCP Vegas does
-//! it, and the limiters that came of it):
+//! Additive increase, multiplicative decrease, led by the API server's latency against its own minimum (as TCP Vegas
+//! does it, and the limiters that came of it):
 //! - The server sheds (429, or it is unavailable): seven tenths of the limit, and no growth for a while.
 //! - Its mean latency is above twice the lowest mean of the last minutes: nine tenths.
 //! - Else, if all permits were in use and keys wait: one more.
@@ -175,7 +175,10 @@ mod tests {
         fn whatever_is_seen_the_limit_stays_between_floor_and_ceiling(
             floor in 0..50_usize,
             ceiling in 0..50_usize,
-            seen in prop::collection::vec((0..5_000_u64, prop::option::of(0..10_000_u64), 0..3_u32, 0..60_usize, 0..60_usize), 0..200),
+            seen in prop::collection::vec(
+                (0..5_000_u64, prop::option::of(0..10_000_u64), 0..3_u32, 0..60_usize, 0..60_usize),
+                0..200,
+            ),
         ) {
             let mut law = Concurrency::new(floor, ceiling);
             let mut now = Duration::ZERO;

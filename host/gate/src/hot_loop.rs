@@ -1,10 +1,10 @@
 //! Keys that go round in circles: a plugin's own writes wake it again and again, and nothing comes of it.
 //!
 //! # Promised
-//! A key is taken to loop when one of its runs makes an object the same again for the third time, with something else in
-//! between (so it goes where two writers want different things), or after ten runs in a row that were woken by the plugin's
-//! own writes alone and changed the same paths of the same object (so it goes with a counter or a time stamp). Each
-//! further such run makes its pause longer, up to five minutes. It is never stopped, and forgotten once it has not
+//! A key is taken to loop when one of its runs makes an object the same again for the third time, with something else
+//! in between (so it goes where two writers want different things), or after ten runs in a row that were woken by the
+//! plugin's own writes alone and changed the same paths of the same object (so it goes with a counter or a time stamp).
+//! Each further such run makes its pause longer, up to five minutes. It is never stopped, and forgotten once it has not
 //! written for a while. Memory is bounded: of very many keys that write, those that wrote least recently are forgotten.
 //!
 //! # Not promised

@@ -1,6 +1,6 @@
 //! May a key of this controller run now, and how many of them? Every answer is a step of a pure state machine: nothing
-//! here reads a clock, draws randomness of its own or waits. Time comes in as a monotonic `now` since an origin that the
-//! caller chose, randomness as a generator.
+//! here reads a clock, draws randomness of its own or waits. Time comes in as a monotonic `now` since an origin that
+//! the caller chose, randomness as a generator.
 //!
 //! | module | what it answers |
 //! |---|---|

@@ -4,9 +4,9 @@
 //! - No controller ever takes a permit beyond its limit, and all together never beyond the pool. A limit or pool that
 //!   is made smaller than what runs ends nothing: no permit is given until enough have come back.
 //! - **Fair turns of plugins**: plugins that have work and a free permit get turns in proportion to their weights,
-//!   however large anybody's backlog is and however many controllers one has. With N plugins of equal weights such a one
-//!   is passed over at most N − 1 times, whoever registers or leaves meanwhile: newcomers, and those that come back,
-//!   start at the end of the line. Who had no work for a while comes first once, and saves up no turns.
+//!   however large anybody's backlog is and however many controllers one has. With N plugins of equal weights such a
+//!   one is passed over at most N − 1 times, whoever registers or leaves meanwhile: newcomers, and those that come
+//!   back, start at the end of the line. Who had no work for a while comes first once, and saves up no turns.
 //! - **Inside a plugin** whichever controller was served longest ago comes first among those that have work and a free
 //!   permit.
 //! - A controller that is removed while it runs keeps its permits until they come back; registered again under the same
@@ -14,8 +14,8 @@
 //! - The same calls give the same answers.
 //!
 //! # Not promised
-//! - Turns are fair in number, not in time: a plugin with long runs holds its permits longer. Its controllers' limits are
-//!   what bounds it.
+//! - Turns are fair in number, not in time: a plugin with long runs holds its permits longer. Its controllers' limits
+//!   are what bounds it.
 //! - [`Gate::acquire`] takes no turn. Whoever uses it instead of [`Gate::next_turn`] answers for fairness.
 //!
 //! Turns are dealt by start-time fair queueing: a plugin's turn begins when its last one ended, or now if that is past,
@@ -41,12 +41,12 @@ use std::hash::Hash;
 /// The largest weight of a plugin; the smallest is 1.
 pub const MAX_WEIGHT: u32 = 100;
 
-/// How long a turn of weight 1 lasts, in turns' own time. Divided by any weight it leaves enough to tell them apart, and
-/// 2^44 turns fit in.
+/// How long a turn of weight 1 lasts, in turns' own time. Divided by any weight it leaves enough to tell them apart,
+/// and 2^44 turns fit in.
 const TURN: u64 = 1 << 20;
 
-/// Permits and turns of all controllers. `P` names a plugin and `I` a controller; both are cloned for each turn: make them
-/// cheap to clone.
+/// Permits and turns of all controllers. `P` names a plugin and `I` a controller; both are cloned for each turn: make
+/// them cheap to clone.
 #[derive(Debug)]
 pub struct Gate<P, I> {
     pool: usize,
@@ -97,9 +97,9 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         }
     }
 
-    /// Lets a controller of a plugin in, with at most `limit` permits at a time (zero: none until [`Gate::set_limit`]), at
-    /// the end of the line; a plugin that is new has weight 1. One that is registered already keeps its place and gets
-    /// the new limit: that, and not removing it first, is the way to exchange a module.
+    /// Lets a controller of a plugin in, with at most `limit` permits at a time (zero: none until [`Gate::set_limit`]),
+    /// at the end of the line; a plugin that is new has weight 1. One that is registered already keeps its place and
+    /// gets the new limit: that, and not removing it first, is the way to exchange a module.
     pub fn register(&mut self, plugin: P, id: I, limit: usize) {
         let place = self.places;
         let controller = self.controllers.entry(id.clone()).or_insert_with(|| Controller {
@@ -129,8 +129,8 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
     }
 
     /// A plugin of weight 2 gets two turns for each one of a plugin of weight 1, while both have work. From 1 to
-    /// [`MAX_WEIGHT`]; what lies outside counts as the nearest of them. Answers false where no controller of the plugin is
-    /// registered.
+    /// [`MAX_WEIGHT`]; what lies outside counts as the nearest of them. Answers false where no controller of the plugin
+    /// is registered.
     pub fn set_weight(&mut self, plugin: &P, weight: u32) -> bool {
         let Some(plugin) = self.plugins.get_mut(plugin) else {
             return false;

@@ -14,6 +14,7 @@ use crate::grant::Grants;
 use crate::problem::{Problem, nearest, shown};
 use crate::rules::{is_label, or_default};
 
+mod breaker;
 mod budget;
 mod error;
 mod host;
@@ -21,6 +22,7 @@ mod limits;
 mod plugin;
 mod yaml;
 
+pub use breaker::BreakerSettings;
 pub use budget::Budget;
 pub use error::{ConfigError, Place};
 pub use host::{ApiTimeouts, HostConfig};

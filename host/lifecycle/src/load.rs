@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::capabilities::Capabilities;
-use crate::config::{Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
+use crate::config::{BreakerSettings, Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, DirectoryError, ModuleFile};
 use crate::grant::missing;
@@ -57,6 +57,10 @@ pub struct Plugin {
     pub budget: Budget,
     /// How each of its controllers, in the manifest's order, tries failed keys again.
     pub retrying: Arc<[Retrying]>,
+    /// When it is not called for a while because it fails.
+    pub breaker: BreakerSettings,
+    /// How many turns it gets for each one of a plugin of weight 1.
+    pub weight: u32,
     controllers: Arc<BTreeMap<String, ControllerOverrides>>,
 }
 
@@ -301,6 +305,8 @@ pub(crate) async fn settle(
         },
         budget: config.budget,
         retrying,
+        breaker: config.breaker,
+        weight: config.weight,
         controllers: Arc::new(config.controllers.clone()),
     })
 }

@@ -142,6 +142,26 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     {
         self.advance(now);
         let slot = self.pick(now)?;
+        Some(self.take(now, slot))
+    }
+
+    /// Like [`Queue::get`], but of the first `look_at` ready keys, those that wait longest first, it takes the one whose
+    /// rank is least: whoever may run only a few keys says here which. The rank is told the key, and how many attempts
+    /// in a row have ended badly.
+    pub fn get_by<R: Ord>(&mut self, now: Duration, look_at: usize, rank: impl Fn(&K, u32) -> R) -> Option<Taken<K, C>>
+    where
+        C: Clone,
+    {
+        self.advance(now);
+        let first = self.line.numbers(&self.slots).take(look_at);
+        let slot = first.min_by_key(|slot| rank(&self.slots[*slot].key, self.slots[*slot].tries.attempts))?;
+        Some(self.take(now, slot))
+    }
+
+    fn take(&mut self, now: Duration, slot: usize) -> Taken<K, C>
+    where
+        C: Clone,
+    {
         self.unlink_ready(slot);
         self.working.push_back(&mut self.slots, slot);
         let entry = &mut self.slots[slot];
@@ -153,13 +173,13 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             priority: entry.priority,
             served: self.served.insert(causes.clone()),
         });
-        Some(Taken {
+        Taken {
             key: entry.key.clone(),
             priority: entry.priority,
             causes,
             attempt: entry.tries.attempts.saturating_add(1),
             queued_for: now.saturating_sub(entry.since),
-        })
+        }
     }
 
     /// The key is no longer in work; if somebody asked for it meanwhile it is queued now, at the tail. Answers how long
@@ -420,5 +440,33 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             self.slots.remove(slot);
             self.index.remove(hash, slot, || self.slots.keep());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::QueueConfig;
+
+    #[test]
+    fn whoever_is_choosy_takes_the_key_of_the_least_rank_among_those_that_wait_longest() {
+        let mut queue: Queue<u32, &str> = Queue::new(QueueConfig::default());
+        for key in [5, 6] {
+            queue.add(Duration::ZERO, key, 0, "change");
+            queue.get(Duration::ZERO);
+            queue.retry_after(Duration::ZERO, key, Duration::ZERO, "again");
+            queue.done(Duration::ZERO, &key);
+        }
+        queue.add(Duration::ZERO, 7, 0, "change");
+        queue.add(Duration::ZERO, 1, 0, "change");
+        let mut best = |look_at| {
+            let taken = queue.get_by(Duration::ZERO, look_at, |key, failures| (failures, *key));
+            taken.map(|taken| (taken.key, taken.attempt))
+        };
+        assert_eq!(best(3), Some((7, 1)), "1 stands too far behind");
+        assert_eq!(best(3), Some((1, 1)));
+        assert_eq!(best(1), Some((5, 2)));
+        assert_eq!(best(3), Some((6, 2)));
+        assert_eq!(best(3), None);
     }
 }

@@ -1,13 +1,13 @@
 //! A breaker for each plugin: closed → open → half-open → closed, or quarantined.
 //!
 //! # Promised
-//! - **Closed** it lets every call begin. It opens on the share of failed calls, the share of slow calls, or failures in a
-//!   row, and only where calls of enough distinct keys speak for it ([`Settings::min_keys`]).
-//! - **Open** it lets none begin. It stays so for a time that doubles with each trip, with a fifth of jitter either way,
-//!   and begins again with the shortest once it was closed for a good time.
-//! - **Half-open** it lets a few calls be under way at once. Asked for its [`Breaker::rank`], it names the keys first that
-//!   last went well. A majority (by the failure rate) of good or of failed probes decides; a key that fails again and
-//!   again counts once, so that one poison object keeps nothing open.
+//! - **Closed** it lets every call begin. It opens on the share of failed calls, the share of slow calls, or failures
+//!   in a row, and only where calls of enough distinct keys speak for it ([`Settings::min_keys`]).
+//! - **Open** it lets none begin. It stays so for a time that doubles with each trip, with a fifth of jitter either
+//!   way, and begins again with the shortest once it was closed for a good time.
+//! - **Half-open** it lets a few calls be under way at once. Asked for its [`Breaker::rank`], it names the keys first
+//!   that last went well. A majority (by the failure rate) of good or of failed probes decides; a key that fails again
+//!   and again counts once, so that one poison object keeps nothing open.
 //! - Calls that began in an earlier state change nothing when they end ([`Call::epoch`]).
 //! - After it **closed**, what waited is released on a ramp: as slowly as probes, and twice as fast each second.
 //! - After several trips within a time it is **quarantined**: open until [`Breaker::reset`].
@@ -20,12 +20,14 @@
 //!   ([`Outcome::Ignored`]).
 
 mod settings;
+mod view;
 mod window;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use settings::{MAX_KEYS, MAX_TRIPS, Settings};
+pub use view::{Call, Change, Outcome, Rank, State, View, Why};
 
 use window::{Counts, Keys, Window};
 
@@ -37,128 +39,6 @@ const MAX_LEVEL: u32 = 30;
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// A ramp doubles no further than this; whoever is faster is not held back by it.
 const MAX_STEPS: u32 = 20;
-
-/// How a call ended, as far as its plugin is to blame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It went well.
-    Success,
-    /// It went well, and took longer than it may.
-    Slow,
-    /// It failed.
-    Failure,
-    /// It says nothing about the plugin: the API server was to blame, say, or the call was not begun.
-    Ignored,
-}
-
-/// A call that began. What it counts for is settled by when it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// Hash of its key.
-    pub key: u64,
-    /// How often the key failed in a row before, as the queue counts it.
-    pub failures: u32,
-    /// Which state it began in.
-    pub epoch: u64,
-}
-
-/// Where a breaker stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Calls are made.
-    Closed,
-    /// None are, until this time.
-    Open {
-        /// When it becomes half-open.
-        until: Duration,
-    },
-    /// A few are, to see whether they go well.
-    HalfOpen,
-    /// None are, until somebody resets it.
-    Quarantined,
-}
-
-/// Why a breaker opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// So many of so many calls failed.
-    Failures {
-        /// Failed ones.
-        failed: u32,
-        /// All.
-        calls: u32,
-    },
-    /// So many of so many calls were slow.
-    Slow {
-        /// Slow ones.
-        slow: u32,
-        /// All.
-        calls: u32,
-    },
-    /// So many failed in a row.
-    InARow {
-        /// How many.
-        failed: u32,
-    },
-    /// Half-open, calls of so many keys failed or were slow.
-    Probes {
-        /// How many.
-        failed: usize,
-    },
-}
-
-/// A breaker changed its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// No calls for a while.
-    Opened {
-        /// For how long.
-        lasts: Duration,
-        /// What opened it.
-        why: Why,
-    },
-    /// A few calls, to see how they go.
-    HalfOpened,
-    /// Everything goes again, slowly at first.
-    Closed,
-    /// It opened too often: no calls until it is reset.
-    Quarantined {
-        /// What opened it the last time.
-        why: Why,
-        /// How often it opened within [`Settings::quarantine_within`].
-        trips: usize,
-    },
-}
-
-/// Which key a half-open breaker would rather see called; the smaller the better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rank {
-    /// It last went well.
-    WentWell,
-    /// Nothing is known of it.
-    Unknown,
-    /// It last failed.
-    Failed,
-}
-
-/// What can be seen of a breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Where it stands.
-    pub state: State,
-    /// Since when.
-    pub since: Duration,
-    /// What opened it last; none where it never did, or was reset since.
-    pub why: Option<Why>,
-    /// How often it opened, all in all.
-    pub trips: u64,
-    /// Calls of the window.
-    pub calls: u32,
-    /// Failed ones among them.
-    pub failed: u32,
-    /// Slow ones among them.
-    pub slow: u32,
-}
 
 /// One plugin's breaker. See the module for what it promises.
 #[derive(Clone, Debug)]
@@ -319,8 +199,8 @@ impl Breaker {
         }
     }
 
-    /// Closed from now on, as if it were new: for a new version, a new configuration, or because a person says so. What is
-    /// under way counts no more.
+    /// Closed from now on, as if it were new: for a new version, a new configuration, or because a person says so. What
+    /// is under way counts no more.
     pub fn reset(&mut self, now: Duration) {
         self.enter(now, State::Closed);
         self.ramp = None;

@@ -11,8 +11,8 @@ pub struct Settings {
     pub window: Duration,
     /// With fewer calls than this in the window no rate opens it. Default 20.
     pub min_calls: u32,
-    /// Of so many distinct keys the calls must be that speak against the plugin: one poison object is no reason. Default 5,
-    /// at most [`MAX_KEYS`].
+    /// Of so many distinct keys the calls must be that speak against the plugin: one poison object is no reason.
+    /// Default 5, at most [`MAX_KEYS`].
     pub min_keys: usize,
     /// Opens when this share of the calls failed. Default 50.
     pub failure_rate: u32,

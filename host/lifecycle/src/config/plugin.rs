@@ -6,6 +6,7 @@ use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::breaker::BreakerSettings;
 use super::budget::Budget;
 use super::limits::LimitOverrides;
 use super::named;
@@ -41,6 +42,12 @@ pub struct PluginConfig {
     /// How its controllers try failed keys again; it wins over the manifest's suggestions.
     #[serde(deserialize_with = "or_default")]
     pub queue: QueueSettings,
+    /// When it is not called for a while because it fails.
+    #[serde(deserialize_with = "or_default")]
+    pub breaker: BreakerSettings,
+    /// While others wait for the pool too it gets so many turns for each one of a plugin of weight 1; 1 to 100, 1 by default.
+    #[serde(deserialize_with = "number::<_, 1, 100>")]
+    pub weight: u32,
     /// Settings of its controllers, by the controllers' names; they win over the manifest's.
     #[serde(deserialize_with = "controllers")]
     pub controllers: BTreeMap<String, ControllerOverrides>,
@@ -58,7 +65,7 @@ impl PluginConfig {
         };
         let all = serde_json::json!({
             "config": self.config, "grants": grants, "limits": self.limits, "budget": self.budget, "queue": self.queue,
-            "controllers": self.controllers,
+            "controllers": self.controllers, "breaker": self.breaker, "weight": self.weight,
         });
         Hash::of(all.to_string().as_bytes())
     }
@@ -75,6 +82,8 @@ impl Default for PluginConfig {
             api_requests_per_second: 200,
             api_request_burst: 1_000,
             queue: QueueSettings::default(),
+            breaker: BreakerSettings::default(),
+            weight: 1,
             controllers: BTreeMap::new(),
         }
     }

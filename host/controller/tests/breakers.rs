@@ -1,0 +1,179 @@
+//! What becomes of a plugin's keys while its breaker is open, driven by hand: no clock, no tasks.
+
+use std::{sync::Arc, time::Duration};
+
+use pilothouse_controller::{
+    Cause, ControllerId, Dispatcher, Job, Verdict, What,
+    breaker::{Change, Outcome, Settings, State},
+};
+use pilothouse_object::Key;
+use pilothouse_workqueue::QueueConfig;
+
+struct Desk {
+    dispatcher: Dispatcher,
+    now: Duration,
+    rng: fastrand::Rng,
+}
+
+impl Desk {
+    /// Two plugins with a controller each, which may have ten keys in work.
+    fn new() -> Self {
+        let mut dispatcher = Dispatcher::new(100);
+        for plugin in ["bad", "good"] {
+            dispatcher.register(id(plugin), 10, QueueConfig::default());
+            dispatcher.start(&id(plugin));
+        }
+        Self {
+            dispatcher,
+            now: Duration::from_secs(1_000),
+            rng: fastrand::Rng::with_seed(7),
+        }
+    }
+
+    fn add(&mut self, plugin: &str, key: &str) {
+        let cause = Cause::new(What::Resync, None);
+        self.dispatcher
+            .add(self.now, &id(plugin), Key::new(None, key), 0, cause, true);
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        self.dispatcher.next(self.now)
+    }
+
+    fn end(&mut self, job: &Job, outcome: Outcome) {
+        self.dispatcher.judged(self.now, &mut self.rng, job, outcome);
+        let verdict = match outcome {
+            Outcome::Success | Outcome::Slow => Verdict::Done,
+            Outcome::Failure | Outcome::Ignored => Verdict::RetryAfter {
+                after: Duration::from_secs(1),
+                reason: "why".into(),
+            },
+        };
+        self.dispatcher.finished(self.now, &mut self.rng, job, &verdict);
+    }
+
+    /// Lets twenty keys of the bad plugin fail, so that its breaker opens.
+    fn trip(&mut self) {
+        for key in 0..20 {
+            if matches!(self.state(), State::Open { .. }) {
+                break;
+            }
+            self.add("bad", &format!("k{key:02}"));
+            let job = self.next().expect("its breaker is closed");
+            self.end(&job, Outcome::Failure);
+        }
+        assert!(matches!(self.state(), State::Open { .. }));
+    }
+
+    fn state(&self) -> State {
+        self.dispatcher
+            .breaker(self.now, "bad")
+            .expect("it is registered")
+            .state
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+}
+
+fn id(plugin: &str) -> ControllerId {
+    ControllerId::new(plugin, "c")
+}
+
+#[test]
+fn open_no_key_of_the_plugin_begins_and_its_neighbour_goes_on() {
+    let mut desk = Desk::new();
+    desk.trip();
+    desk.pass(2);
+    desk.add("bad", "new");
+    desk.add("bad", "new");
+    desk.add("good", "a");
+    let job = desk.next().expect("the neighbour's key");
+    assert_eq!(&*job.id.plugin, "good");
+    assert!(desk.next().is_none());
+    let State::Open { until } = desk.state() else { panic!() };
+    assert_eq!(desk.dispatcher.next_due(), Some(until), "then is the time to ask again");
+    let changes = desk.dispatcher.breaker_changes();
+    assert!(matches!(&changes[..], [(plugin, Change::Opened { .. })] if &**plugin == "bad"));
+    assert!(desk.dispatcher.breaker_changes().is_empty(), "each is told once");
+}
+
+#[test]
+fn what_waited_is_merged_and_not_dropped_and_runs_when_it_is_closed_again() {
+    let mut desk = Desk::new();
+    desk.trip();
+    for _ in 0..3 {
+        for key in 0..30 {
+            desk.add("bad", &format!("k{key:02}"));
+        }
+    }
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        while let Some(job) = desk.next() {
+            seen.push(job.taken.key.name.to_string());
+            desk.end(&job, Outcome::Success);
+        }
+        desk.pass(1);
+    }
+    seen.sort();
+    assert_eq!(seen, (0..30).map(|key| format!("k{key:02}")).collect::<Vec<_>>());
+    assert_eq!(desk.state(), State::Closed);
+}
+
+#[test]
+fn half_open_it_tries_keys_first_that_last_went_well() {
+    let mut desk = Desk::new();
+    for key in ["w1", "w2", "w3"] {
+        desk.add("bad", key);
+        let job = desk.next().unwrap();
+        desk.end(&job, Outcome::Success);
+    }
+    desk.trip();
+    for key in ["unknown", "w2", "k00"] {
+        desk.add("bad", key);
+    }
+    desk.pass(13);
+    let tried: Vec<Job> = std::iter::from_fn(|| desk.next()).collect();
+    let names: Vec<&str> = tried.iter().map(|job| &*job.taken.key.name).collect();
+    assert_eq!(tried.len(), 3, "no more than three are under way");
+    assert_eq!(names[..2], ["w2", "unknown"]);
+    assert!(names[2].starts_with('k'), "only keys are left that failed");
+}
+
+#[test]
+fn a_key_that_is_given_back_unstarted_frees_its_probe() {
+    let mut desk = Desk::new();
+    desk.trip();
+    desk.pass(13);
+    for _ in 0..10 {
+        let job = desk.next().expect("no probe is left out");
+        desk.dispatcher
+            .finished(desk.now, &mut desk.rng, &job, &Verdict::Unstarted);
+    }
+    assert_eq!(desk.state(), State::HalfOpen);
+}
+
+#[test]
+fn a_quarantined_plugin_waits_until_it_is_reset() {
+    let mut desk = Desk::new();
+    desk.add("bad", "a");
+    assert!(desk.dispatcher.quarantine(desk.now, "bad") && !desk.dispatcher.quarantine(desk.now, "unknown"));
+    desk.pass(1_000_000);
+    assert!(desk.next().is_none());
+    assert!(desk.dispatcher.reset_breaker(desk.now, "bad") && !desk.dispatcher.reset_breaker(desk.now, "unknown"));
+    assert!(desk.next().is_some());
+}
+
+#[test]
+fn turns_go_by_weight() {
+    let mut desk = Desk::new();
+    let heavy: Arc<str> = "good".into();
+    desk.dispatcher.set_plugin(&heavy, Settings::default(), 3);
+    for key in 0..10 {
+        desk.add("bad", &key.to_string());
+        desk.add("good", &key.to_string());
+    }
+    let served: Vec<Job> = (0..8).filter_map(|_| desk.next()).collect();
+    assert_eq!(served.iter().filter(|job| job.id.plugin == heavy).count(), 6);
+}
