@@ -156,7 +156,7 @@ fn hostile_sections_are_refused_with_their_place_and_without_control_characters(
         (MANIFEST_SECTION, r#"{"version":1}"#, "missing field `manifest`"),
         (
             MANIFEST_SECTION,
-            "{\"version\":1,\"manifest\":{},\"\u{1b}[2J\":1}",
+            r#"{"version":1,"manifest":{},"\u001b[2J":1}"#,
             "unknown field",
         ),
         (
@@ -171,7 +171,7 @@ fn hostile_sections_are_refused_with_their_place_and_without_control_characters(
         ),
         (
             CRDS_SECTION,
-            "{\"version\":1,\"crds\":[{\"kind\":\"\u{1b}[31m\"}]}",
+            r#"{"version":1,"crds":[{"kind":"\u001b[31m"}]}"#,
             "pilothouse:crds: crds[0]: is `\\u{1b}[31m`",
         ),
         (
@@ -312,7 +312,12 @@ proptest! {
                     prop_assert_eq!(super::read(&again).unwrap(), read);
                 }
             }
-            Err(problem) => prop_assert!(!problem.to_string().contains('\u{1b}')),
+            Err(problem) => {
+                // A manifest may have several problems, each on a line of its own.
+                let text = problem.to_string();
+                let escaped = !text.lines().any(|line| line.contains(char::is_control));
+                prop_assert!(escaped);
+            }
         }
     }
 
