@@ -90,7 +90,11 @@ fn failures_stay_counted_and_delays_stay_as_they_are() {
     assert_eq!(job.taken.attempt, 2);
     let mut rng = fastrand::Rng::with_seed(1);
     let finished = world.dispatcher.finished(world.now, &mut rng, &job, &retry());
-    assert_eq!(finished.again_after, Some(Duration::from_secs(60)), "the new bounds hold");
+    assert_eq!(
+        finished.again_after,
+        Some(Duration::from_secs(60)),
+        "the new bounds hold"
+    );
 }
 
 #[test]
@@ -165,7 +169,10 @@ fn what_an_old_run_asks_for_beyond_the_new_view_is_ended_without_a_run() {
     let job = world.dispatcher.next(world.now).expect("the old run asked for it");
     world.dispatcher.skip(world.now, &job);
     assert!(!world.runs());
-    assert_eq!((world.dispatcher.in_work(), world.dispatcher.running(&world.id)), (0, 0));
+    assert_eq!(
+        (world.dispatcher.in_work(), world.dispatcher.running(&world.id)),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -179,7 +186,10 @@ fn a_retired_controller_begins_nothing_and_is_gone_when_its_last_run_ends() {
     assert_eq!(world.dispatcher.remove_retired(&id.plugin), (vec![], false), "it works");
     end(&mut world, &job, &retry());
     world.now += Duration::from_secs(1_000_000);
-    assert!(world.dispatcher.next(world.now).is_none(), "nor is what failed tried again");
+    assert!(
+        world.dispatcher.next(world.now).is_none(),
+        "nor is what failed tried again"
+    );
     assert!(world.dispatcher.is_idle());
     assert_eq!(world.dispatcher.remove_retired(&id.plugin), (vec![id.clone()], true));
     assert_eq!(world.dispatcher.queues().count(), 0);
