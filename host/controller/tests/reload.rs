@@ -294,16 +294,15 @@ impl World {
     /// would hang since a change was lost.
     async fn reconciled(&self, controller: &str, name: &str, version: u64) {
         let key = (ControllerId::new("bench", controller), Key::new(Some("default"), name));
-        for _ in 0..6_000 {
+        let ran = || {
             let told = self.told.0.lock().unwrap();
-            if told
-                .runs
-                .get(&key)
-                .is_some_and(|runs| runs.iter().any(|run| run.version == Some(version)))
-            {
+            let runs = told.runs.get(&key);
+            runs.is_some_and(|runs| runs.iter().any(|run| run.version == Some(version)))
+        };
+        for _ in 0..6_000 {
+            if ran() {
                 return;
             }
-            drop(told);
             pause().await;
         }
         panic!("{controller} {name} was not reconciled after its last change, at version {version}");
@@ -372,41 +371,42 @@ async fn reload_under_load(swaps: usize, in_order: bool) {
     }
     world.rest().await;
     let grown = resident().saturating_sub(early);
-    let told = world.told.0.lock().unwrap();
-    assert_eq!(told.swaps, swaps);
-    let waits = begun.iter().zip(1..);
-    let waits = waits.filter_map(|(begun, number)| Some(*told.first.get(&configuration(number))? - *begun));
-    let mut waits: Vec<Duration> = waits.collect();
-    waits.sort();
-    println!(
-        "from the begin of a swap to the end of the new version's first run: median {:?}, 99 % {:?}, longest {:?}; grown by {} KiB",
-        waits[waits.len() / 2],
-        waits[waits.len() * 99 / 100],
-        waits.last(),
-        grown >> 10
-    );
-    for number in 0..OBJECTS {
-        let key = Key::new(Some("default"), &format!("o{number}"));
-        for controller in ["busy", "empty"] {
-            let runs = &told.runs[&(ControllerId::new("bench", controller), key.clone())];
-            if in_order {
-                let order: Vec<usize> = {
-                    let numbers: HashMap<Hash, usize> = (0..=swaps).map(|n| (configuration(n), n)).collect();
-                    runs.iter().map(|run| numbers[&run.configuration]).collect()
-                };
-                assert!(order.is_sorted(), "{key} went back to an older version: {order:?}");
-            }
-            assert!(
-                runs.iter().any(|run| run.configuration == configuration(swaps)),
-                "{key} of {controller} did not run on the last version"
-            );
-            if let (Some(newest), "busy") = (newest.get(&number), controller) {
-                let last = runs.iter().filter_map(|run| run.version).max();
-                assert_eq!(last, Some(*newest), "{key} was not reconciled after its last change");
+    {
+        let told = world.told.0.lock().unwrap();
+        assert_eq!(told.swaps, swaps);
+        let waits = begun.iter().zip(1..);
+        let waits = waits.filter_map(|(begun, number)| Some(*told.first.get(&configuration(number))? - *begun));
+        let mut waits: Vec<Duration> = waits.collect();
+        waits.sort();
+        println!(
+            "from the begin of a swap to the end of the new version's first run: median {:?}, 99 % {:?}, longest {:?}; grown by {} KiB",
+            waits[waits.len() / 2],
+            waits[waits.len() * 99 / 100],
+            waits.last(),
+            grown >> 10
+        );
+        for number in 0..OBJECTS {
+            let key = Key::new(Some("default"), &format!("o{number}"));
+            for controller in ["busy", "empty"] {
+                let runs = &told.runs[&(ControllerId::new("bench", controller), key.clone())];
+                if in_order {
+                    let order: Vec<usize> = {
+                        let numbers: HashMap<Hash, usize> = (0..=swaps).map(|n| (configuration(n), n)).collect();
+                        runs.iter().map(|run| numbers[&run.configuration]).collect()
+                    };
+                    assert!(order.is_sorted(), "{key} went back to an older version: {order:?}");
+                }
+                assert!(
+                    runs.iter().any(|run| run.configuration == configuration(swaps)),
+                    "{key} of {controller} did not run on the last version"
+                );
+                if let (Some(newest), "busy") = (newest.get(&number), controller) {
+                    let last = runs.iter().filter_map(|run| run.version).max();
+                    assert_eq!(last, Some(*newest), "{key} was not reconciled after its last change");
+                }
             }
         }
     }
-    drop(told);
     assert_eq!(world.seen.lock().unwrap().overlaps, Vec::<String>::new());
     assert_eq!(world.lists(), lists, "what both versions watch is not listed again");
     assert_eq!(world.in_memory(), 1, "older versions are gone");
