@@ -35,7 +35,7 @@ Exit codes:
     0  it ended as asked
     1  something went wrong while running; `inspect`: the module would not load; `pack`: it can't be packed
     2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply or to embed
-    3  no plugin could be loaded
+    3  `dev`: no plugin could be loaded
   130  a second Ctrl-C or SIGTERM forced the end";
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +53,10 @@ pub(crate) enum Command {
 ///
 /// A plugin may do nothing that the configuration file does not grant it; `pilothouse inspect MODULE` writes the grants
 /// that it needs, ready to paste. A plugin that can't be loaded is reported, and the others run.
+///
+/// The directory is watched: a new NAME.wasm is loaded, another version of it takes the place of the old one without a key
+/// lost, one that can't be loaded leaves the old one serving, and one that is deleted is unloaded. NAME.yaml beside it may
+/// hold what the configuration file would say of it.
 ///
 /// SIGTERM or Ctrl-C stops gracefully: running reconciles may end within the grace period. A second one forces.
 #[derive(Debug, Args)]

@@ -2,15 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use pilothouse_controller::{Host, METRICS_CONTENT_TYPE};
+use pilothouse_lifecycle::{Control, LifeState};
 use pilothouse_object::escape_control;
 
 use crate::{
     exit::{FORCED, Stop},
+    lives::Lives,
     serve::Health,
     signals::Signals,
 };
@@ -27,7 +29,9 @@ const LINES: usize = 100;
 /// A place for the host.
 #[derive(Default)]
 pub(crate) struct Front {
-    host: OnceLock<Host>,
+    host: OnceLock<Arc<Host>>,
+    /// What becomes of plugins, where they are supervised.
+    lives: OnceLock<(Arc<Lives>, Control)>,
     /// What is waited for until the host is there.
     before: Mutex<String>,
 }
@@ -39,13 +43,28 @@ impl Front {
     }
 
     /// Puts the host in; called once.
-    pub(crate) fn put(&self, host: Host) -> &Host {
-        self.host.get_or_init(|| host)
+    pub(crate) fn put(&self, host: Host) -> Arc<Host> {
+        self.host.get_or_init(|| Arc::new(host)).clone()
+    }
+
+    /// Puts in what tells of the plugins' lives; called once, before the host is put in.
+    pub(crate) fn supervise(&self, lives: Arc<Lives>, control: Control) {
+        self.lives.get_or_init(|| (lives, control));
+    }
+
+    /// Why nothing runs though there are plugins, if that is so.
+    fn all_refused(&self) -> Option<String> {
+        let (_, control) = self.lives.get()?;
+        let status = control.status();
+        let refused = status.iter().filter(|life| life.state == LifeState::Refused).count();
+        let serving = status.iter().any(|life| life.serving.is_some());
+        (refused > 0 && !serving)
+            .then(|| format!("a plugin that can be loaded: all {refused} were refused (the log says why)"))
     }
 
     /// Whether the host is there and has nothing left to do.
     pub(crate) fn is_idle(&self) -> bool {
-        self.host.get().is_some_and(Host::is_idle)
+        self.host.get().is_some_and(|host| host.is_idle())
     }
 
     /// Returns once everything that was waited for is there. What takes long is logged, each line once.
@@ -109,13 +128,21 @@ impl Front {
 impl Health for Front {
     fn metrics(&self) -> (String, &'static str) {
         // Without a host there is nothing to count yet; an empty body would be no valid exposition.
-        let text = self.host.get().map_or_else(|| "# EOF\n".to_owned(), Host::metrics);
+        let mut text = self
+            .host
+            .get()
+            .map_or_else(|| "# EOF\n".to_owned(), |host| host.metrics());
+        if let Some((lives, _)) = self.lives.get() {
+            text.truncate(text.trim_end_matches("# EOF\n").len());
+            text.push_str(&lives.metrics());
+            text.push_str("# EOF\n");
+        }
         (text, METRICS_CONTENT_TYPE)
     }
 
     fn waiting_for(&self) -> Vec<String> {
         match self.host.get() {
-            Some(host) => host.waiting_for(),
+            Some(host) => host.waiting_for().into_iter().chain(self.all_refused()).collect(),
             None => vec![self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()],
         }
     }

@@ -11,6 +11,7 @@ mod exit;
 mod front;
 mod inspect;
 mod kubeconfig;
+mod lives;
 mod local;
 mod logging;
 mod pack;

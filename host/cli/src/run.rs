@@ -13,19 +13,23 @@ use pilothouse_controller::{
     breaker_words,
     parked::{self, StateDirectory},
 };
+use pilothouse_lifecycle::{Supervisor, SupervisorOptions};
 use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::Level;
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    args, exit::Stop, front::Front, kubeconfig, plugins, present::duration, quiet::Quiet, reach::reach, serve,
-    settings, signals::Signals,
+    args, exit::Stop, front::Front, kubeconfig, lives::Lives, plugins, present::duration, quiet::Quiet, reach::reach,
+    serve, settings, signals::Signals,
 };
+
+/// So much trouble of plugins may wait to be judged.
+const TROUBLES: usize = 1_024;
 
 /// Runs until a signal.
 ///
 /// # Errors
-/// Wrong usage or configuration, no plugin, or reconciles that were cut at the end.
+/// Wrong usage or configuration, or reconciles that were cut at the end. No plugin that loads is no error: it may come.
 pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let config = plugins::config(args.config.as_deref())?;
     plugins::check(&args.plugins)?;
@@ -56,20 +60,28 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         tasks.spawn(serve::serve(listener, front.clone()));
     }
 
+    let lives = Arc::new(Lives::default());
+    let supervised = SupervisorOptions {
+        directory: args.plugins.clone(),
+        engine: plugins::engine(&config)?,
+        config: config.clone(),
+        observer: lives.clone(),
+    };
     let started = async {
-        let plugins = plugins::load(&args.plugins, &config).await?;
-        if let Some(stop) = plugins.none_loaded(&args.plugins) {
-            return Err(stop);
-        }
-        for plugin in &plugins.loaded {
-            let version = escape_control(&plugin.manifest.version).into_owned();
-            tracing::info!(plugin = &*plugin.name, version, hash = %plugin.hash, "plugin loaded");
+        let loaded = Supervisor::load(supervised).await;
+        let (supervisor, plugins) = loaded.map_err(|error| Stop::usage(error.to_string()))?;
+        front.supervise(lives.clone(), supervisor.control());
+        if plugins.is_empty() {
+            tracing::warn!(
+                "{}: no plugin of it runs yet: what is put there, or mended, is loaded as it comes",
+                escape_control(&args.plugins.display().to_string())
+            );
         }
         front.wait_for(format!("the API server {server}"));
         reach(&client, &server).await;
-        Ok(plugins)
+        Ok::<_, Stop>((supervisor, plugins))
     };
-    let plugins = tokio::select! {
+    let (supervisor, plugins) = tokio::select! {
         biased;
         signal = signals.next() => {
             tracing::info!("stopped by {signal} before anything ran");
@@ -81,7 +93,10 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     settings::apply(&config.host, &mut options);
     options.meter = meter;
     options.parked = state;
-    front.put(Host::start(client, plugins.loaded, options));
+    // What goes wrong with plugins that serve. Full: the same plugin's trouble is told a thousand times already.
+    let (_trouble, troubles) = mpsc::channel(TROUBLES);
+    let host = front.put(Host::start(client, plugins, options));
+    let supervising = tasks.spawn(supervisor.run(host, troubles));
     let own = front.clone();
     tasks.spawn(async move {
         own.ready().await;
@@ -89,6 +104,8 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     });
 
     let signal = signals.next().await;
+    // No plugin comes or goes any more.
+    supervising.abort();
     let grace = args.grace(config.host.grace_period());
     tracing::info!(
         "stopping ({signal}): running reconciles have {}; a second signal forces",

@@ -216,7 +216,7 @@ fn a_kubeconfig_that_does_not_work_is_named_with_its_mend() {
 }
 
 #[test]
-fn an_api_server_is_not_needed_to_find_that_there_is_no_plugin() {
+fn run_waits_for_plugins_and_tells_at_once_which_it_can_not_load() {
     let scene = Scene::new();
     scene.file("good", kubeconfig("http://127.0.0.1:1"));
     let args = [
@@ -228,17 +228,27 @@ fn an_api_server_is_not_needed_to_find_that_there_is_no_plugin() {
         "--metrics-address",
         "off",
     ];
-    scene
-        .run(&args)
-        .refused(3, &["error: plugins: holds no plugin: put NAME.wasm into it"]);
+    // Without an API server, too.
+    let told = |parts: &[&str]| {
+        let mut child = scene.pilothouse(&args).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !parts.iter().all(|part| said.contains(part)) {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended: {said}");
+        }
+        let status = Command::new("kill")
+            .args(["-s", "TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    };
+    told(&["plugins: no plugin of it runs yet"]);
     scene.file("plugins/bad.wasm", "apiVersion: v1\n");
-    scene.run(&args).refused(
-        3,
-        &[
-            "plugin bad was not loaded: compile: ",
-            "its only plugin was refused, for the reason above",
-        ],
-    );
+    told(&[
+        "plugin bad was not loaded: compile: ",
+        "plugins: no plugin of it runs yet",
+    ]);
 }
 
 #[test]
@@ -253,6 +263,18 @@ fn a_missing_plugin_directory_is_named() {
     scene
         .run(&["dev", "--plugins", "file"])
         .refused(2, &["file is no directory"]);
+}
+
+#[test]
+fn a_plugin_directory_that_others_may_write_is_refused_with_the_command_that_mends_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scene = Scene::new();
+    fs::set_permissions(scene.path("plugins"), fs::Permissions::from_mode(0o775)).unwrap();
+    for command in ["run", "dev"] {
+        scene
+            .run(&[command, "--plugins", "plugins"])
+            .refused(2, &["plugins: its group may write it", "chmod go-w plugins"]);
+    }
 }
 
 #[test]

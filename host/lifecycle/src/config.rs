@@ -111,8 +111,7 @@ impl Config {
                 limit: MAX_CONFIG_BYTES,
             });
         }
-        let holds_nothing = |line: &str| matches!(line.trim(), "" | "---") || line.trim_start().starts_with('#');
-        if text.lines().all(holds_nothing) {
+        if yaml::holds_nothing(text) {
             let mend = format!("begin it with apiVersion: {API_VERSION}");
             return Err(ConfigError::Wrong {
                 file: file.to_owned(),
@@ -125,7 +124,11 @@ impl Config {
 
     /// The operator's side of this plugin, its `grants` filled in; the default where the file does not name it.
     pub fn plugin(&self, name: &str) -> PluginConfig {
-        let mut plugin = self.plugins.get(name).cloned().unwrap_or_default();
+        self.completed(self.plugins.get(name).cloned().unwrap_or_default())
+    }
+
+    /// What the operator says of a plugin elsewhere, its `grants` filled in.
+    pub(crate) fn completed(&self, mut plugin: PluginConfig) -> PluginConfig {
         plugin.grants.get_or_insert_with(|| self.without_grants.clone());
         plugin
     }

@@ -50,6 +50,7 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
     let file = ModuleFile::at(path);
     let max_bytes = config.cloned().unwrap_or_default().host.max_module_bytes();
     let own = config.map(|config| config.plugin(&file.name));
+    let file = file.pinned(own.as_ref().and_then(|own| own.sha256));
     let mut seen = Inspection {
         plugin: file.name.clone(),
         size: None,

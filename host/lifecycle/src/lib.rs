@@ -7,15 +7,18 @@
 //! | `shown` | [`Shown`]: how much of a kind's objects the plugin sees |
 //! | `grant`, `capabilities` | [`Grants`], and [`Capabilities`] = asked ∩ granted, checked at every import call |
 //! | `config`, `queue_settings` | [`Config`]: the operator's file |
-//! | `directory` | [`scan`]: which files are modules |
+//! | `directory` | [`scan`]: which files are modules, and what stands beside them |
+//! | `watch` | what in the directory changed, once it stands still |
 //! | `load` | [`load_all`]: the steps, each refused with a [`Refusal`] |
 //! | `stage` | [`Stage`]: what serves plugins, implemented by the room above |
 //! | [`embedded`] | what `pilothouse pack` puts into a module beside its code |
+//! | `lives` | one plugin's life: loading, serving, rolled back, gone |
+//! | `supervisor` | [`Supervisor`]: the driver of all that |
 //! | `inspect` | [`inspect`]: the same steps, told instead of taken |
 //!
 //! The room promises: nothing from outside is unbounded, trusted or followed; a refusal names what, where, why and the
-//! mend; a plugin that is refused harms no other. It does not serve plugins, watch the directory, or know what the API
-//! server allows.
+//! mend; a plugin that is refused harms no other, nor the version of it that serves. It does not serve plugins, or know
+//! what the API server allows.
 
 mod capabilities;
 mod config;
@@ -24,6 +27,7 @@ mod directory;
 pub mod embedded;
 mod grant;
 mod inspect;
+mod lives;
 mod load;
 mod manifest;
 mod manifest_check;
@@ -35,17 +39,20 @@ mod refusal;
 mod rules;
 mod shown;
 mod stage;
+mod supervisor;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use capabilities::{Capabilities, Denied, Extent, Lacking, Reach};
 pub use config::{
     API_VERSION, ApiTimeouts, BreakerSettings, Budget, Config, ConfigError, ControllerOverrides, HostConfig,
     LimitOverrides, MAX_CONFIG_BYTES, Place, PluginConfig,
 };
-pub use directory::{DirectoryError, MAX_ENTRIES, ModuleFile, Scan, scan};
+pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, scan};
 pub use grant::{Grant, GrantedVerb, Grants, is_dangerous, is_dangerous_subresource, missing};
 pub use inspect::{Inspection, inspect};
+pub use lives::{LifeEvent, LifeObserver, LifeState, LifeStatus, Order, OrderError, Rules, VersionStatus, What};
 pub use load::{Hash, Loaded, Plugin, RequestLimits, effective_limits, grants_to_paste, load, load_all};
 pub use manifest::{
     Backoff, Controller, Index, MAX_MANIFEST_BYTES, Manifest, ManifestError, Mapping, OwnerKind, Predicate, Scope,
@@ -58,3 +65,4 @@ pub use queue_settings::{BackoffSettings, FastSlow, QueueSettings, RetryRate, Re
 pub use refusal::{Refusal, Step};
 pub use shown::Shown;
 pub use stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
+pub use supervisor::{Control, Supervisor, SupervisorOptions};

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::capabilities::Capabilities;
 use crate::config::{BreakerSettings, Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
-use crate::directory::{self, DirectoryError, ModuleFile};
+use crate::directory::{self, Directory, DirectoryError, ModuleFile};
 use crate::grant::missing;
 use crate::manifest::{Controller, Manifest, SuggestedLimits};
 use crate::permission::Permission;
@@ -94,6 +94,24 @@ impl Hash {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// The hash that these 64 hexadecimal digits name; none where they are none.
+    pub fn from_hex(digits: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        if digits.len() != 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (i, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(digits.get(2 * i..2 * i + 2)?, 16).ok()?;
+        }
+        Some(Self(hash))
+    }
+}
+
+impl From<Sha256> for Hash {
+    fn from(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
 }
 
 impl fmt::Display for Hash {
@@ -135,7 +153,16 @@ pub async fn load_all(engine: &Engine, directory: &Path, config: &Config) -> Res
     loaded.warnings.extend(config.without_module(names));
     loaded.plugins.extend(scan.refused.into_iter().map(Err));
     for file in scan.modules {
-        let own = config.plugin(&file.name);
+        let beside = Directory::open(directory)?.beside(&file.name);
+        let beside = beside.map(|read| read.map(|(bytes, _)| bytes));
+        let own = beside.and_then(|text| directory::own_config(config, directory, &file.name, text.as_deref()));
+        let own = match own {
+            Ok(own) => own,
+            Err(refusal) => {
+                loaded.plugins.push(Err(refusal));
+                continue;
+            }
+        };
         if own.enabled {
             loaded
                 .plugins
@@ -166,10 +193,11 @@ pub async fn load(
     config: &PluginConfig,
     max_bytes: u64,
 ) -> Result<Plugin, Refusal> {
-    let examined = examine(engine, file, max_bytes)
+    let file = file.clone().pinned(config.sha256);
+    let examined = examine(engine, &file, max_bytes)
         .await
         .map_err(|failed| failed.refusal)?;
-    settle(engine, file, examined, config).await
+    settle(engine, &file, examined, config).await
 }
 
 /// A module and what it says of itself: the steps that need nothing of the operator.

@@ -35,6 +35,8 @@ pub enum Step {
     Grants,
     /// Checking the operator's configuration of it: against its schema, and by its own `check-config`.
     Config,
+    /// Letting it serve, by itself or in the place of the version before it.
+    Serve,
 }
 
 impl Step {
@@ -46,6 +48,7 @@ impl Step {
             Self::Manifest => "manifest",
             Self::Grants => "grants",
             Self::Config => "config",
+            Self::Serve => "serve",
         }
     }
 }

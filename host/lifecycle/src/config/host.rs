@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use crate::lives::Rules;
 use crate::rules::{number, or_default};
 
 /// The host's own settings.
@@ -41,6 +42,18 @@ pub struct HostConfig {
     /// Whether reads are asked for compressed; false by default. It pays where the way to the API server is slower than some
     /// 400 Mbit/s, and costs the server CPU.
     pub api_compression: bool,
+    /// How often the plugin directory is looked at besides when the system tells that it changed, in seconds, 1 to 3600; 2
+    /// by default. Not every file system tells.
+    #[serde(deserialize_with = "number::<_, 1, 3600>")]
+    pub plugin_poll_seconds: u32,
+    /// For so long after a switch a plugin's new version is on probation, in seconds, 0 to 86,400; 600 by default. 0: no
+    /// version is rolled back by itself.
+    #[serde(deserialize_with = "number::<_, 0, 86_400>")]
+    pub probation_seconds: u32,
+    /// So many traps on probation bring the version before it back, 1 to 1000; 3 by default. So does a breaker that opens,
+    /// at once.
+    #[serde(deserialize_with = "number::<_, 1, 1000>")]
+    pub probation_traps: u32,
 }
 
 fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
@@ -101,6 +114,9 @@ impl Default for HostConfig {
             api_timeouts: ApiTimeouts::default(),
             api_compression: false,
             state_directory: None,
+            plugin_poll_seconds: 2,
+            probation_seconds: 600,
+            probation_traps: 3,
         }
     }
 }
@@ -109,6 +125,19 @@ impl HostConfig {
     /// [`HostConfig::grace_period_seconds`] as a duration.
     pub fn grace_period(&self) -> Duration {
         Duration::from_secs(self.grace_period_seconds.into())
+    }
+
+    /// [`HostConfig::plugin_poll_seconds`] as a duration.
+    pub fn plugin_poll(&self) -> Duration {
+        Duration::from_secs(self.plugin_poll_seconds.into())
+    }
+
+    /// When a version of a plugin is taken back by itself.
+    pub fn life_rules(&self) -> Rules {
+        Rules {
+            probation: Duration::from_secs(self.probation_seconds.into()),
+            traps: self.probation_traps,
+        }
     }
 
     /// [`HostConfig::max_module_mib`] in bytes.

@@ -1,15 +1,16 @@
 //! The operator's side of one plugin: whether it runs, its configuration, what it may do, and how it is tried again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use serde::de::Deserializer;
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::breaker::BreakerSettings;
 use super::budget::Budget;
 use super::limits::LimitOverrides;
-use super::named;
+use super::{ConfigError, named, yaml};
 use crate::grant::Grants;
 use crate::load::Hash;
 use crate::queue_settings::QueueSettings;
@@ -51,9 +52,24 @@ pub struct PluginConfig {
     /// Settings of its controllers, by the controllers' names; they win over the manifest's.
     #[serde(deserialize_with = "controllers")]
     pub controllers: BTreeMap<String, ControllerOverrides>,
+    /// The SHA-256 that the module must have, 64 hexadecimal digits; any by default.
+    #[serde(deserialize_with = "pin")]
+    pub sha256: Option<Hash>,
 }
 
 impl PluginConfig {
+    /// Reads what stands beside a module: the fields of this, right in the file. A file without anything in it says nothing.
+    ///
+    /// # Errors
+    /// Any [`ConfigError`]; `file` names it there.
+    pub fn parse(text: &[u8], file: &Path) -> Result<Self, ConfigError> {
+        let text = yaml::utf8(text.to_owned(), file)?;
+        if yaml::holds_nothing(&text) {
+            return Ok(Self::default());
+        }
+        yaml::parse(&text, file)
+    }
+
     /// Tells whether anything of this is another that may make a key go well that failed: its configuration, grants, limits
     /// and how it is tried again. Keys that a host before this one parked are tried again then. The order of fields and what
     /// is written out and empty make no difference.
@@ -85,6 +101,7 @@ impl Default for PluginConfig {
             breaker: BreakerSettings::default(),
             weight: 1,
             controllers: BTreeMap::new(),
+            sha256: None,
         }
     }
 }
@@ -106,6 +123,14 @@ fn plugin_config<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D:
         Value::Null => Value::Object(Map::new()),
         config => config,
     })
+}
+
+fn pin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hash>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let wrong = || D::Error::custom("is no SHA-256: 64 hexadecimal digits are needed, as `sha256sum` prints them");
+    Hash::from_hex(&text).map(Some).ok_or_else(wrong)
 }
 
 fn controllers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, ControllerOverrides>, D::Error> {

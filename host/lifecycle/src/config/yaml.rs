@@ -35,11 +35,22 @@ pub(super) fn text_of(file: &Path, limit: usize) -> Result<String, ConfigError> 
             limit,
         });
     }
-    String::from_utf8(text).map_err(|_| ConfigError::Wrong {
+    utf8(text, file)
+}
+
+/// The bytes as text.
+pub(super) fn utf8(bytes: Vec<u8>, file: &Path) -> Result<String, ConfigError> {
+    String::from_utf8(bytes).map_err(|_| ConfigError::Wrong {
         file: file.to_owned(),
         place: Place::default(),
         problem: Problem::new("", "is no UTF-8 text", "save it as UTF-8"),
     })
+}
+
+/// Whether nothing but comments stands there.
+pub(super) fn holds_nothing(text: &str) -> bool {
+    let nothing = |line: &str| matches!(line.trim(), "" | "---") || line.trim_start().starts_with('#');
+    text.lines().all(nothing)
 }
 
 /// Reads a bounded text; `file` names it in errors.

@@ -16,7 +16,7 @@ use crate::permission::Verb;
 use crate::refusal::{Refusal, Step};
 
 /// One engine for all of these tests: each reserves much address space.
-static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let pure = Limits {
         wall: Duration::from_secs(60),
         cpu: Duration::from_millis(200),
@@ -33,7 +33,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 static SLOT: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(pilothouse_guests::component("lifecycle-slot")).unwrap());
 
 /// The test's own component, returning this from `describe`.
-fn module_that_says(manifest: &str) -> Vec<u8> {
+pub(crate) fn module_that_says(manifest: &str) -> Vec<u8> {
     const LENGTH: usize = 16 * 1024;
     const MARK: &[u8] = b"PILOTHOUSE MANIFEST SLOT";
     assert!(manifest.len() <= LENGTH);

@@ -4,7 +4,7 @@ mod capabilities;
 mod config;
 mod config_schema;
 mod directory;
-mod load;
+pub(crate) mod load;
 mod manifest;
 mod queue_settings;
 mod schema;

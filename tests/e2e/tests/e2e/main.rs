@@ -14,6 +14,7 @@ mod mappings;
 mod operations;
 mod parked;
 mod queue;
+mod reload;
 mod rights;
 mod stopping;
 mod views;

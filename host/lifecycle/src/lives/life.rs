@@ -1,0 +1,476 @@
+//! One plugin's life, as a step function: what happened goes in, what to do comes out.
+//!
+//! At most one thing is being done for a plugin at a time. What comes meanwhile is noted, and acted on afterwards; only
+//! a switch that waits (for the first lists of what a version watches) is cut short when something newer is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::status::{LifeEvent, What};
+use crate::config::PluginConfig;
+use crate::grant::missing;
+use crate::load::{Hash, Plugin};
+use crate::refusal::{Refusal, Step};
+use crate::stage::{NotServed, TroubleKind};
+
+/// So many versions of a plugin stay at hand, with the one that serves.
+const KEPT: usize = 3;
+
+/// So many rejected versions of a plugin are remembered; older ones are forgotten.
+const REJECTED: usize = 16;
+
+/// What tells versions apart: the module, and what the operator says of the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The module's hash.
+    pub(crate) module: Hash,
+    /// [`PluginConfig::hash`].
+    pub(crate) configuration: Hash,
+}
+
+/// A version that passed every step of loading.
+pub(crate) trait Candidate: Clone {
+    /// Which one it is.
+    fn mark(&self) -> Mark;
+    /// What it calls itself: its author's text.
+    fn version(&self) -> &str;
+    /// Whether everything that it asks for is granted there.
+    fn fits(&self, config: &PluginConfig) -> bool;
+}
+
+impl Candidate for Arc<Plugin> {
+    fn mark(&self) -> Mark {
+        Mark {
+            module: self.hash,
+            configuration: self.configuration,
+        }
+    }
+
+    fn version(&self) -> &str {
+        &self.manifest.version
+    }
+
+    fn fits(&self, config: &PluginConfig) -> bool {
+        let granted = config.grants.clone().unwrap_or_default();
+        missing(&self.manifest.permissions, &granted).is_empty()
+    }
+}
+
+/// When a version is taken back by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// For so long after a switch the new version is on probation; 10 minutes by default. Zero: never.
+    pub probation: Duration,
+    /// So many traps on probation are too many; 3 by default. A breaker that opens is too much at once.
+    pub traps: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            probation: Duration::from_secs(600),
+            traps: 3,
+        }
+    }
+}
+
+/// What the directory holds for a plugin.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wanted {
+    /// The module's hash.
+    pub(crate) module: Hash,
+    /// The operator's side.
+    pub(crate) config: Arc<PluginConfig>,
+}
+
+impl Wanted {
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            module: self.module,
+            configuration: self.config.hash(),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Input<P> {
+    /// The directory holds this now.
+    Found(Wanted),
+    /// What it holds can't be taken at all.
+    Unfit(Refusal),
+    /// It holds nothing of this name any more.
+    Gone,
+    /// [`Act::Load`] ended.
+    Loaded(Result<P, Refusal>),
+    /// [`Act::Serve`] ended.
+    Served(Result<(), NotServed>),
+    /// [`Act::Withdraw`] ended.
+    Withdrawn,
+    /// Something went wrong with a version while it served.
+    Trouble(Mark, TroubleKind),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Act<P> {
+    /// Take what the directory holds through the steps, and answer with [`Input::Loaded`].
+    Load(Wanted),
+    /// Let it serve, and answer with [`Input::Served`].
+    Serve(P),
+    /// End the switch that goes on; it still answers, with whatever came of it.
+    Cancel,
+    /// Unload the plugin, and answer with [`Input::Withdrawn`].
+    Withdraw,
+    /// Tell it.
+    Tell(LifeEvent),
+}
+
+/// A version at hand, with what it was loaded for.
+#[derive(Clone, Debug)]
+pub(super) struct Version<P> {
+    pub(super) plugin: P,
+    pub(super) wanted: Wanted,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    Gone,
+    Unfit,
+    Wanted(Wanted),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Doing<P> {
+    Nothing,
+    Loading(Wanted),
+    Switching {
+        to: Version<P>,
+        /// Why an older version is what is switched to.
+        back: Option<String>,
+        cut: bool,
+    },
+    Draining,
+}
+
+/// A version that is not loaded again by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejected {
+    pub(super) mark: Mark,
+    pub(super) why: String,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub(crate) struct Life<P> {
+    pub(super) name: String,
+    pub(super) rules: Rules,
+    pub(super) found: Found,
+    /// A person's word, which wins over the configuration's.
+    pub(super) enabled: Option<bool>,
+    pub(super) doing: Doing<P>,
+    pub(super) serving: Option<Version<P>>,
+    pub(super) since: Duration,
+    /// Those before it, the newest first.
+    pub(super) previous: Vec<Version<P>>,
+    /// What the directory held when the last attempt to load it ended badly.
+    pub(super) tried: Option<Wanted>,
+    pub(super) refusal: Option<Refusal>,
+    pub(super) rejected: Vec<Rejected>,
+    /// Until when the version that serves is on probation, and its traps so far.
+    pub(super) probation: Option<(Duration, u32)>,
+    pub(super) rolled_back_from: Option<Mark>,
+    pub(super) quarantine: Option<Mark>,
+    /// A version at hand that is to serve next, and why.
+    pub(super) next: Option<(Version<P>, String)>,
+}
+
+impl<P: Candidate> Life<P> {
+    /// One that begins: nothing is known of the plugin.
+    pub(crate) fn new(name: &str, rules: Rules) -> Self {
+        Self {
+            name: name.to_owned(),
+            rules,
+            found: Found::Gone,
+            enabled: None,
+            doing: Doing::Nothing,
+            serving: None,
+            since: Duration::ZERO,
+            previous: Vec::new(),
+            tried: None,
+            refusal: None,
+            rejected: Vec::new(),
+            probation: None,
+            rolled_back_from: None,
+            quarantine: None,
+            next: None,
+        }
+    }
+
+    /// Whether nothing is left to remember of it.
+    pub(crate) fn is_over(&self) -> bool {
+        let idle = matches!((&self.found, &self.doing), (Found::Gone, Doing::Nothing));
+        idle && self.serving.is_none() && self.enabled.is_none()
+    }
+
+    /// What happened; what to do about it, in this order.
+    pub(crate) fn step(&mut self, now: Duration, input: Input<P>) -> Vec<Act<P>> {
+        let mut acts = Vec::new();
+        match input {
+            Input::Found(wanted) => self.found(Found::Wanted(wanted), &mut acts),
+            Input::Unfit(refusal) => {
+                self.refuse(None, refusal, &mut acts);
+                self.found(Found::Unfit, &mut acts);
+            }
+            Input::Gone => self.found(Found::Gone, &mut acts),
+            Input::Loaded(result) => self.loaded(result, &mut acts),
+            Input::Served(result) => self.served(now, result, &mut acts),
+            Input::Withdrawn => self.withdrawn(&mut acts),
+            Input::Trouble(mark, kind) => self.trouble(now, mark, kind, &mut acts),
+        }
+        self.go_on(&mut acts);
+        acts
+    }
+
+    fn found(&mut self, found: Found, acts: &mut Vec<Act<P>>) {
+        // What is being switched to may not be what is wanted any longer; the way back to an older version goes on.
+        if let Doing::Switching { to, back: None, cut } = &mut self.doing {
+            let still = matches!(&found, Found::Wanted(wanted) if *wanted == to.wanted);
+            if !still && !*cut {
+                *cut = true;
+                acts.push(Act::Cancel);
+            }
+        }
+        self.found = found;
+        if matches!(self.found, Found::Gone) {
+            // A file that comes back is a new one.
+            self.rejected.clear();
+            (self.tried, self.refusal, self.quarantine, self.rolled_back_from) = (None, None, None, None);
+            (self.next, self.probation) = (None, None);
+        }
+    }
+
+    /// Does what is to be done next, where nothing is being done.
+    pub(super) fn go_on(&mut self, acts: &mut Vec<Act<P>>) {
+        if !matches!(self.doing, Doing::Nothing) {
+            return;
+        }
+        let wanted = match &self.found {
+            Found::Wanted(wanted) => Some(wanted.clone()),
+            Found::Gone | Found::Unfit => None,
+        };
+        if matches!(self.found, Found::Gone) || !self.is_enabled() {
+            self.previous.clear();
+            (self.next, self.probation) = (None, None);
+            if self.serving.is_some() {
+                self.doing = Doing::Draining;
+                acts.push(Act::Withdraw);
+            }
+            return;
+        }
+        if let Some((to, why)) = self.next.take() {
+            acts.push(Act::Serve(to.plugin.clone()));
+            self.doing = Doing::Switching {
+                to,
+                back: Some(why),
+                cut: false,
+            };
+            return;
+        }
+        let Some(wanted) = wanted else { return };
+        if self.serving.as_ref().is_some_and(|serving| serving.wanted == wanted) {
+            self.refusal = None;
+            return;
+        }
+        if self.tried.as_ref() == Some(&wanted) {
+            return;
+        }
+        if let Some(refusal) = self.barred(&wanted) {
+            self.tried = Some(wanted.clone());
+            self.refuse(Some(&wanted), refusal, acts);
+            return;
+        }
+        // One that is at hand is switched to at once.
+        if let Some(at) = self.previous.iter().position(|version| version.wanted == wanted) {
+            let to = self.previous.remove(at);
+            self.switch(to, acts);
+            return;
+        }
+        self.doing = Doing::Loading(wanted.clone());
+        acts.push(Act::Load(wanted));
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        let configured = match &self.found {
+            Found::Wanted(wanted) => wanted.config.enabled,
+            // What can't be read changes nothing.
+            Found::Gone | Found::Unfit => true,
+        };
+        self.enabled.unwrap_or(configured)
+    }
+
+    fn barred(&self, wanted: &Wanted) -> Option<Refusal> {
+        let mark = wanted.mark();
+        let mend = format!(
+            "put another version there, change its configuration, or `pilothouse plugins promote {} {}`",
+            self.name, mark.module
+        );
+        if let Some(rejected) = self.rejected.iter().find(|rejected| rejected.mark == mark) {
+            return Some(Refusal::new(&self.name, Step::Serve, rejected.why.clone(), mend));
+        }
+        let why = "its breaker opened too often: it is in quarantine";
+        (self.quarantine == Some(mark)).then(|| Refusal::new(&self.name, Step::Serve, why, mend))
+    }
+
+    fn loaded(&mut self, result: Result<P, Refusal>, acts: &mut Vec<Act<P>>) {
+        let Doing::Loading(wanted) = std::mem::replace(&mut self.doing, Doing::Nothing) else {
+            return;
+        };
+        // Something else lies there by now: its turn comes at once.
+        if !matches!(&self.found, Found::Wanted(found) if *found == wanted) || !self.is_enabled() {
+            return;
+        }
+        // What the operator took away must not come back with an older version.
+        self.previous.retain(|version| version.plugin.fits(&wanted.config));
+        match result {
+            // The place of a trial: here a version that passed every step would first run beside the one that serves.
+            Ok(plugin) => self.switch(Version { plugin, wanted }, acts),
+            Err(refusal) => {
+                let serving = self.serving.as_ref();
+                let revoked = serving.is_some_and(|serving| !serving.plugin.fits(&wanted.config));
+                self.refuse(Some(&wanted), refusal, acts);
+                if revoked {
+                    acts.push(self.tell(Some(wanted.module), What::Revoked));
+                    self.doing = Doing::Draining;
+                    acts.push(Act::Withdraw);
+                }
+                self.tried = Some(wanted);
+            }
+        }
+    }
+
+    fn switch(&mut self, to: Version<P>, acts: &mut Vec<Act<P>>) {
+        acts.push(Act::Serve(to.plugin.clone()));
+        self.doing = Doing::Switching {
+            to,
+            back: None,
+            cut: false,
+        };
+    }
+
+    fn served(&mut self, now: Duration, result: Result<(), NotServed>, acts: &mut Vec<Act<P>>) {
+        let Doing::Switching { to, back, cut } = std::mem::replace(&mut self.doing, Doing::Nothing) else {
+            return;
+        };
+        if let Err(NotServed { why, mend }) = result {
+            // Cut by ourselves for something newer: nothing to complain of.
+            if !cut {
+                let wanted = to.wanted;
+                self.refuse(Some(&wanted), Refusal::new(&self.name, Step::Serve, why, mend), acts);
+                self.tried = Some(wanted);
+            }
+            return;
+        }
+        let before = self.serving.replace(to);
+        let (mark, version) = match &self.serving {
+            Some(serving) => (serving.plugin.mark(), serving.plugin.version().to_owned()),
+            None => return,
+        };
+        self.since = now;
+        let from = before.as_ref().map(|before| before.plugin.mark());
+        self.previous.retain(|other| other.plugin.mark() != mark);
+        if let Some(before) = before {
+            if !self.is_rejected(before.plugin.mark()) {
+                self.previous.insert(0, before);
+            }
+            self.previous.truncate(KEPT - 1);
+        }
+        self.probation = (from.is_some() && back.is_none() && self.rules.probation > Duration::ZERO)
+            .then(|| (now + self.rules.probation, 0));
+        if back.is_none() {
+            (self.refusal, self.tried, self.rolled_back_from) = (None, None, None);
+        }
+        let what = match (back, from) {
+            (Some(why), Some(from)) => {
+                self.rolled_back_from = Some(from);
+                What::RolledBack { from: from.module, why }
+            }
+            (_, from) => What::Serving {
+                instead_of: from.map(|from| from.module),
+            },
+        };
+        let mut event = LifeEvent::of(&self.name, Some(mark.module), what);
+        event.version = Some(version);
+        acts.push(Act::Tell(event));
+    }
+
+    fn withdrawn(&mut self, acts: &mut Vec<Act<P>>) {
+        if !matches!(self.doing, Doing::Draining) {
+            return;
+        }
+        self.doing = Doing::Nothing;
+        let hash = self.serving.take().map(|serving| serving.plugin.mark().module);
+        self.probation = None;
+        acts.push(self.tell(hash, What::Unloaded));
+    }
+
+    fn trouble(&mut self, now: Duration, mark: Mark, kind: TroubleKind, acts: &mut Vec<Act<P>>) {
+        if self
+            .serving
+            .as_ref()
+            .is_none_or(|serving| serving.plugin.mark() != mark)
+        {
+            return;
+        }
+        if kind == TroubleKind::Quarantined {
+            self.quarantine = Some(mark);
+            acts.push(self.tell(Some(mark.module), What::Quarantined));
+        }
+        let Some((until, traps)) = &mut self.probation else {
+            return;
+        };
+        if now >= *until {
+            self.probation = None;
+            return;
+        }
+        let why = match kind {
+            TroubleKind::Tripped | TroubleKind::Quarantined => {
+                "its breaker opened while it was on probation: it was rolled back".to_owned()
+            }
+            TroubleKind::Trapped => {
+                *traps += 1;
+                if *traps < self.rules.traps {
+                    return;
+                }
+                format!("it trapped {traps} times while it was on probation: it was rolled back")
+            }
+        };
+        if let Some(to) = self.previous.first().cloned() {
+            self.probation = None;
+            self.reject(mark, why.clone());
+            self.next = Some((to, why));
+        }
+    }
+
+    pub(super) fn reject(&mut self, mark: Mark, why: String) {
+        self.rejected.retain(|other| other.mark != mark);
+        self.rejected.push(Rejected { mark, why });
+        let too_many = self.rejected.len().saturating_sub(REJECTED);
+        self.rejected.drain(..too_many);
+    }
+
+    fn is_rejected(&self, mark: Mark) -> bool {
+        self.rejected.iter().any(|rejected| rejected.mark == mark)
+    }
+
+    fn refuse(&mut self, wanted: Option<&Wanted>, refusal: Refusal, acts: &mut Vec<Act<P>>) {
+        self.refusal = Some(refusal.clone());
+        let old_serves = self.serving.is_some();
+        let what = What::Refused { refusal, old_serves };
+        acts.push(self.tell(wanted.map(|wanted| wanted.module), what));
+    }
+
+    pub(super) fn tell(&self, hash: Option<Hash>, what: What) -> Act<P> {
+        Act::Tell(LifeEvent::of(&self.name, hash, what))
+    }
+}

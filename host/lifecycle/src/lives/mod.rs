@@ -1,0 +1,29 @@
+//! The lives of plugins: which version of each is loaded, serves, is taken back or goes.
+//!
+//! ```text
+//!            found            loaded                 switched
+//!  absent ─────────▶ loading ─────────▶ (a trial's place) ─────────▶ serving ──▶ draining ──▶ gone
+//!                      │ refused: what served before serves on         ▲ │
+//!                      ▼                                               │ │ trips or traps on probation,
+//!                   refused                    the version before it ──┘ ◀ or a person says so
+//! ```
+//! Promises: what fails at any step changes nothing but the status; a version that was rolled back or quarantined is not
+//! loaded again until its file or its configuration changes, or a person promotes it; grants that were taken away are not
+//! in force any longer, though the last version that had them served well.
+//!
+//! | module | what is in it | I/O |
+//! |---|---|---|
+//! | `life` | one plugin's life: the decision | no |
+//! | `orders` | what persons may say of it | no |
+//! | `status` | how it is told | no |
+
+mod life;
+mod orders;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use life::Rules;
+pub(crate) use life::{Act, Input, Life, Mark, Wanted};
+pub use orders::{Order, OrderError};
+pub use status::{LifeEvent, LifeObserver, LifeState, LifeStatus, VersionStatus, What};

@@ -1,0 +1,477 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::life::{Act, Candidate, Input, Life, Mark, Rules, Wanted};
+use super::{LifeState, Order, OrderError, What};
+use crate::config::PluginConfig;
+use crate::grant::Grants;
+use crate::load::Hash;
+use crate::refusal::{Refusal, Step};
+use crate::stage::{NotServed, TroubleKind};
+
+/// A module of that number, loaded with that configuration. Modules from 50 on ask for more than is granted by default.
+#[derive(Clone, Debug, PartialEq)]
+struct Loaded {
+    module: u8,
+    config: Arc<PluginConfig>,
+}
+
+impl Candidate for Loaded {
+    fn mark(&self) -> Mark {
+        wanted_with(self.module, &self.config).mark()
+    }
+
+    fn version(&self) -> &str {
+        "1"
+    }
+
+    fn fits(&self, config: &PluginConfig) -> bool {
+        config.grants == Some(Grants::Asked)
+    }
+}
+
+fn config(number: u8) -> Arc<PluginConfig> {
+    Arc::new(PluginConfig {
+        config: json!(number),
+        grants: Some(Grants::Asked),
+        ..PluginConfig::default()
+    })
+}
+
+fn wanted_with(module: u8, config: &Arc<PluginConfig>) -> Wanted {
+    Wanted {
+        module: Hash::of(&[module]),
+        config: config.clone(),
+    }
+}
+
+fn wanted(module: u8) -> Wanted {
+    wanted_with(module, &config(0))
+}
+
+fn loaded(module: u8) -> Loaded {
+    Loaded {
+        module,
+        config: config(0),
+    }
+}
+
+fn hash(module: u8) -> Hash {
+    Hash::of(&[module])
+}
+
+fn refusal(step: Step) -> Refusal {
+    Refusal::new("p", step, "it is no good", "mend it")
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn life() -> Life<Loaded> {
+    Life::new("p", Rules::default())
+}
+
+/// What is done, without what is told.
+fn done(acts: Vec<Act<Loaded>>) -> Vec<Act<Loaded>> {
+    acts.into_iter().filter(|act| !matches!(act, Act::Tell(_))).collect()
+}
+
+fn told(acts: &[Act<Loaded>]) -> Vec<What> {
+    let what = |act: &Act<Loaded>| match act {
+        Act::Tell(event) => Some(event.what.clone()),
+        _ => None,
+    };
+    acts.iter().filter_map(what).collect()
+}
+
+/// A module is put into the directory and comes to serve.
+fn served(life: &mut Life<Loaded>, now: u64, module: u8) {
+    assert_eq!(
+        done(life.step(at(now), Input::Found(wanted(module)))),
+        [Act::Load(wanted(module))]
+    );
+    assert_eq!(
+        done(life.step(at(now), Input::Loaded(Ok(loaded(module))))),
+        [Act::Serve(loaded(module))]
+    );
+    assert_eq!(done(life.step(at(now), Input::Served(Ok(())))), []);
+    assert_eq!(serving(life), Some(module));
+}
+
+fn serving(life: &Life<Loaded>) -> Option<u8> {
+    life.serving.as_ref().map(|version| version.plugin.module)
+}
+
+fn trap(life: &mut Life<Loaded>, now: u64, module: u8) -> Vec<Act<Loaded>> {
+    life.step(at(now), Input::Trouble(loaded(module).mark(), TroubleKind::Trapped))
+}
+
+#[test]
+fn a_module_that_is_found_is_loaded_and_then_serves() {
+    let mut life = life();
+    assert_eq!(life.status(at(0)).state, LifeState::Waiting);
+    assert_eq!(done(life.step(at(0), Input::Found(wanted(1)))), [Act::Load(wanted(1))]);
+    assert_eq!(life.status(at(0)).state, LifeState::Loading);
+    life.step(at(1), Input::Loaded(Ok(loaded(1))));
+    let acts = life.step(at(2), Input::Served(Ok(())));
+    assert_eq!(told(&acts), [What::Serving { instead_of: None }]);
+    let status = life.status(at(10));
+    assert_eq!(
+        (status.state, status.serving_seconds, status.probation_seconds),
+        (LifeState::Serving, Some(8), None)
+    );
+    assert_eq!(
+        life.step(at(11), Input::Found(wanted(1))),
+        [],
+        "the same again is nothing new"
+    );
+}
+
+#[test]
+fn a_version_that_fails_a_step_leaves_the_one_before_it_serving_and_is_not_tried_again() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    life.step(at(1), Input::Found(wanted(2)));
+    let acts = life.step(at(1), Input::Loaded(Err(refusal(Step::Compile))));
+    assert_eq!(
+        told(&acts),
+        [What::Refused {
+            refusal: refusal(Step::Compile),
+            old_serves: true
+        }]
+    );
+    assert_eq!(done(acts), []);
+    assert_eq!(serving(&life), Some(1));
+    assert_eq!(life.status(at(1)).refusal, Some(refusal(Step::Compile)));
+    assert_eq!(
+        life.step(at(2), Input::Found(wanted(2))),
+        [],
+        "until the file or its configuration changes"
+    );
+    let other = wanted_with(2, &config(7));
+    assert_eq!(done(life.step(at(3), Input::Found(other.clone()))), [Act::Load(other)]);
+}
+
+#[test]
+fn a_file_that_can_not_be_taken_changes_nothing_but_the_status() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    let acts = life.step(at(1), Input::Unfit(refusal(Step::Read)));
+    assert_eq!((done(acts), serving(&life)), (vec![], Some(1)));
+    assert_eq!(life.status(at(1)).refusal, Some(refusal(Step::Read)));
+    assert_eq!(life.step(at(2), Input::Found(wanted(1))), []);
+    assert_eq!(life.status(at(2)).refusal, None, "mended");
+}
+
+#[test]
+fn a_change_while_another_is_loaded_has_its_turn_afterwards() {
+    let mut life = life();
+    life.step(at(0), Input::Found(wanted(1)));
+    assert_eq!(life.step(at(1), Input::Found(wanted(2))), []);
+    assert_eq!(
+        done(life.step(at(2), Input::Loaded(Ok(loaded(1))))),
+        [Act::Load(wanted(2))],
+        "1 is passed over"
+    );
+}
+
+#[test]
+fn a_switch_that_waits_is_cut_for_something_newer_and_believed_where_it_ended_first() {
+    for ended in [
+        Ok(()),
+        Err(NotServed {
+            why: "cut".into(),
+            mend: String::new(),
+        }),
+    ] {
+        let mut life = life();
+        served(&mut life, 0, 1);
+        life.step(at(1), Input::Found(wanted(2)));
+        life.step(at(1), Input::Loaded(Ok(loaded(2))));
+        assert_eq!(life.step(at(2), Input::Found(wanted(3))), [Act::Cancel]);
+        assert_eq!(life.step(at(2), Input::Found(wanted(4))), [], "cut once");
+        let acts = life.step(at(3), Input::Served(ended.clone()));
+        assert_eq!(serving(&life), Some(if ended.is_ok() { 2 } else { 1 }));
+        assert_eq!(done(acts), [Act::Load(wanted(4))]);
+        assert_eq!(life.status(at(3)).refusal, None, "nothing to complain of");
+    }
+}
+
+#[test]
+fn a_switch_that_fails_is_a_refusal_at_its_step() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    life.step(at(1), Input::Found(wanted(2)));
+    life.step(at(1), Input::Loaded(Ok(loaded(2))));
+    life.step(
+        at(2),
+        Input::Served(Err(NotServed {
+            why: "why".into(),
+            mend: "mend".into(),
+        })),
+    );
+    let refusal = life.status(at(2)).refusal.unwrap();
+    assert_eq!((refusal.step, serving(&life)), (Step::Serve, Some(1)));
+}
+
+#[test]
+fn a_file_that_is_gone_unloads_the_plugin_and_leaves_nothing_to_remember() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    assert_eq!(life.step(at(2), Input::Gone), [Act::Withdraw]);
+    assert_eq!(life.status(at(2)).state, LifeState::Draining);
+    // It comes back before it has drained: once it has.
+    assert_eq!(life.step(at(3), Input::Found(wanted(3))), []);
+    let acts = life.step(at(4), Input::Withdrawn);
+    assert_eq!(told(&acts), [What::Unloaded]);
+    assert_eq!(done(acts), [Act::Load(wanted(3))]);
+    life.step(at(5), Input::Gone);
+    life.step(at(5), Input::Loaded(Ok(loaded(3))));
+    assert!(life.is_over());
+}
+
+#[test]
+fn grants_that_are_taken_away_are_not_in_force_any_longer() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    let none = Arc::new(PluginConfig {
+        grants: Some(Grants::default()),
+        ..PluginConfig::default()
+    });
+    life.step(at(2), Input::Found(wanted_with(2, &none)));
+    let acts = life.step(at(2), Input::Loaded(Err(refusal(Step::Grants))));
+    assert!(told(&acts).contains(&What::Revoked));
+    assert_eq!(done(acts), [Act::Withdraw]);
+    life.step(at(3), Input::Withdrawn);
+    assert_eq!(
+        life.order(Order::Rollback),
+        Err(OrderError::NoEarlier),
+        "nor by an older version"
+    );
+}
+
+#[test]
+fn a_version_that_trips_on_probation_is_rolled_back_and_not_loaded_again() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    assert_eq!(life.status(at(10)).probation_seconds, Some(600));
+    let mark = loaded(2).mark();
+    assert_eq!(
+        done(life.step(at(609), Input::Trouble(mark, TroubleKind::Tripped))),
+        [Act::Serve(loaded(1))]
+    );
+    let acts = life.step(at(610), Input::Served(Ok(())));
+    assert!(matches!(&told(&acts)[0], What::RolledBack { from, why } if *from == hash(2) && why.contains("breaker")));
+    // What lies in the directory is the version that was rolled back: it is told why it does not serve.
+    assert_eq!(done(acts), []);
+    assert_eq!(serving(&life), Some(1));
+    let status = life.status(at(610));
+    assert_eq!(status.rolled_back_from, Some(hash(2).to_string()));
+    assert_eq!(
+        status.probation_seconds, None,
+        "the older version is on none, so that nothing goes back and forth"
+    );
+    assert!(status.refusal.unwrap().mend.contains("promote"));
+    assert_eq!(life.step(at(611), Input::Found(wanted(2))), []);
+    assert_eq!(
+        done(life.step(at(612), Input::Found(wanted_with(2, &config(1))))).len(),
+        1,
+        "another configuration"
+    );
+}
+
+#[test]
+fn so_many_traps_on_probation_roll_back_and_afterwards_none_do() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 0, 2);
+    assert_eq!(trap(&mut life, 1, 2), []);
+    assert_eq!(trap(&mut life, 2, 1), [], "of a version that serves no longer");
+    assert_eq!(trap(&mut life, 3, 2), []);
+    assert_eq!(done(trap(&mut life, 4, 2)), [Act::Serve(loaded(1))]);
+
+    let mut life = self::life();
+    served(&mut life, 0, 1);
+    served(&mut life, 0, 2);
+    for second in 600..700 {
+        assert_eq!(trap(&mut life, second, 2), [], "probation is over");
+    }
+}
+
+#[test]
+fn the_first_version_has_nothing_to_be_rolled_back_to() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    assert_eq!(
+        life.step(at(1), Input::Trouble(loaded(1).mark(), TroubleKind::Tripped)),
+        []
+    );
+    assert_eq!(serving(&life), Some(1));
+}
+
+#[test]
+fn a_plugin_in_quarantine_comes_back_with_another_version_or_configuration() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    let acts = life.step(at(1), Input::Trouble(loaded(1).mark(), TroubleKind::Quarantined));
+    assert_eq!(told(&acts), [What::Quarantined]);
+    assert_eq!(life.status(at(1)).quarantined, Some(hash(1).to_string()));
+    served(&mut life, 2, 2);
+    assert_eq!(
+        life.step(at(3), Input::Found(wanted(1))).len(),
+        1,
+        "and not with the same again"
+    );
+    assert_eq!(serving(&life), Some(2));
+    assert_eq!(life.status(at(3)).refusal.unwrap().step, Step::Serve);
+}
+
+#[test]
+fn a_version_at_hand_that_lies_in_the_directory_again_needs_no_loading() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    assert_eq!(done(life.step(at(2), Input::Found(wanted(1)))), [Act::Serve(loaded(1))]);
+}
+
+#[test]
+fn a_person_rolls_back_and_promotes() {
+    let mut life = life();
+    assert_eq!(life.order(Order::Rollback), Err(OrderError::NoEarlier));
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    assert_eq!(life.order(Order::Rollback).unwrap(), [Act::Serve(loaded(1))]);
+    life.step(at(2), Input::Served(Ok(())));
+    assert_eq!(serving(&life), Some(1));
+    assert_eq!(
+        life.step(at(3), Input::Found(wanted(2))),
+        [],
+        "what was rolled back stays so"
+    );
+    assert_eq!(
+        done(life.order(Order::Promote(hash(2))).unwrap()),
+        [Act::Load(wanted(2))]
+    );
+    life.step(at(4), Input::Loaded(Ok(loaded(2))));
+    life.step(at(4), Input::Served(Ok(())));
+    // An older one of those at hand, which does not lie in the directory.
+    assert_eq!(
+        done(life.order(Order::Promote(hash(1))).unwrap()),
+        [Act::Serve(loaded(1))]
+    );
+    life.step(at(5), Input::Served(Ok(())));
+    assert_eq!(
+        (serving(&life), life.step(at(6), Input::Found(wanted(2)))),
+        (Some(1), vec![])
+    );
+    assert!(matches!(
+        life.order(Order::Promote(hash(9))),
+        Err(OrderError::NoVersion { .. })
+    ));
+}
+
+#[test]
+fn a_person_disables_and_enables_whatever_the_configuration_says() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    assert_eq!(life.order(Order::Disable).unwrap(), [Act::Withdraw]);
+    life.step(at(1), Input::Withdrawn);
+    assert_eq!(life.status(at(1)).state, LifeState::Disabled);
+    assert_eq!(life.step(at(2), Input::Found(wanted(2))), []);
+    assert_eq!(life.order(Order::Enable).unwrap(), [Act::Load(wanted(2))]);
+    let off = Arc::new(PluginConfig {
+        enabled: false,
+        ..PluginConfig::default()
+    });
+    let mut life = self::life();
+    assert_eq!(life.step(at(0), Input::Found(wanted_with(1, &off))), []);
+    assert_eq!(life.status(at(0)).state, LifeState::Disabled);
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Found(u8, u8),
+    Unfit,
+    Gone,
+    End(bool),
+    Trouble(u8, u8),
+    Order(u8, u8),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => (0_u8..4, 0_u8..2).prop_map(|(module, config)| Move::Found(module, config)),
+        1 => Just(Move::Unfit),
+        1 => Just(Move::Gone),
+        6 => prop::bool::weighted(0.7).prop_map(Move::End),
+        2 => (0_u8..4, 0_u8..3).prop_map(|(module, kind)| Move::Trouble(module, kind)),
+        1 => (0_u8..4, 0_u8..4).prop_map(|(order, module)| Move::Order(order, module)),
+    ];
+    prop::collection::vec(one, 1..60)
+}
+
+proptest! {
+    /// Whatever happens in whatever order: one thing is done at a time; only a switch that ended well changes what serves,
+    /// and only draining takes it away; and once nothing more happens, it comes to rest.
+    #[test]
+    fn one_thing_at_a_time_and_only_a_good_switch_changes_what_serves(moves in moves()) {
+        let mut life = life();
+        let mut doing: Option<Act<Loaded>> = None;
+        let mut serves: Option<Loaded> = None;
+        let mut now = 0;
+        let finish = [Move::End(true), Move::End(true), Move::End(true), Move::End(true), Move::End(true), Move::End(true)];
+        for one in moves.into_iter().chain(finish) {
+            now += 100;
+            let input = match one {
+                Move::Found(module, number) => Input::Found(wanted_with(module, &config(number))),
+                Move::Unfit => Input::Unfit(refusal(Step::Read)),
+                Move::Gone => Input::Gone,
+                Move::Trouble(module, kind) => {
+                    let kind = [TroubleKind::Trapped, TroubleKind::Tripped, TroubleKind::Quarantined][usize::from(kind)];
+                    Input::Trouble(loaded(module).mark(), kind)
+                }
+                Move::End(well) => match doing.take() {
+                    None => continue,
+                    Some(Act::Load(wanted)) => Input::Loaded(match well {
+                        true => {
+                            let module = (0..4).find(|module| hash(*module) == wanted.module).unwrap();
+                            Ok(Loaded { module, config: wanted.config })
+                        }
+                        false => Err(refusal(Step::Describe)),
+                    }),
+                    Some(Act::Serve(plugin)) => Input::Served(match well {
+                        true => { serves = Some(plugin); Ok(()) }
+                        false => Err(NotServed { why: "why".into(), mend: "mend".into() }),
+                    }),
+                    Some(Act::Withdraw) => { serves = None; Input::Withdrawn }
+                    Some(other) => panic!("{other:?} is nothing that lasts"),
+                },
+                Move::Order(order, module) => {
+                    let order = [Order::Enable, Order::Disable, Order::Rollback, Order::Promote(hash(module))][usize::from(order)];
+                    for act in done(life.order(order).unwrap_or_default()) {
+                        prop_assert!(doing.replace(act).is_none(), "one thing at a time");
+                    }
+                    prop_assert_eq!(life.serving.as_ref().map(|version| &version.plugin), serves.as_ref());
+                    continue;
+                }
+            };
+            for act in done(life.step(at(now), input)) {
+                if act == Act::Cancel {
+                    prop_assert!(matches!(doing, Some(Act::Serve(_))), "only a switch is cut");
+                } else {
+                    prop_assert!(doing.replace(act).is_none(), "one thing at a time");
+                }
+            }
+            prop_assert_eq!(life.serving.as_ref().map(|version| &version.plugin), serves.as_ref());
+            prop_assert!(life.previous.len() <= 2 && life.rejected.len() <= 16);
+        }
+        prop_assert!(doing.is_none(), "it comes to rest: {:?}", doing);
+    }
+}

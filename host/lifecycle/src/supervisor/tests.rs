@@ -1,0 +1,216 @@
+//! The driver on a real directory, with real modules and a stage that only remembers.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::{Control, Supervisor, SupervisorOptions};
+use crate::config::Config;
+use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
+use crate::load::Plugin;
+use crate::stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
+use crate::tests::load::{ENGINE, module_that_says};
+use crate::tests::{least_manifest, with};
+
+/// What is told, and what the stage was asked for, one after the other.
+struct Told(mpsc::UnboundedSender<String>);
+
+impl LifeObserver for Told {
+    fn happened(&self, event: &LifeEvent) {
+        let what = match &event.what {
+            What::Refused { refusal, old_serves } => format!("refused at {}, old serves: {old_serves}", refusal.step),
+            What::Serving { .. } => "serving".to_owned(),
+            What::RolledBack { .. } => "rolled back".to_owned(),
+            other => format!("{other:?}"),
+        };
+        self.0.send(format!("{} {what}", event.plugin)).unwrap();
+    }
+}
+
+/// Serves at once, but for those of version 0.0.9: these wait for ever.
+#[derive(Default)]
+struct FakeStage(Mutex<Vec<Arc<Plugin>>>);
+
+impl Stage for FakeStage {
+    fn serve(&self, plugin: Arc<Plugin>) -> StageFuture<'_, Result<(), NotServed>> {
+        Box::pin(async move {
+            if plugin.manifest.version == "0.0.9" {
+                std::future::pending::<()>().await;
+            }
+            let mut serving = self.0.lock().unwrap();
+            serving.retain(|other| other.name != plugin.name);
+            serving.push(plugin);
+            Ok(())
+        })
+    }
+
+    fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool> {
+        Box::pin(async move {
+            let mut serving = self.0.lock().unwrap();
+            let before = serving.len();
+            serving.retain(|other| &*other.name != name);
+            serving.len() < before
+        })
+    }
+}
+
+struct Scene {
+    dir: tempfile::TempDir,
+    told: mpsc::UnboundedReceiver<String>,
+    stage: Arc<FakeStage>,
+    control: Control,
+    trouble: mpsc::Sender<Trouble>,
+    _running: JoinSet<()>,
+}
+
+impl Scene {
+    async fn new(prepare: impl FnOnce(&Path)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        let (tell, told) = mpsc::unbounded_channel();
+        let options = SupervisorOptions {
+            directory: dir.path().to_owned(),
+            config: Config::default().granting_what_is_asked(),
+            engine: ENGINE.clone(),
+            observer: Arc::new(Told(tell)),
+        };
+        let (supervisor, plugins) = Supervisor::load(options).await.unwrap();
+        let stage = Arc::new(FakeStage(Mutex::new(plugins)));
+        let control = supervisor.control();
+        let (trouble, troubles) = mpsc::channel(16);
+        let mut running = JoinSet::new();
+        running.spawn(supervisor.run(stage.clone(), troubles));
+        Self {
+            dir,
+            told,
+            stage,
+            control,
+            trouble,
+            _running: running,
+        }
+    }
+
+    fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.dir.path().join(name), content).unwrap();
+    }
+
+    async fn next(&mut self) -> String {
+        self.told.recv().await.unwrap()
+    }
+
+    /// The version of a plugin that serves.
+    fn version(&self, name: &str) -> Option<String> {
+        let serving = self.stage.0.lock().unwrap();
+        serving
+            .iter()
+            .find(|plugin| &*plugin.name == name)
+            .map(|plugin| plugin.manifest.version.clone())
+    }
+}
+
+fn module(version: &str) -> Vec<u8> {
+    module_that_says(&with(least_manifest(), "/version", version.into()).to_string())
+}
+
+#[tokio::test]
+async fn what_lies_there_serves_from_the_start_and_what_comes_and_goes_follows() {
+    let mut scene = Scene::new(|dir| {
+        fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap();
+        fs::write(dir.join("bad.wasm"), b"no component").unwrap();
+    })
+    .await;
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.next().await, "bad refused at compile, old serves: false");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+
+    scene.put("a.wasm", module("0.0.2"));
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+    scene.put("a.wasm", &module("0.0.3")[..1000]);
+    assert_eq!(scene.next().await, "a refused at compile, old serves: true");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+    let status = &scene.control.status()[0];
+    assert_eq!((status.state, status.previous.len()), (LifeState::Serving, 1));
+    assert_eq!(status.serving.as_ref().unwrap().version.as_deref(), Some("0.0.2"));
+
+    scene.put("bad.wasm", module("0.0.1"));
+    assert_eq!(scene.next().await, "bad serving");
+    fs::remove_file(scene.dir.path().join("a.wasm")).unwrap();
+    assert_eq!(scene.next().await, "a Unloaded");
+    assert_eq!(scene.version("a"), None);
+    let names: Vec<String> = scene.control.status().into_iter().map(|status| status.name).collect();
+    assert_eq!(names, ["bad"], "nothing is remembered of what is gone");
+}
+
+#[tokio::test]
+async fn a_version_that_widens_what_it_asks_for_waits_until_it_is_granted() {
+    let granted = |verbs: &str| format!("grants: [{{group: '', kind: ConfigMap, verbs: [{verbs}]}}]");
+    let wider = with(
+        least_manifest(),
+        "/permissions/0/verbs",
+        serde_json::json!(["watch", "create"]),
+    );
+    let wider = with(wider, "/version", "0.0.2".into());
+    let mut scene = Scene::new(|dir| {
+        fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap();
+        fs::write(dir.join("a.yaml"), granted("watch")).unwrap();
+    })
+    .await;
+    assert_eq!(scene.next().await, "a serving");
+    scene.put("a.wasm", module_that_says(&wider.to_string()));
+    assert_eq!(scene.next().await, "a refused at grants, old serves: true");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+    scene.put("a.yaml", granted("watch, create"));
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+    scene.put("a.yaml", "limits: {wallMs: rubbish}");
+    assert_eq!(scene.next().await, "a refused at config, old serves: true");
+    scene.put("a.yaml", granted("watch"));
+    assert_eq!(scene.next().await, "a refused at grants, old serves: true");
+    assert_eq!(scene.next().await, "a Revoked");
+    assert_eq!(scene.next().await, "a Unloaded");
+}
+
+#[tokio::test]
+async fn a_version_that_trips_is_rolled_back_and_a_person_may_promote_it() {
+    let mut scene = Scene::new(|dir| fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap()).await;
+    assert_eq!(scene.next().await, "a serving");
+    scene.put("a.wasm", module("0.0.2"));
+    assert_eq!(scene.next().await, "a serving");
+    let bad = scene.stage.0.lock().unwrap()[0].clone();
+    let trouble = Trouble {
+        plugin: "a".into(),
+        hash: bad.hash,
+        configuration: bad.configuration,
+        what: TroubleKind::Tripped,
+    };
+    scene.trouble.send(trouble).await.unwrap();
+    assert_eq!(scene.next().await, "a rolled back");
+    assert_eq!(scene.next().await, "a refused at serve, old serves: true");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+    scene.control.order("a", Order::Promote(bad.hash)).await.unwrap();
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+    assert_eq!(
+        scene.control.order("b", Order::Disable).await,
+        Err(OrderError::NoPlugin)
+    );
+    scene.control.order("a", Order::Disable).await.unwrap();
+    assert_eq!(scene.next().await, "a Unloaded");
+}
+
+#[tokio::test]
+async fn a_switch_that_waits_for_ever_gives_way_to_a_newer_version_and_holds_up_no_other_plugin() {
+    let mut scene = Scene::new(|dir| fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap()).await;
+    assert_eq!(scene.next().await, "a serving");
+    scene.put("a.wasm", module("0.0.9"));
+    scene.put("b.wasm", module("0.0.1"));
+    assert_eq!(scene.next().await, "b serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+    scene.put("a.wasm", module("0.0.2"));
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+}
