@@ -164,14 +164,13 @@ mod tests {
             (failure(Retry::Never), quick, false, Failure, Ignored),
             (failure(Retry::Never), quick, true, Ignored, Ignored),
         ] {
-            let mut settings = BreakerSettings {
-                count_terminal: true,
-                ..BreakerSettings::default()
-            };
-            let blamed = |settings| blame(&result, wall, hindered, settings);
-            assert_eq!(blamed(&settings), counted, "{result:?}");
-            settings.count_terminal = false;
-            assert_eq!(blamed(&settings), otherwise, "{result:?}");
+            for (count_terminal, expected) in [(true, counted), (false, otherwise)] {
+                let settings = BreakerSettings {
+                    count_terminal,
+                    ..BreakerSettings::default()
+                };
+                assert_eq!(blame(&result, wall, hindered, &settings), expected, "{result:?}");
+            }
         }
     }
 
