@@ -94,7 +94,8 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     options.meter = meter;
     options.parked = state;
     // What goes wrong with plugins that serve. Full: the same plugin's trouble is told a thousand times already.
-    let (_trouble, troubles) = mpsc::channel(TROUBLES);
+    let (tell, troubles) = mpsc::channel(TROUBLES);
+    options.trouble = Arc::new(move |trouble| _ = tell.try_send(trouble));
     let host = front.put(Host::start(client, plugins, options));
     let supervising = tasks.spawn(supervisor.run(host, troubles));
     let own = front.clone();
