@@ -149,6 +149,7 @@ mod tests {
     fn a_directory_without_a_manifest_is_named() {
         let toolchain = Toolchain {
             way: crate::Way::Rustup,
+            target: crate::TARGET,
             sysroot: PathBuf::new(),
             debian: None,
         };

@@ -407,7 +407,10 @@ fn an_inspection_tells_everything_about_a_good_module_and_what_to_grant() {
     );
     assert_eq!(
         json["limits"],
-        json!({"wallMs": 10000, "cpuMs": 500, "memoryMiB": 32, "hostCalls": 100})
+        json!({
+            "wallMs": 10000, "cpuMs": 500, "memoryMiB": 32, "hostCalls": 100, "writes": 200, "outputKiB": 1024,
+            "objectKiB": 3072, "logLines": 200, "logKiB": 64, "events": 20
+        })
     );
     assert!(json["exports"][0].as_str().unwrap().contains("controller"), "{json}");
     // With an operator's file it is judged to the end; with what it says to paste, it passes.
