@@ -198,8 +198,8 @@ pub(crate) struct Inspect {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Only read what `pilothouse pack` embedded in the module: nothing is compiled or run. What is embedded is the word of
-    /// whoever packed it; a host that loads the module asks the module itself, and refuses it if the two differ.
+    /// Only read what `pilothouse pack` embedded in the module: nothing is compiled or run. What is embedded is the word
+    /// of whoever packed it; a host that loads the module asks the module itself, and refuses it if the two differ.
     #[arg(verbatim_doc_comment, long, conflicts_with = "config")]
     pub(crate) no_run: bool,
 

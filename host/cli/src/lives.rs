@@ -115,7 +115,7 @@ mod tests {
             text.contains("pilothouse_plugin_loads_total{plugin=\"a\",result=\"serving\",step=\"\"} 2\n"),
             "{text}"
         );
-        assert!(text.contains("{plugin=\"q\\\"\\\\\\\\\","), "{text}");
+        assert!(text.contains("{plugin=\"q\\\"\\\\\","), "{text}");
         tell("a", What::Unloaded);
         assert!(!lives.metrics().contains("plugin=\"a\""));
     }

@@ -126,7 +126,7 @@ fn a_core_module_for_wasip1_becomes_a_plugin_that_runs_and_tells_what_it_is_with
     let wrote = stream
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .any(|event| event["event"] == "reconcile" && event.to_string().contains("ConfigMap"));
+        .any(|event| event["event"] == "reconciled" && event.to_string().contains("ConfigMap"));
     assert!(wrote, "{stream}");
 }
 

@@ -22,6 +22,7 @@ use crate::capabilities::Capabilities;
 use crate::config::{BreakerSettings, Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, Directory, DirectoryError, ModuleFile};
+use crate::embedded;
 use crate::grant::missing;
 use crate::manifest::{Controller, Manifest, SuggestedLimits};
 use crate::permission::Permission;
@@ -227,8 +228,11 @@ impl Failed {
 }
 
 pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) -> Result<Examined, Box<Failed>> {
-    let (size, hash, module) = read_and_compile(engine, file, max_bytes).await?;
-    match describe(&file.name, &module).await {
+    let (bytes, hash, module) = read_and_compile(engine, file, max_bytes).await?;
+    let size = bytes.len() as u64;
+    let described = describe(&file.name, &module).await;
+    // Whoever looked at it without running it was to see what it asks for now.
+    match described.and_then(|manifest| embedded::check(&file.name, &bytes, &manifest).map(|()| manifest)) {
         Ok(manifest) => Ok(Examined { hash, module, manifest }),
         Err(refusal) => Err(Failed::new(refusal, Some(size), Some(hash), Some(module))),
     }
@@ -239,7 +243,11 @@ pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) 
     clippy::disallowed_methods,
     reason = "compiling must not hold a thread that serves; loading is a driver"
 )]
-async fn read_and_compile(engine: &Engine, file: &ModuleFile, max: u64) -> Result<(u64, Hash, Module), Box<Failed>> {
+async fn read_and_compile(
+    engine: &Engine,
+    file: &ModuleFile,
+    max: u64,
+) -> Result<(Vec<u8>, Hash, Module), Box<Failed>> {
     let (engine, own) = (engine.clone(), file.clone());
     let work = move || {
         let bytes = own
@@ -247,7 +255,7 @@ async fn read_and_compile(engine: &Engine, file: &ModuleFile, max: u64) -> Resul
             .map_err(|refusal| Failed::new(refusal, None, None, None))?;
         let (size, hash) = (bytes.len() as u64, Hash::of(&bytes));
         match engine.compile(&bytes) {
-            Ok(module) => Ok((size, hash, module)),
+            Ok(module) => Ok((bytes, hash, module)),
             Err(error) => {
                 let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");
                 Err(Failed::new(refusal, Some(size), Some(hash), None))

@@ -215,7 +215,8 @@ async fn an_answer_that_is_no_text_is_a_trap() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_told_with_both_sizes() {
-    let text = "the plugin answered 2097152 bytes and may answer 1048576: shorten the manifest, note or message";
+    let text = "the plugin answered 2097152 bytes and may answer 1048576: shorten the manifest, note or message, or \
+                raise limits.outputKiB (1024 now) in the operator's configuration";
     ends("big-output", &roomy(), text).await;
     let text = "the plugin passed more than 4194304 bytes to the host in one piece (the arguments of a host call, or an \
                 answer): no object, log line or answer may be that large";
@@ -230,8 +231,8 @@ async fn an_argument_that_is_too_large_is_an_error_that_the_guest_sees() {
         ..roomy()
     };
     let (done, backend) = visit("big-argument", &limits).await;
-    let told = "the arguments of write.create have 2097171 bytes and may have 1048576: change less of the object at once, or \
-                split it";
+    let told = "the arguments of write.create have 2097171 bytes and may have 1048576: change less of the object at once, \
+                split it, or raise limits.objectKiB (1024 now) in the operator's configuration";
     assert_eq!(note(&done), format!(r#"Err(("PilothouseLimit", "{told}"))"#));
     assert_eq!(backend.asked(), []);
     let (done, backend) = visit("big-argument", &roomy()).await;
@@ -251,8 +252,8 @@ async fn a_flood_of_log_lines_is_dropped_counted_and_said_once() {
     let lines = backend.lines();
     assert_eq!(lines.len(), 11);
     assert_eq!(lines[9], (Level::Info, "line 9".to_owned()));
-    let said =
-        "the plugin logged more than 10 lines or 65536 bytes in one call: what does not fit is dropped and counted";
+    let said = "the plugin logged more than 10 lines or 65536 bytes in one call: what does not fit is dropped and counted \
+         (limits.logLines, limits.logKiB)";
     assert_eq!(lines[10], (Level::Warn, said.to_owned()));
 }
 
@@ -297,7 +298,7 @@ async fn a_flood_of_events_is_dropped_counted_and_said_once() {
         "{}",
         note.len()
     );
-    let said = "the plugin emitted more than 5 events in one call: further ones are dropped";
+    let said = "the plugin emitted more than 5 events in one call: further ones are dropped (limits.events)";
     assert_eq!(backend.lines(), [(Level::Warn, said.to_owned())]);
 }
 

@@ -457,6 +457,7 @@ mod tests {
             queue.retry_after(Duration::ZERO, key, Duration::ZERO, "again");
             queue.done(Duration::ZERO, &key);
         }
+        queue.advance(Duration::ZERO);
         queue.add(Duration::ZERO, 7, 0, "change");
         queue.add(Duration::ZERO, 1, 0, "change");
         let mut best = |look_at| {

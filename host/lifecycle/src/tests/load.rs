@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 
 use super::{least_manifest, whole_manifest, with, without};
 use crate::config::{Config, LimitOverrides};
+use crate::embedded::{Embedded, embed};
 use crate::inspect::inspect;
 use crate::load::{Loaded, Plugin, effective_limits, load_all};
-use crate::manifest::SuggestedLimits;
+use crate::manifest::{Manifest, SuggestedLimits};
 use crate::permission::Verb;
 use crate::refusal::{Refusal, Step};
 
@@ -104,6 +105,24 @@ fn refused_at(step: Step, bytes: &[u8], config: &Config) -> String {
     );
     assert!(!text.contains('\u{1b}'), "{text:?}");
     text
+}
+
+#[test]
+fn a_module_whose_embedded_manifest_is_not_what_it_says_of_itself_is_refused() {
+    let embedding = |manifest: &Value| {
+        let embedded = Embedded {
+            manifest: Some(Manifest::parse(&manifest.to_string()).unwrap()),
+            ..Embedded::default()
+        };
+        embed(&good_module(), embedded).unwrap()
+    };
+    load_one(&embedding(&manifest()), &granting()).unwrap();
+    let other = with(manifest(), "/version", json!("9.9.9"));
+    let text = refused_at(Step::Manifest, &embedding(&other), &granting());
+    assert!(
+        text.contains("says something else than the manifest that is embedded"),
+        "{text}"
+    );
 }
 
 #[test]
