@@ -453,7 +453,9 @@ mod tests {
         let mut queue: Queue<u32, &str> = Queue::new(QueueConfig::default());
         for key in [5, 6] {
             queue.add(Duration::ZERO, key, 0, "change");
-            queue.get(Duration::ZERO);
+            assert_eq!(queue.get(Duration::ZERO).map(|taken| taken.key), Some(key));
+        }
+        for key in [5, 6] {
             queue.retry_after(Duration::ZERO, key, Duration::ZERO, "again");
             queue.done(Duration::ZERO, &key);
         }
