@@ -128,11 +128,6 @@ impl Dispatcher {
         breaker.map(|breaker| breaker.quarantine(now)).is_some()
     }
 
-    /// A plugin is gone: its breaker goes too. One of the same name begins with a closed one.
-    pub fn remove_breaker(&mut self, plugin: &str) {
-        self.breakers.remove(plugin);
-    }
-
     /// What breakers did since the last time this was asked.
     pub fn breaker_changes(&mut self) -> Vec<(Arc<str>, Change)> {
         self.breakers.take_changes()

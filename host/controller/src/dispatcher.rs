@@ -2,8 +2,9 @@
 //!
 //! Promises: no two jobs hold one key of one controller; a key that was added is handed out after the last add, or stands
 //! among the parked keys; controllers with work get turns one after the other; nothing is handed out for a controller
-//! before [`Dispatcher::start`], or while its plugin's breaker is open: keys wait then, merged and not dropped. It neither calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there
-//! is none, and again at [`Dispatcher::next_due`] or after an add.
+//! before [`Dispatcher::start`], or while its plugin's breaker is open: keys wait then, merged and not dropped. It neither
+//! calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there is none, and again at
+//! [`Dispatcher::next_due`] or after an add.
 
 use std::{
     collections::{

@@ -4,8 +4,8 @@
 //! configuration. A plugin that fails any of them is refused with the step and the mend, and touches no other. What
 //! passed is complete: nothing is looked up later.
 //!
-//! Compiling happens here in this process, on a thread that serves nobody; it can't be cancelled. So far a plugin is
-//! loaded once, when the host starts.
+//! Compiling happens here in this process, on a thread that serves nobody; it can't be cancelled.
+//! [`load_all`] takes a directory as it lies there; what changes in it while the host runs is the supervisor's.
 
 use std::collections::BTreeMap;
 use std::fmt;
