@@ -174,13 +174,12 @@ pub fn embed(component: &[u8], mut embedded: Embedded) -> Result<Vec<u8>, Proble
 /// A [`Refusal`] if what is embedded can't be read, or is another manifest: whoever looked at the module without running
 /// it was told something else than what it asks for now.
 pub fn check(plugin: &str, component: &[u8], described: &Manifest) -> Result<(), Refusal> {
-    match read(component) {
-        Ok(embedded) => same(plugin, &embedded, described),
-        Err(problem) => Err(unreadable(plugin, &problem)),
-    }
+    hold(plugin, &read(component), described)
 }
 
-fn same(plugin: &str, embedded: &Embedded, described: &Manifest) -> Result<(), Refusal> {
+/// The same for what was read before.
+pub(crate) fn hold(plugin: &str, read: &Result<Embedded, Problem>, described: &Manifest) -> Result<(), Refusal> {
+    let embedded = read.as_ref().map_err(|problem| unreadable(plugin, problem))?;
     match &embedded.manifest {
         Some(manifest) if manifest != described => Err(Refusal::new(
             plugin,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Config, LimitOverrides, PluginConfig};
 use crate::directory::ModuleFile;
-use crate::embedded::{Embedded, Looked, look};
+use crate::embedded::{self, Embedded};
 use crate::load::{self, Examined, Failed, effective_limits, grants_to_paste};
 use crate::manifest::Manifest;
 use crate::refusal::{Refusal, Step};
@@ -65,12 +65,10 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
         would_load: false,
         refusal: None,
     };
-    let looked = look_apart(path, max_bytes).await;
-    seen.embedded.clone_from(&looked.embedded);
     let judged = match load::examine(engine, &file, max_bytes).await {
         Ok(examined) => {
             seen.take(&file, &examined, own.as_ref());
-            match looked.check(examined.hash, &examined.manifest) {
+            match embedded::hold(&file.name, &examined.embedded, &examined.manifest) {
                 Ok(()) => judge(engine, &file, examined, own.as_ref()).await,
                 Err(refusal) => Err(refusal),
             }
@@ -81,7 +79,9 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
                 size,
                 hash,
                 module,
+                embedded,
             } = *failed;
+            seen.embedded = embedded;
             seen.size = size;
             seen.hash = hash.map(|hash| hash.to_string());
             if let Some(module) = module {
@@ -96,22 +96,12 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
     seen
 }
 
-/// [`look`] blocks, so it has a thread of its own.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "reading must not hold a thread that serves; this is a driver"
-)]
-async fn look_apart(path: &Path, max_bytes: u64) -> Looked {
-    let own = path.to_owned();
-    let looked = tokio::task::spawn_blocking(move || look(&own, max_bytes)).await;
-    looked.unwrap_or_else(|_| Looked::failed(path))
-}
-
 impl Inspection {
     fn take(&mut self, file: &ModuleFile, examined: &Examined, own: Option<&PluginConfig>) {
         let manifest = &examined.manifest;
         self.size = Some(examined.module.size());
         self.hash = Some(examined.hash.to_string());
+        self.embedded = examined.embedded.clone().ok();
         self.imports = examined.module.imports();
         self.exports = examined.module.exports();
         let limits = effective_limits(&manifest.limits, &own.map(|own| own.limits).unwrap_or_default());

@@ -22,7 +22,7 @@ use crate::capabilities::Capabilities;
 use crate::config::{BreakerSettings, Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, Directory, DirectoryError, ModuleFile};
-use crate::embedded;
+use crate::embedded::{self, Embedded};
 use crate::grant::missing;
 use crate::manifest::{Controller, Manifest, SuggestedLimits};
 use crate::permission::Permission;
@@ -198,6 +198,7 @@ pub async fn load(
     let examined = examine(engine, &file, max_bytes)
         .await
         .map_err(|failed| failed.refusal)?;
+    embedded::hold(&file.name, &examined.embedded, &examined.manifest)?;
     settle(engine, &file, examined, config).await
 }
 
@@ -206,6 +207,8 @@ pub(crate) struct Examined {
     pub(crate) hash: Hash,
     pub(crate) module: Module,
     pub(crate) manifest: Manifest,
+    /// What is embedded in it, or why that can't be read.
+    pub(crate) embedded: Result<Embedded, Problem>,
 }
 
 /// How far a module came that failed a step of [`examine`].
@@ -214,27 +217,59 @@ pub(crate) struct Failed {
     pub(crate) size: Option<u64>,
     pub(crate) hash: Option<Hash>,
     pub(crate) module: Option<Module>,
+    pub(crate) embedded: Option<Embedded>,
 }
 
 impl Failed {
-    fn new(refusal: Refusal, size: Option<u64>, hash: Option<Hash>, module: Option<Module>) -> Box<Self> {
+    /// Nothing of it could be read.
+    fn unread(refusal: Refusal) -> Box<Self> {
         Box::new(Self {
             refusal,
-            size,
-            hash,
+            size: None,
+            hash: None,
+            module: None,
+            embedded: None,
+        })
+    }
+}
+
+/// A module's bytes, looked at before anything is compiled or run.
+struct Read {
+    size: u64,
+    hash: Hash,
+    embedded: Result<Embedded, Problem>,
+}
+
+impl Read {
+    fn of(bytes: &[u8]) -> Self {
+        Self {
+            size: bytes.len() as u64,
+            hash: Hash::of(bytes),
+            embedded: embedded::read(bytes),
+        }
+    }
+
+    fn failed(self, refusal: Refusal, module: Option<Module>) -> Box<Failed> {
+        Box::new(Failed {
+            refusal,
+            size: Some(self.size),
+            hash: Some(self.hash),
             module,
+            embedded: self.embedded.ok(),
         })
     }
 }
 
 pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) -> Result<Examined, Box<Failed>> {
-    let (bytes, hash, module) = read_and_compile(engine, file, max_bytes).await?;
-    let size = bytes.len() as u64;
-    let described = describe(&file.name, &module).await;
-    // Whoever looked at it without running it was to see what it asks for now.
-    match described.and_then(|manifest| embedded::check(&file.name, &bytes, &manifest).map(|()| manifest)) {
-        Ok(manifest) => Ok(Examined { hash, module, manifest }),
-        Err(refusal) => Err(Failed::new(refusal, Some(size), Some(hash), Some(module))),
+    let (read, module) = read_and_compile(engine, file, max_bytes).await?;
+    match describe(&file.name, &module).await {
+        Ok(manifest) => Ok(Examined {
+            hash: read.hash,
+            module,
+            manifest,
+            embedded: read.embedded,
+        }),
+        Err(refusal) => Err(read.failed(refusal, Some(module))),
     }
 }
 
@@ -243,22 +278,16 @@ pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) 
     clippy::disallowed_methods,
     reason = "compiling must not hold a thread that serves; loading is a driver"
 )]
-async fn read_and_compile(
-    engine: &Engine,
-    file: &ModuleFile,
-    max: u64,
-) -> Result<(Vec<u8>, Hash, Module), Box<Failed>> {
+async fn read_and_compile(engine: &Engine, file: &ModuleFile, max: u64) -> Result<(Read, Module), Box<Failed>> {
     let (engine, own) = (engine.clone(), file.clone());
     let work = move || {
-        let bytes = own
-            .read(max)
-            .map_err(|refusal| Failed::new(refusal, None, None, None))?;
-        let (size, hash) = (bytes.len() as u64, Hash::of(&bytes));
+        let bytes = own.read(max).map_err(Failed::unread)?;
+        let read = Read::of(&bytes);
         match engine.compile(&bytes) {
-            Ok(module) => Ok((bytes, hash, module)),
+            Ok(module) => Ok((read, module)),
             Err(error) => {
                 let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");
-                Err(Failed::new(refusal, Some(size), Some(hash), None))
+                Err(read.failed(refusal, None))
             }
         }
     };
@@ -270,7 +299,7 @@ async fn read_and_compile(
             "the compiler failed on this module",
             "build it again with current tools; if that doesn't help, report it with the module: it is a bug of this host",
         );
-        Err(Failed::new(refusal, None, None, None))
+        Err(Failed::unread(refusal))
     })
 }
 
@@ -301,7 +330,9 @@ pub(crate) async fn settle(
     examined: Examined,
     config: &PluginConfig,
 ) -> Result<Plugin, Refusal> {
-    let Examined { hash, module, manifest } = examined;
+    let Examined {
+        hash, module, manifest, ..
+    } = examined;
     let granted = config.grants.clone().unwrap_or_default();
     let lacking = missing(&manifest.permissions, &granted);
     if !lacking.is_empty() {

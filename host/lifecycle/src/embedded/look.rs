@@ -4,11 +4,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Embedded, read, same, unreadable};
+use super::{Embedded, read, unreadable};
 use crate::directory::ModuleFile;
 use crate::load::Hash;
-use crate::manifest::Manifest;
-use crate::refusal::{Refusal, Step};
+use crate::refusal::Refusal;
 
 /// What can be known of a module without compiling or running it. Whether the code keeps what is embedded, only its
 /// `describe` tells.
@@ -52,41 +51,6 @@ impl Looked {
             hash: None,
             embedded: None,
             refusal: None,
-        }
-    }
-
-    /// The look itself ended in a panic.
-    pub(crate) fn failed(path: &Path) -> Self {
-        let file = ModuleFile::at(path);
-        let refusal = Refusal::new(
-            &file.name,
-            Step::Read,
-            "looking at what is embedded in it failed",
-            "report it with the module: it is a bug of this host",
-        );
-        Self {
-            refusal: Some(refusal),
-            ..Self::nothing(&file)
-        }
-    }
-
-    /// Holds this against the module as it was run afterwards.
-    pub(crate) fn check(&self, hash: Hash, described: &Manifest) -> Result<(), Refusal> {
-        match &self.refusal {
-            Some(refusal) => return Err(refusal.clone()),
-            None if self.hash.as_deref() != Some(&hash.to_string()) => {
-                return Err(Refusal::new(
-                    &self.plugin,
-                    Step::Read,
-                    "the file changed while it was looked at",
-                    "look again",
-                ));
-            }
-            None => {}
-        }
-        match &self.embedded {
-            Some(embedded) => same(&self.plugin, embedded, described),
-            None => Ok(()),
         }
     }
 }
