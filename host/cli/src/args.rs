@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Dev(Dev),
     Inspect(Inspect),
     Pack(Pack),
+    /// Compile one module, for the host that starts this: not for people.
+    #[command(hide = true)]
+    Compile,
 }
 
 /// Run the plugins of a directory against a cluster.
@@ -89,7 +92,8 @@ pub(crate) struct Run {
     pub(crate) grace_period: Option<u32>,
 
     /// Directory of this host alone where its parked keys are kept, so that after a restart those that did not change stay
-    /// parked. Wins over host.stateDirectory of the configuration file. [default: none; every key is tried again]
+    /// parked, and the code of its plugins, so that it is not compiled anew. Wins over host.stateDirectory of the
+    /// configuration file. [default: none; every key is tried again]
     #[arg(verbatim_doc_comment, long, value_name = "DIR", value_parser = clap::builder::NonEmptyStringValueParser::new().map(PathBuf::from))]
     pub(crate) state_dir: Option<PathBuf>,
 }
@@ -345,7 +349,10 @@ mod tests {
 
     #[test]
     fn help_shows_examples_for_every_command() {
-        for command in Cli::command().get_subcommands() {
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+        {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("Examples:\n  pilothouse "), "{help}");
         }

@@ -211,7 +211,8 @@ async fn work(
     let (client, meter) = site.reached(&config.host).await?;
     let mut applier = Applier::new(client.clone());
     apply_all(stream, &mut applier, &first).await?;
-    let plugins = plugins::load(&args.plugins, config).await?;
+    let modules = plugins::modules(config, None)?;
+    let plugins = plugins::load(&modules, &args.plugins, config).await?;
     for plugin in &plugins.loaded {
         let by_operator = config
             .plugins

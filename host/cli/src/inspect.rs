@@ -49,8 +49,8 @@ pub(crate) async fn inspect(args: &args::Inspect) -> Result<u8, Stop> {
         None => None,
         Some(file) => Some(plugins::config(Some(file))?),
     };
-    let engine = plugins::engine(&config.clone().unwrap_or_default())?;
-    let seen = pilothouse_lifecycle::inspect(&engine, path, config.as_ref()).await;
+    let modules = plugins::modules(&config.clone().unwrap_or_default(), None)?;
+    let seen = pilothouse_lifecycle::inspect(&modules, path, config.as_ref()).await;
     answer(args.output, &seen, |seen| text(path, seen))?;
     Ok(if seen.would_load { OK } else { FAILED })
 }

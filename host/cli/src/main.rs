@@ -46,6 +46,11 @@ fn main() -> ExitCode {
     #[expect(clippy::disallowed_methods, reason = "the driver's clock")]
     let started = Instant::now();
     let cli = Cli::parse();
+    #[cfg(unix)]
+    if matches!(cli.command, Command::Compile) {
+        // Before there are threads or anything else that its limits would meet.
+        return pilothouse_runtime::compile_child_main();
+    }
     logging::start(cli.log_format, &cli.log_level);
     let code = match start(&cli, started) {
         Ok(code) => code,
@@ -84,6 +89,9 @@ fn start(cli: &Cli, started: Instant) -> Result<u8, Stop> {
                 .map(|()| OK),
             Command::Inspect(args) => inspect::inspect(args).await,
             Command::Pack(args) => pack::pack(args).await.map(|()| OK),
+            Command::Compile => Err(Stop::usage(
+                "`compile` is for the host to call, and there is no such process here",
+            )),
         }
     });
     runtime.shutdown_timeout(LAST_WAIT);

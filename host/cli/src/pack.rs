@@ -77,9 +77,9 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Sen
 
 /// What the component says of itself, by the rules that hold when it is loaded.
 async fn described(config: &Config, component: &[u8]) -> Result<Manifest, String> {
-    let engine = plugins::engine(config).map_err(|stop| stop.message)?;
+    let modules = plugins::modules(config, None).map_err(|stop| stop.message)?;
     let own = component.to_vec();
-    let module = apart(move || engine.compile(&own).map_err(|error| error.to_string())).await?;
+    let module = apart(move || modules.load(&own).map_err(|error| error.to_string())).await?;
     let json = module.describe().await.map_err(|error| error.to_string())?;
     Manifest::parse(&json).map_err(|error| format!("its manifest is wrong: {error}"))
 }

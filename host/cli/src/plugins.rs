@@ -3,7 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use pilothouse_lifecycle::{Config, Plugin, load_all, scan};
-use pilothouse_runtime::{Engine, EngineConfig, EngineError};
+#[cfg(unix)]
+use pilothouse_runtime::{CacheLimits, CodeCache};
+use pilothouse_runtime::{CompileLimits, Compiler, Engine, EngineConfig, EngineError, Modules};
 
 use crate::exit::Stop;
 
@@ -47,11 +49,27 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// An engine of the size that the configuration asks for.
+/// What makes modules, in an engine of the size that the configuration asks for: each is compiled by a process of its own
+/// (`pilothouse compile`). With a state directory, what is compiled is kept beneath it.
 ///
 /// # Errors
-/// What the engine or the operating system refuses.
-pub(crate) fn engine(config: &Config) -> Result<Engine, Stop> {
+/// What the engine or the operating system refuses, or a directory for code that is not this user's alone.
+pub(crate) fn modules(config: &Config, state_directory: Option<&Path>) -> Result<Modules, Stop> {
+    let engine = engine(config)?;
+    let compiler = Compiler::this_program(&["compile"], CompileLimits::default())
+        .map_err(|error| Stop::failed(format!("it can't be found out which program this is: {error}")))?;
+    #[cfg(unix)]
+    if let Some(directory) = state_directory {
+        let cache = CodeCache::open(&directory.join("code"), CacheLimits::default())
+            .map_err(|error| Stop::usage(format!("compiled code in the state directory: {error}")))?;
+        return Ok(Modules::with_cache(engine, compiler, cache));
+    }
+    #[cfg(not(unix))]
+    let _kept_on_unix_alone = state_directory;
+    Ok(Modules::new(engine, compiler))
+}
+
+fn engine(config: &Config) -> Result<Engine, Stop> {
     let engine = EngineConfig {
         slots: config.host.pool_size.max(1),
         max_memory: config.most_memory(),
@@ -68,10 +86,9 @@ pub(crate) fn engine(config: &Config) -> Result<Engine, Stop> {
 /// Loads every plugin of the directory, and reports each that is refused and what the operator should know.
 ///
 /// # Errors
-/// The directory can't be read, or there is no engine.
-pub(crate) async fn load(directory: &Path, config: &Config) -> Result<Plugins, Stop> {
-    let engine = engine(config)?;
-    let all = load_all(&engine, directory, config)
+/// The directory can't be read.
+pub(crate) async fn load(modules: &Modules, directory: &Path, config: &Config) -> Result<Plugins, Stop> {
+    let all = load_all(modules, directory, config)
         .await
         .map_err(|error| Stop::usage(error.to_string()))?;
     for warning in &all.warnings {

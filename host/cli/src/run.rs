@@ -33,7 +33,8 @@ const TROUBLES: usize = 1_024;
 pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let config = plugins::config(args.config.as_deref())?;
     plugins::check(&args.plugins)?;
-    let state = state(args.state_dir.as_deref().or(config.host.state_directory.as_deref()))?;
+    let state_directory = args.state_dir.as_deref().or(config.host.state_directory.as_deref());
+    let state = state(state_directory)?;
     let surroundings = kubeconfig::Surroundings::of_process();
     let target = kubeconfig::find(args.kubeconfig.as_deref(), args.context.as_deref(), &surroundings).await?;
     let server = target.config.cluster_url.to_string();
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let lives = Arc::new(Lives::default());
     let supervised = SupervisorOptions {
         directory: args.plugins.clone(),
-        engine: plugins::engine(&config)?,
+        modules: plugins::modules(&config, state_directory)?,
         config: config.clone(),
         observer: lives.clone(),
     };

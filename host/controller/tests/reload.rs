@@ -20,7 +20,7 @@ use pilothouse_localcluster::{
     shared::{AnswerBody, SharedCluster},
 };
 use pilothouse_object::Key;
-use pilothouse_runtime::{Engine, EngineConfig};
+use pilothouse_runtime::{Compiler, Engine, EngineConfig, Modules};
 use serde_json::{Value, json};
 use tower::Service;
 
@@ -171,6 +171,7 @@ fn replaced(module: &[u8], text: &str, by: &str) -> Vec<u8> {
 
 async fn versions() -> [Plugin; 2] {
     let engine = Engine::new(EngineConfig::default()).unwrap();
+    let modules = Modules::new(engine, Compiler::InProcess);
     let module = std::fs::read(pilothouse_guests::component("bench-plugin")).unwrap();
     let mut versions = Vec::new();
     for version in ["0.1.0", "0.1.1"] {
@@ -179,7 +180,7 @@ async fn versions() -> [Plugin; 2] {
         let module = replaced(&module, &said("0.1.0"), &said(version));
         std::fs::write(directory.path().join("bench.wasm"), module).unwrap();
         let config = Config::default().granting_what_is_asked();
-        let loaded = load_all(&engine, directory.path(), &config).await.unwrap();
+        let loaded = load_all(&modules, directory.path(), &config).await.unwrap();
         versions.extend(loaded.plugins.into_iter().map(|plugin| plugin.unwrap()));
     }
     versions.try_into().unwrap()

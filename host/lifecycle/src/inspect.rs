@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pilothouse_runtime::Engine;
+use pilothouse_runtime::{Engine, Modules};
 use serde::Serialize;
 
 use crate::config::{Config, LimitOverrides, PluginConfig};
@@ -46,7 +46,7 @@ pub struct Inspection {
 
 /// Takes the module at `path` through the steps of loading and says how far it comes. With the operator's file `config`,
 /// all of them; without, those that need nothing of an operator. Needs a tokio runtime.
-pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> Inspection {
+pub async fn inspect(modules: &Modules, path: &Path, config: Option<&Config>) -> Inspection {
     let file = ModuleFile::at(path);
     let max_bytes = config.cloned().unwrap_or_default().host.max_module_bytes();
     let own = config.map(|config| config.plugin(&file.name));
@@ -65,11 +65,11 @@ pub async fn inspect(engine: &Engine, path: &Path, config: Option<&Config>) -> I
         would_load: false,
         refusal: None,
     };
-    let judged = match load::examine(engine, &file, max_bytes).await {
+    let judged = match load::examine(modules, &file, max_bytes).await {
         Ok(examined) => {
             seen.take(&file, &examined, own.as_ref());
             match embedded::hold(&file.name, &examined.embedded, &examined.manifest) {
-                Ok(()) => judge(engine, &file, examined, own.as_ref()).await,
+                Ok(()) => judge(modules.engine(), &file, examined, own.as_ref()).await,
                 Err(refusal) => Err(refusal),
             }
         }

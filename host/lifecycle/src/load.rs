@@ -4,8 +4,9 @@
 //! configuration. A plugin that fails any of them is refused with the step and the mend, and touches no other. What
 //! passed is complete: nothing is looked up later.
 //!
-//! Compiling happens here in this process, on a thread that serves nobody; it can't be cancelled.
-//! [`load_all`] takes a directory as it lies there; what changes in it while the host runs is the supervisor's.
+//! Compiling is [`Modules`]' (in a process of its own, mostly), on a thread here that serves nobody; it can't be
+//! cancelled. [`load_all`] takes a directory as it lies there; what changes in it while the host runs is the
+//! supervisor's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilothouse_object::{escape_control, shorten};
-use pilothouse_runtime::{Engine, Limits, Module};
+use pilothouse_runtime::{Engine, Limits, Module, Modules};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -143,7 +144,7 @@ pub struct Loaded {
 /// # Errors
 /// Only if the directory as a whole can't be looked at. A plugin that fails stands in [`Loaded::plugins`] with its
 /// [`Refusal`], and the others load.
-pub async fn load_all(engine: &Engine, directory: &Path, config: &Config) -> Result<Loaded, DirectoryError> {
+pub async fn load_all(modules: &Modules, directory: &Path, config: &Config) -> Result<Loaded, DirectoryError> {
     let scan = directory::scan(directory)?;
     let mut loaded = Loaded {
         warnings: scan.warnings,
@@ -167,7 +168,7 @@ pub async fn load_all(engine: &Engine, directory: &Path, config: &Config) -> Res
         if own.enabled {
             loaded
                 .plugins
-                .push(load(engine, &file, &own, config.host.max_module_bytes()).await);
+                .push(load(modules, &file, &own, config.host.max_module_bytes()).await);
         } else {
             loaded.disabled.push(file.name);
         }
@@ -189,17 +190,17 @@ fn name_of(result: &Result<Plugin, Refusal>) -> &str {
 /// # Errors
 /// A [`Refusal`]: nothing of the module is kept then.
 pub async fn load(
-    engine: &Engine,
+    modules: &Modules,
     file: &ModuleFile,
     config: &PluginConfig,
     max_bytes: u64,
 ) -> Result<Plugin, Refusal> {
     let file = file.clone().pinned(config.sha256);
-    let examined = examine(engine, &file, max_bytes)
+    let examined = examine(modules, &file, max_bytes)
         .await
         .map_err(|failed| failed.refusal)?;
     embedded::hold(&file.name, &examined.embedded, &examined.manifest)?;
-    settle(engine, &file, examined, config).await
+    settle(modules.engine(), &file, examined, config).await
 }
 
 /// A module and what it says of itself: the steps that need nothing of the operator.
@@ -260,8 +261,8 @@ impl Read {
     }
 }
 
-pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) -> Result<Examined, Box<Failed>> {
-    let (read, module) = read_and_compile(engine, file, max_bytes).await?;
+pub(crate) async fn examine(modules: &Modules, file: &ModuleFile, max_bytes: u64) -> Result<Examined, Box<Failed>> {
+    let (read, module) = read_and_compile(modules, file, max_bytes).await?;
     match describe(&file.name, &module).await {
         Ok(manifest) => Ok(Examined {
             hash: read.hash,
@@ -278,12 +279,12 @@ pub(crate) async fn examine(engine: &Engine, file: &ModuleFile, max_bytes: u64) 
     clippy::disallowed_methods,
     reason = "compiling must not hold a thread that serves; loading is a driver"
 )]
-async fn read_and_compile(engine: &Engine, file: &ModuleFile, max: u64) -> Result<(Read, Module), Box<Failed>> {
-    let (engine, own) = (engine.clone(), file.clone());
+async fn read_and_compile(modules: &Modules, file: &ModuleFile, max: u64) -> Result<(Read, Module), Box<Failed>> {
+    let (modules, own) = (modules.clone(), file.clone());
     let work = move || {
         let bytes = own.read(max).map_err(Failed::unread)?;
         let read = Read::of(&bytes);
-        match engine.compile(&bytes) {
+        match modules.load(&bytes) {
             Ok(module) => Ok((read, module)),
             Err(error) => {
                 let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");

@@ -1,4 +1,4 @@
-//! The engine: one for a process. Configuration, the epoch clock, slots, and compiling.
+//! The engine: one for a process. Configuration, the epoch clock, slots, and linking.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::bindings::{Reconciler, ReconcilerPre};
+use crate::compile::{self, Caps, check};
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 use crate::module::Module;
 use crate::state::State;
@@ -28,6 +29,11 @@ pub struct EngineConfig {
     pub max_memory: u64,
     /// The largest module that is compiled, in bytes. Default: 64 MiB.
     pub max_module: u64,
+    /// The most functions of a module that is compiled. A Python plugin has some 20,000. Default: 100,000.
+    pub max_functions: u32,
+    /// The deepest nesting of blocks in a function that is compiled. A `switch` in C or `match` in Rust is as deep as it
+    /// has arms. Default: 5,000.
+    pub max_nesting: u32,
     /// The step of the clock by which guests yield and CPU time is checked. From 1 ms to 1 s. Default: 10 ms.
     pub tick: Duration,
     /// The limits of `describe` and `check-config`. Default: 10 s of wall time, else those of [`Limits::default`].
@@ -40,6 +46,8 @@ impl Default for EngineConfig {
             slots: 64,
             max_memory: 256 << 20,
             max_module: 64 << 20,
+            max_functions: 100_000,
+            max_nesting: 5_000,
             tick: Duration::from_millis(10),
             pure: Limits {
                 wall: Duration::from_secs(10),
@@ -145,21 +153,50 @@ impl Engine {
     /// Checks and compiles a module, and links it, so that a call only has to instantiate.
     ///
     /// It takes 0.1 s for a small Rust plugin and up to 15 s for a Python one, uses all processors, and **can't be
-    /// stopped**: don't run it on a thread of the async runtime, and compile what you don't trust in a child process.
+    /// stopped**: don't run it on a thread of the async runtime, and take [`Modules`](crate::Modules) for what you don't
+    /// trust.
     ///
     /// # Errors
     /// If the bytes are no plugin for this host: [`LoadError`] names what they are and what to do.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
-        let size = bytes.len() as u64;
-        let limit = self.inner.config.max_module;
-        if size > limit {
-            return Err(LoadError::TooLarge { size, limit });
+        check::check(bytes, &self.caps())?;
+        self.link(Component::new(&self.inner.wasm, bytes), bytes.len() as u64)
+    }
+
+    /// Checks and compiles a module to the code that this engine loads. It costs what [`Engine::compile`] does, and can't
+    /// be stopped either; whether the world and the version are right is seen only when the code is loaded.
+    ///
+    /// # Errors
+    /// If the bytes are no component, are beyond a cap of [`EngineConfig`], or can't be compiled.
+    pub fn precompile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+        compile::precompile(&self.inner.wasm, &self.caps(), bytes)
+    }
+
+    /// What code must have been compiled under for this engine to take it: a hash over the version and settings of
+    /// wasmtime, the processor's features, the caps of [`EngineConfig`] and the version of our contract.
+    pub fn compatibility(&self) -> [u8; 32] {
+        compile::compatibility(&self.inner.wasm, &self.caps())
+    }
+
+    pub(crate) fn caps(&self) -> Caps {
+        let config = &self.inner.config;
+        Caps {
+            module: config.max_module,
+            functions: config.max_functions,
+            nesting: config.max_nesting,
         }
-        load::check_header(bytes)?;
+    }
+
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.inner.wasm
+    }
+
+    /// The steps after the compiler: is it of our world, and does everything that it imports fit?
+    pub(crate) fn link(&self, compiled: wasmtime::Result<Component>, size: u64) -> Result<Module, LoadError> {
         let broken = |error: wasmtime::Error| LoadError::Compile {
             message: load::told(&error),
         };
-        let component = Component::new(&self.inner.wasm, bytes).map_err(|error| match load::told(&error) {
+        let component = compiled.map_err(|error| match load::told(&error) {
             // The pool's limits: memory, tables, instances. There is no type to tell these by.
             message if message.contains("pooling allocator") => LoadError::Demanding { message },
             message => LoadError::Compile { message },
@@ -214,10 +251,17 @@ fn settings(config: &EngineConfig, pagemap_scan: bool) -> Config {
         // Kept pages would have to be overwritten whole, and would stay with every slot that was ever used.
         pool.decommit_batch_size(32);
     }
-    let mut settings = Config::new();
+    let mut settings = code_settings();
     settings
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        .memory_init_cow(true)
+        .memory_init_cow(true);
+    settings
+}
+
+/// The part of the settings that compiled code depends on.
+fn code_settings() -> Config {
+    let mut settings = Config::new();
+    settings
         .epoch_interruption(true)
         // Guests block; a call costs a third without it.
         .concurrency_support(false)
@@ -225,6 +269,16 @@ fn settings(config: &EngineConfig, pagemap_scan: bool) -> Config {
         // The default asks the environment.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     settings
+}
+
+/// An engine whose code ours takes, and that runs nothing: no pool, no clock, and no thread but the one that calls.
+///
+/// # Errors
+/// If there is no compiler for this processor.
+pub(crate) fn compile_only() -> wasmtime::Result<wasmtime::Engine> {
+    let mut settings = code_settings();
+    settings.parallel_compilation(false);
+    wasmtime::Engine::new(&settings)
 }
 
 /// The thread that ticks: without it no guest would ever yield or be cut.

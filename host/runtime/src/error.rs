@@ -52,6 +52,49 @@ pub enum LoadError {
         /// The limit.
         limit: u64,
     },
+    /// More functions than [`EngineConfig::max_functions`](crate::EngineConfig::max_functions); not compiled.
+    #[error(
+        "the module has more than {limit} functions: build it optimised (for Rust: `opt-level = \"z\"`, `lto = true`), \
+         split it, or raise the host's limit on functions (EngineConfig::max_functions)"
+    )]
+    TooManyFunctions {
+        /// The limit.
+        limit: u32,
+    },
+    /// A function nests deeper than [`EngineConfig::max_nesting`](crate::EngineConfig::max_nesting), or components nest in
+    /// components beyond any use; not compiled.
+    #[error(
+        "the module nests {what} deeper than {limit}: no compiler writes this from usual code; build it anew, or raise \
+         the host's limit on nesting (EngineConfig::max_nesting)"
+    )]
+    TooDeep {
+        /// What: blocks or components.
+        what: &'static str,
+        /// The limit.
+        limit: u32,
+    },
+    /// Compiling came to one of [`CompileLimits`](crate::CompileLimits) and was ended.
+    #[error(
+        "compiling the module took more than its {what} of {limit} and was ended: build it smaller and optimised, or \
+         raise CompileLimits::{field}"
+    )]
+    CompileLimit {
+        /// What there was too little of.
+        what: &'static str,
+        /// How much there was, with its unit.
+        limit: String,
+        /// The field of [`CompileLimits`](crate::CompileLimits).
+        field: &'static str,
+    },
+    /// The process that compiles could not be started or failed: whether the module is any good is not known.
+    #[error(
+        "the process that compiles modules failed: {message}. Try again; if it stays, report it with the module: it is a \
+         bug of this host"
+    )]
+    Compiler {
+        /// What is known.
+        message: String,
+    },
     /// No WebAssembly of any kind.
     #[error("this is no WebAssembly: {found}. A plugin is a component: compile it for wasm32-wasip2{rust}", rust = RUST)]
     NotWasm {

@@ -1,6 +1,7 @@
 //! Runs plugins: WebAssembly components of the world `reconciler` (`wit/plugin.wit`), with wasmtime.
 //!
-//! An [`Engine`] compiles bytes to a [`Module`]; a module is asked for its manifest ([`Module::describe`]), about a
+//! [`Modules`] makes a [`Module`] of bytes (compiled by another process, or found compiled in a [`CodeCache`]), for an
+//! [`Engine`] to run; a module is asked for its manifest ([`Module::describe`]), about a
 //! configuration ([`Module::check_config`]), and to reconcile a key ([`Module::reconcile`]), whose imports a [`Backend`]
 //! answers.
 //!
@@ -13,13 +14,14 @@
 //!   environment, no arguments; stdin is at its end; stdout and stderr end in the call's log.
 //! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why.
 //!
-//! It does not: check what a manifest says, decide what a plugin may touch (the backend does), keep warm instances, cache
-//! compiled code, or stop a compilation that takes long. Texts of guests are passed on as they are; escape control
+//! It does not: check what a manifest says, decide what a plugin may touch (the backend does), or keep warm instances.
+//! Texts of guests are passed on as they are; escape control
 //! characters before showing them.
 
 mod backend;
 mod bindings;
 mod capture;
+mod compile;
 mod engine;
 mod error;
 mod imports;
@@ -39,6 +41,11 @@ pub use bindings::pilothouse::plugin::log::Level;
 pub use bindings::pilothouse::plugin::read::{Freshness, Page, Query};
 pub use bindings::pilothouse::plugin::types::{ApiError, Cause, Gvk, ObjectRef, Timestamp};
 pub use bindings::pilothouse::plugin::write::{Change, Options, Propagation};
+#[cfg(unix)]
+pub use compile::cache::{CacheError, CacheLimits, CodeCache};
+#[cfg(unix)]
+pub use compile::worker::compile_child_main;
+pub use compile::{CompileLimits, Compiler, Modules};
 pub use engine::{Engine, EngineConfig};
 pub use error::{CallError, EngineError, LoadError};
 pub use limits::Limits;

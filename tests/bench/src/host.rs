@@ -10,7 +10,7 @@ use std::{
 
 use pilothouse_controller::{Happening, Host, HostOptions, Observer};
 use pilothouse_lifecycle::{Config, load_all};
-use pilothouse_runtime::{Engine, EngineConfig};
+use pilothouse_runtime::{Compiler, Engine, EngineConfig, Modules};
 use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::{OBJECTS, server::Server};
@@ -62,8 +62,9 @@ impl Running {
         let (server, count) = (Server::default(), Arc::new(Count::default()));
         let host = runtime.block_on(async {
             let engine = Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}"));
+            let modules = Modules::new(engine, Compiler::InProcess);
             let config = Config::default().granting_what_is_asked();
-            let loaded = load_all(&engine, directory.path(), &config)
+            let loaded = load_all(&modules, directory.path(), &config)
                 .await
                 .unwrap_or_else(|error| panic!("{error}"));
             let plugins = loaded

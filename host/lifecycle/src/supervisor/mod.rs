@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pilothouse_runtime::Engine;
+use pilothouse_runtime::Modules;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ pub struct SupervisorOptions {
     /// The operator's file.
     pub config: Config,
     /// What compiles and runs.
-    pub engine: Engine,
+    pub modules: Modules,
     /// Hears what happens.
     pub observer: Arc<dyn LifeObserver>,
 }
@@ -374,10 +374,10 @@ impl Supervisor {
     }
 
     fn loading(&self, name: &str, wanted: &Wanted) -> impl Future<Output = Result<Plugin, Refusal>> + Send + use<> {
-        let engine = self.options.engine.clone();
+        let modules = self.options.modules.clone();
         let file = ModuleFile::within(&self.options.directory, name);
         let (config, most) = (wanted.config.clone(), self.options.config.host.max_module_bytes());
-        async move { load(&engine, &file, &config, most).await }
+        async move { load(&modules, &file, &config, most).await }
     }
 }
 

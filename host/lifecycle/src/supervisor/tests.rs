@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
 use crate::load::Plugin;
 use crate::stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
-use crate::tests::load::{ENGINE, module_that_says};
+use crate::tests::load::{MODULES, module_that_says};
 use crate::tests::{least_manifest, with};
 
 /// What is told, and what the stage was asked for, one after the other.
@@ -74,7 +74,7 @@ impl Scene {
         let options = SupervisorOptions {
             directory: dir.path().to_owned(),
             config: Config::default().granting_what_is_asked(),
-            engine: ENGINE.clone(),
+            modules: MODULES.clone(),
             observer: Arc::new(Told(tell)),
         };
         let (supervisor, plugins) = Supervisor::load(options).await.unwrap();

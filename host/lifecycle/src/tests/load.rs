@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use pilothouse_object::Gvk;
-use pilothouse_runtime::{Engine, EngineConfig, Limits};
+use pilothouse_runtime::{Compiler, Engine, EngineConfig, Limits, Modules};
 use serde_json::{Value, json};
 
 use super::{least_manifest, whole_manifest, with, without};
@@ -17,18 +17,19 @@ use crate::permission::Verb;
 use crate::refusal::{Refusal, Step};
 
 /// One engine for all of these tests: each reserves much address space.
-pub(crate) static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+pub(crate) static MODULES: LazyLock<Modules> = LazyLock::new(|| {
     let pure = Limits {
         wall: Duration::from_secs(60),
         cpu: Duration::from_millis(200),
         ..Limits::default()
     };
-    Engine::new(EngineConfig {
+    let engine = Engine::new(EngineConfig {
         slots: 4,
         pure,
         ..EngineConfig::default()
     })
-    .unwrap()
+    .unwrap();
+    Modules::new(engine, Compiler::InProcess)
 });
 
 static SLOT: LazyLock<Vec<u8>> = LazyLock::new(|| fs::read(pilothouse_guests::component("lifecycle-slot")).unwrap());
@@ -86,7 +87,7 @@ fn load(modules: &[(&str, &[u8])], config: &Config) -> Loaded {
     for (name, bytes) in modules {
         fs::write(dir.path().join(format!("{name}.wasm")), bytes).unwrap();
     }
-    run(load_all(&ENGINE, dir.path(), config)).unwrap()
+    run(load_all(&MODULES, dir.path(), config)).unwrap()
 }
 
 #[track_caller]
@@ -406,7 +407,7 @@ fn the_operators_limits_win_over_the_manifests_and_these_over_the_hosts() {
 }
 
 fn inspection(path: &Path, config: Option<&Config>) -> (crate::Inspection, Value) {
-    let seen = run(inspect(&ENGINE, path, config));
+    let seen = run(inspect(&MODULES, path, config));
     let json = serde_json::to_value(&seen).unwrap();
     (seen, json)
 }

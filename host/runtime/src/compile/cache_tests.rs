@@ -1,0 +1,180 @@
+//! What the cache gives out is what it was given. Real compiled code is tested in `tests/modules.rs`; here the bytes are
+//! any, since nothing is loaded.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn open(directory: &tempfile::TempDir) -> CodeCache {
+    CodeCache::open(&directory.path().join("code"), CacheLimits::default()).unwrap()
+}
+
+fn name(module: &[u8]) -> Name {
+    Name::new(module, [7; 32])
+}
+
+fn file(directory: &tempfile::TempDir, name: &Name) -> PathBuf {
+    directory.path().join("code").join(name.to_string())
+}
+
+fn refused(path: &Path) -> String {
+    CodeCache::open(path, CacheLimits::default()).unwrap_err().to_string()
+}
+
+#[test]
+fn what_was_put_is_got_also_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = name(b"module");
+    assert!(open(&directory).get(&name).is_none());
+    open(&directory).put(&name, &Code(b"code".to_vec()));
+    assert!(open(&directory).get(&name).is_some());
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&directory.path().join("code")), 0o700);
+    assert_eq!(mode(&directory.path().join("code/key")), 0o600);
+    assert_eq!(mode(&file(&directory, &name)), 0o600);
+}
+
+#[test]
+fn another_module_another_engine_and_another_key_have_no_use_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = name(b"module");
+    open(&directory).put(&own, &Code(b"code".to_vec()));
+    let bytes = fs::read(file(&directory, &own)).unwrap();
+    // The first differs in the half of the hash that no file name shows.
+    let mut other_engine = [7; 32];
+    other_engine[31] = 8;
+    for other in [Name::new(b"module", other_engine), name(b"other")] {
+        fs::write(file(&directory, &other), &bytes).unwrap();
+        fs::set_permissions(file(&directory, &other), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(open(&directory).get(&other).is_none(), "{other}");
+        assert!(!file(&directory, &other).exists());
+    }
+    open(&directory).put(&own, &Code(b"code".to_vec()));
+    assert!(open(&directory).get(&own).is_some());
+    fs::remove_file(directory.path().join("code/key")).unwrap();
+    assert!(open(&directory).get(&own).is_none());
+}
+
+#[test]
+fn an_entry_that_others_could_have_written_is_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    let name = name(b"module");
+    let path = file(&directory, &name);
+    let put = || cache.put(&name, &Code(b"code".to_vec()));
+
+    put();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
+    assert!(cache.get(&name).is_none() && !path.exists());
+
+    put();
+    fs::hard_link(&path, directory.path().join("second")).unwrap();
+    assert!(cache.get(&name).is_none() && !path.exists());
+
+    put();
+    let elsewhere = directory.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    assert!(cache.get(&name).is_none());
+    assert!(!path.is_symlink() && elsewhere.exists());
+}
+
+#[test]
+fn a_directory_that_is_not_this_users_alone_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let code = directory.path().join("code");
+    open(&directory);
+    fs::set_permissions(&code, fs::Permissions::from_mode(0o750)).unwrap();
+    let told = refused(&code);
+    assert!(
+        told.contains("others than its user have rights to it") && told.contains("mode 0700"),
+        "{told}"
+    );
+    fs::set_permissions(&code, fs::Permissions::from_mode(0o700)).unwrap();
+    let link = directory.path().join("link");
+    symlink(&code, &link).unwrap();
+    refused(&link);
+}
+
+#[test]
+fn a_key_that_others_could_know_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let code = directory.path().join("code");
+    let key = code.join("key");
+    open(&directory);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(refused(&code).contains("others than its user have rights to it"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&key, b"short").unwrap();
+    assert!(refused(&code).contains("is no key of 32 bytes"));
+    let elsewhere = directory.path().join("elsewhere");
+    fs::rename(&key, &elsewhere).unwrap();
+    symlink(&elsewhere, &key).unwrap();
+    assert!(refused(&code).contains("is a symbolic link"));
+}
+
+#[test]
+fn what_was_not_used_for_longest_goes_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = CacheLimits {
+        bytes: 1 << 20,
+        entries: 2,
+    };
+    let cache = CodeCache::open(&directory.path().join("code"), limits).unwrap();
+    let names = [name(b"a"), name(b"b"), name(b"c")];
+    let age = |name: &Name, seconds| {
+        let file = File::options().write(true).open(file(&directory, name)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+            .unwrap();
+    };
+    let [a, b, c] = &names;
+    cache.put(a, &Code(vec![1]));
+    cache.put(b, &Code(vec![1]));
+    age(a, 1);
+    age(b, 2);
+    // Used: now it is the younger one.
+    assert!(cache.get(a).is_some());
+    cache.put(c, &Code(vec![1]));
+    assert!(cache.get(a).is_some() && cache.get(c).is_some());
+    assert!(cache.get(b).is_none());
+    // One that alone is larger than everything may be is kept until the next.
+    cache.put(b, &Code(vec![1; 2 << 20]));
+    assert!(cache.get(b).is_some() && cache.get(a).is_none() && cache.get(c).is_none());
+}
+
+#[test]
+fn what_a_cut_write_left_goes_and_what_is_not_ours_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    open(&directory);
+    let code = directory.path().join("code");
+    fs::write(code.join(".new-1"), b"half").unwrap();
+    fs::write(code.join("notes"), b"of the operator").unwrap();
+    open(&directory);
+    assert!(!code.join(".new-1").exists() && code.join("notes").exists());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_changed_or_cut_entry_is_deleted_and_never_given_out(
+        code in prop::collection::vec(any::<u8>(), 0..200), at: prop::sample::Index, bit in 0..8_u8, cut: bool,
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = open(&directory);
+        let name = name(b"module");
+        cache.put(&name, &Code(code));
+        let path = file(&directory, &name);
+        let mut bytes = fs::read(&path).unwrap();
+        let at = at.index(bytes.len());
+        if cut {
+            bytes.truncate(at);
+        } else {
+            bytes[at] ^= 1 << bit;
+        }
+        fs::write(&path, &bytes).unwrap();
+        prop_assert!(cache.get(&name).is_none());
+        prop_assert!(!path.exists());
+    }
+}
