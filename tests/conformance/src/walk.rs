@@ -4,16 +4,20 @@
 //! meet: creating what is there, or changing what is not, is a request as good as others. Deletion that waits for
 //! dependents is left out, since when it ends is a matter of time, and times are not compared. So is scaling: to scale to
 //! what is there already makes a new version on a real server, as the list says.
+//!
+//! Meanwhile somebody else writes to the real server, whose versions are counted for all objects together. So a version
+//! that lies further on than its object's last change is met in every walk, and not only where other tests run beside it.
 
 use std::sync::LazyLock;
 
+use http::{Method, header};
 use regex::Regex;
 use serde_json::{Value, json};
 
 use crate::compare::Found;
 use crate::differences::{Difference, Differences};
 use crate::script::{Script, Step};
-use crate::server::Server;
+use crate::server::{Sent, Server};
 use crate::session::Session;
 use crate::shrink::shrink;
 
@@ -30,6 +34,8 @@ pub struct Ground<'a> {
     prefix: String,
     group: String,
     namespaces: std::cell::Cell<u32>,
+    /// What somebody else wrote.
+    others: std::cell::Cell<u32>,
 }
 
 /// What a walk found.
@@ -55,6 +61,7 @@ impl<'a> Ground<'a> {
             prefix: prefix.to_owned(),
             group,
             namespaces: std::cell::Cell::new(0),
+            others: std::cell::Cell::new(0),
         }
     }
 
@@ -110,12 +117,36 @@ impl<'a> Ground<'a> {
             .with_unsaved(UNSAVED)
     }
 
+    async fn somebody_else_writes(&self) {
+        let number = self.others.get() + 1;
+        self.others.set(number);
+        let path = format!("/api/v1/namespaces/{}/configmaps", self.prefix);
+        let (method, path, media) = match number {
+            1 => (Method::POST, path, "application/json"),
+            _ => (Method::PATCH, format!("{path}/others"), "application/merge-patch+json"),
+        };
+        let body = json!({"metadata": {"name": "others"}, "data": {"number": number.to_string()}});
+        let answer = self.servers[0]
+            .ask(&Sent {
+                method,
+                path,
+                headers: vec![(header::CONTENT_TYPE, media.to_owned())],
+                body: body.to_string().into_bytes(),
+            })
+            .await;
+        assert!(
+            matches!(answer.code, 200 | 201),
+            "somebody else can't write: {answer:?}"
+        );
+    }
+
     /// The listed differences, and the first other one with the number of its step.
     async fn run(&self, steps: &[Step], known: &Differences) -> (Vec<Difference>, Option<(usize, Difference)>) {
         let mut session = self.session().await;
         let mut listed = Vec::new();
         let mut found = None;
         for (number, step) in steps.iter().enumerate() {
+            self.somebody_else_writes().await;
             if let Some(difference) = session.step(step).await.map(|found| difference(step, found)) {
                 if !known.has(&difference) {
                     found = Some((number, difference));
@@ -204,10 +235,14 @@ pub fn steps(seed: u64, length: usize) -> Vec<Step> {
         let mut step = request(&mut rng, kind, name);
         // One of two slots: what is used later may be stale.
         let slot = slot(&mut rng, kind, name);
-        step["save"] = json!({
-            (format!("{slot}-version")): "/metadata/resourceVersion",
-            (format!("{slot}-uid")): "/metadata/uid",
-        });
+        // A list's version is the whole server's: whether an object has the same is a matter of what others write.
+        let is_list = step["name"].as_str().is_some_and(|name| name.starts_with("list "));
+        if !is_list {
+            step["save"] = json!({
+                (format!("{slot}-version")): "/metadata/resourceVersion",
+                (format!("{slot}-uid")): "/metadata/uid",
+            });
+        }
         steps.push(step);
     }
     for kind in &KINDS {
