@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use pilothouse_lifecycle::{Config, Plugin, load_all, scan};
 #[cfg(unix)]
 use pilothouse_runtime::{CacheLimits, CodeCache};
-use pilothouse_runtime::{CompileLimits, Compiler, Engine, EngineConfig, EngineError, Modules};
+use pilothouse_runtime::{Compiler, Engine, EngineConfig, EngineError, Modules};
 
 use crate::exit::Stop;
 
@@ -56,7 +56,7 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 /// What the engine or the operating system refuses, or a directory for code that is not this user's alone.
 pub(crate) fn modules(config: &Config, state_directory: Option<&Path>) -> Result<Modules, Stop> {
     let engine = engine(config)?;
-    let compiler = Compiler::this_program(&["compile"], CompileLimits::default())
+    let compiler = Compiler::this_program(&["compile"], config.host.compile.limits())
         .map_err(|error| Stop::failed(format!("it can't be found out which program this is: {error}")))?;
     #[cfg(unix)]
     if let Some(directory) = state_directory {

@@ -25,7 +25,7 @@ mod yaml;
 pub use breaker::BreakerSettings;
 pub use budget::Budget;
 pub use error::{ConfigError, Place};
-pub use host::{ApiTimeouts, HostConfig};
+pub use host::{ApiTimeouts, CompileSettings, HostConfig};
 pub use limits::LimitOverrides;
 pub use plugin::{ControllerOverrides, PluginConfig};
 

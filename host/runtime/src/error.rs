@@ -44,7 +44,8 @@ pub enum LoadError {
     /// More bytes than [`EngineConfig::max_module`](crate::EngineConfig::max_module); not even looked at.
     #[error(
         "the module has {size} bytes and at most {limit} are taken: build it optimised and stripped (for Rust: \
-         `opt-level = \"z\"`, `lto = true`, `strip = true`), or raise the host's limit on the size of modules"
+         `opt-level = \"z\"`, `lto = true`, `strip = true`), or raise host.maxModuleMiB in the operator's \
+         configuration"
     )]
     TooLarge {
         /// Its bytes.
@@ -76,20 +77,20 @@ pub enum LoadError {
     /// Compiling came to one of [`CompileLimits`](crate::CompileLimits) and was ended.
     #[error(
         "compiling the module took more than its {what} of {limit} and was ended: build it smaller and optimised, or \
-         raise CompileLimits::{field}"
+         raise {setting} in the operator's configuration"
     )]
     CompileLimit {
         /// What there was too little of.
         what: &'static str,
         /// How much there was, with its unit.
         limit: String,
-        /// The field of [`CompileLimits`](crate::CompileLimits).
-        field: &'static str,
+        /// The operator's setting, as it stands in the file.
+        setting: &'static str,
     },
     /// The process that compiles could not be started or failed: whether the module is any good is not known.
     #[error(
-        "the process that compiles modules failed: {message}. Try again; if it stays, report it with the module: it is a \
-         bug of this host"
+        "the process that compiles modules failed: {message}. Try again; if it stays and the machine has memory left, \
+         report it with the module: it is a bug of this host"
     )]
     Compiler {
         /// What is known.

@@ -169,7 +169,7 @@ fn a_module_that_is_too_large_is_not_even_looked_at() {
     assert_eq!(
         error.to_string(),
         "the module has 1001 bytes and at most 1000 are taken: build it optimised and stripped (for Rust: `opt-level = \
-         \"z\"`, `lto = true`, `strip = true`), or raise the host's limit on the size of modules"
+         \"z\"`, `lto = true`, `strip = true`), or raise host.maxModuleMiB in the operator's configuration"
     );
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pilothouse_runtime::CompileLimits;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
@@ -26,6 +27,9 @@ pub struct HostConfig {
     /// A module in the plugin directory may be this long, in MiB, 1 to 1024; 64 by default.
     #[serde(rename = "maxModuleMiB", deserialize_with = "number::<_, 1, 1024>")]
     pub max_module_mib: u32,
+    /// What compiling one module may take.
+    #[serde(deserialize_with = "or_default")]
+    pub compile: CompileSettings,
     /// A directory of this host alone, where it keeps its parked keys over restarts; made if need be, and a relative path
     /// starts where the program does. Null, the default: nothing is kept, and every key is tried again at the start.
     #[serde(deserialize_with = "directory")]
@@ -62,6 +66,47 @@ fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBu
             "is no path: name a directory, or leave it out to keep nothing",
         )),
         path => Ok(path.map(PathBuf::from)),
+    }
+}
+
+/// What compiling one module may take, in a process of its own. A module that takes more is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct CompileSettings {
+    /// Time by the clock in seconds, 1 to 3600; 300 by default.
+    #[serde(deserialize_with = "number::<_, 1, 3600>")]
+    pub seconds: u32,
+    /// CPU time in seconds, 1 to 3600; 120 by default.
+    #[serde(deserialize_with = "number::<_, 1, 3600>")]
+    pub cpu_seconds: u32,
+    /// Memory in MiB, 64 to 65,536; 2048 by default.
+    #[serde(rename = "memoryMiB", deserialize_with = "number::<_, 64, 65_536>")]
+    pub memory_mib: u32,
+    /// The compiled code in MiB, 1 to 4096; 512 by default.
+    #[serde(rename = "codeMiB", deserialize_with = "number::<_, 1, 4096>")]
+    pub code_mib: u32,
+}
+
+impl Default for CompileSettings {
+    fn default() -> Self {
+        Self {
+            seconds: 300,
+            cpu_seconds: 120,
+            memory_mib: 2_048,
+            code_mib: 512,
+        }
+    }
+}
+
+impl CompileSettings {
+    /// As the runtime takes them.
+    pub fn limits(&self) -> CompileLimits {
+        CompileLimits {
+            wall: Duration::from_secs(self.seconds.into()),
+            cpu: Duration::from_secs(self.cpu_seconds.into()),
+            memory: u64::from(self.memory_mib) << 20,
+            code: u64::from(self.code_mib) << 20,
+        }
     }
 }
 
@@ -109,6 +154,7 @@ impl Default for HostConfig {
             metrics_address: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
             grace_period_seconds: 30,
             max_module_mib: 64,
+            compile: CompileSettings::default(),
             api_requests_per_second: 500,
             api_request_burst: 2_000,
             api_timeouts: ApiTimeouts::default(),

@@ -1,5 +1,7 @@
 use std::path::Path;
+use std::time::Duration;
 
+use pilothouse_runtime::CompileLimits;
 use serde_json::json;
 
 use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES, PluginConfig};
@@ -25,6 +27,7 @@ host:
   metricsAddress: 0.0.0.0:9999
   gracePeriodSeconds: 5
   maxModuleMiB: 16
+  compile: {seconds: 30, cpuSeconds: 20, memoryMiB: 512, codeMiB: 64}
   stateDirectory: /var/lib/pilothouse
   apiRequestsPerSecond: 50
   apiRequestBurst: 60
@@ -99,6 +102,28 @@ plugins:
 }
 
 #[test]
+fn what_compiling_may_take_is_in_the_runtimes_units_and_by_default_what_the_runtime_has() {
+    let limits = |rest: &str| {
+        let config = parse(&format!("apiVersion: pilothouse.dev/v1\n{rest}")).unwrap();
+        config.host.compile.limits()
+    };
+    assert_eq!(limits(""), CompileLimits::default());
+    let set = limits("host: {compile: {seconds: 30, cpuSeconds: 20, memoryMiB: 512, codeMiB: 64}}");
+    let expected = CompileLimits {
+        wall: Duration::from_secs(30),
+        cpu: Duration::from_secs(20),
+        memory: 512 << 20,
+        code: 64 << 20,
+    };
+    assert_eq!(set, expected);
+    let told = error_of("host: {compile: {memoryMiB: 1}}");
+    assert!(
+        told.contains("host.compile.memoryMiB") && told.contains("must be from 64 to 65536"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_is_not_said_or_left_empty_has_its_default() {
     let least = parse("apiVersion: pilothouse.dev/v1").unwrap();
     assert_eq!(least, Config::default());
@@ -133,7 +158,7 @@ fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
     assert_eq!(
         error_of("host:\n  poolsize: 3\n"),
         "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
-         gracePeriodSeconds, maxModuleMiB, stateDirectory, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression, \
+         gracePeriodSeconds, maxModuleMiB, compile, stateDirectory, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression, \
          pluginPollSeconds, probationSeconds, probationTraps; did you mean `poolSize`?"
     );
     let error = error_of("plugins:\n  greeting:\n    limit: {}\n");

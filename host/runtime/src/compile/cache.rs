@@ -4,6 +4,8 @@
 //! - An entry is written under another name, synced and renamed: it is whole or not there.
 //! - An entry is given out only if it is a regular file of this user that nobody else may touch, and its HMAC under the
 //!   cache's key verifies; it is read and mapped through one descriptor. Any other is deleted.
+//! - A directory of this user's to which others got rights (as volumes in Kubernetes get with `fsGroup`, at each start) is
+//!   taken back and emptied, the key as well: whoever could read that could make entries that verify.
 //! - Everything is looked up beneath the directory that was opened, whatever its path stands for later.
 //! - It stays within [`CacheLimits`]: what was not used for longest goes.
 //!
@@ -109,8 +111,8 @@ impl CodeCache {
     /// Opens the directory; makes it, and its key, if need be. What a write that was cut left there goes.
     ///
     /// # Errors
-    /// It is a link, belongs to another user, or others may look into it or write there; the same for its key. Don't run
-    /// with it then: it may hold code of somebody else.
+    /// It is a link, belongs to another user, or is on a file system that does not keep others out of it. Don't run with it
+    /// then: it may hold code of somebody else.
     pub fn open(path: &Path, limits: CacheLimits) -> Result<CodeCache, CacheError> {
         let failed = |error: io::Error| CacheError::Io {
             path: path.to_owned(),
@@ -122,21 +124,24 @@ impl CodeCache {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?);
-        let metadata = directory.metadata().map_err(failed)?;
-        if let Some(what) = others(&metadata) {
-            return Err(CacheError::NotOurs {
-                path: path.to_owned(),
-                what,
-                mend: "Give it to the user that pilothouse runs as, with mode 0700, and delete what is in it",
-            });
-        }
         let mut cache = CodeCache {
             path: path.to_owned(),
             directory,
             key: Key([0; 32]),
             limits,
         };
-        cache.key = cache.read_or_make_key()?;
+        if let Some(what) = others(&cache.directory.metadata().map_err(failed)?) {
+            cache.take_back(path, what)?;
+        }
+        cache.key = match cache.read_key()? {
+            Ok(key) => key,
+            Err(why) => {
+                if let Some(what) = why {
+                    cache.take_back(&path.join(KEY), what)?;
+                }
+                cache.make_key()?
+            }
+        };
         for name in cache.names().map_err(failed)? {
             if name.starts_with(NEW) {
                 cache.remove(&name);
@@ -145,34 +150,73 @@ impl CodeCache {
         Ok(cache)
     }
 
-    fn read_or_make_key(&self) -> Result<Key, CacheError> {
-        let path = || self.path.join(KEY);
-        let failed = |error: io::Error| CacheError::Io { path: path(), error };
+    /// Keeps others out of the directory, and deletes what they may have read or written there.
+    fn take_back(&self, path: &Path, what: &'static str) -> Result<(), CacheError> {
+        let failed = |error: io::Error| CacheError::Io {
+            path: self.path.clone(),
+            error,
+        };
         let not_ours = |what| CacheError::NotOurs {
-            path: path(),
+            path: self.path.clone(),
             what,
-            mend: "Delete the directory: it is made anew, and modules are compiled once more",
+            mend: "Give it to the user that pilothouse runs as, on a file system that knows users and modes, or name another \
+                   state directory",
+        };
+        let owner = |metadata: &fs::Metadata| metadata.uid() == rustix::process::geteuid().as_raw();
+        if !owner(&self.directory.metadata().map_err(failed)?) {
+            return Err(not_ours(what));
+        }
+        // First of all: then nobody adds to what is deleted.
+        let mode = Mode::RUSR | Mode::WUSR | Mode::XUSR;
+        rustix::fs::fchmod(&self.directory, mode).map_err(|error| failed(error.into()))?;
+        if let Some(what) = others(&self.directory.metadata().map_err(failed)?) {
+            return Err(not_ours(what));
+        }
+        tracing::warn!(
+            "code cache: {} {what}: somebody else may know its key, so it is emptied, and modules are compiled anew",
+            path.display()
+        );
+        for name in self.names().map_err(failed)? {
+            if name == KEY || name.starts_with(NEW) || entry::is_name(&name) {
+                let gone = rustix::fs::unlinkat(&self.directory, &name, AtFlags::empty());
+                gone.map_err(|error| failed(error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inside, why there is none that can be used: what is wrong with it, or nothing if it is not there.
+    fn read_key(&self) -> Result<Result<Key, Option<&'static str>>, CacheError> {
+        let failed = |error: io::Error| CacheError::Io {
+            path: self.path.join(KEY),
+            error,
         };
         let file = match self.open_entry(KEY) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut key = [0; 32];
-                getrandom::fill(&mut key).map_err(|error| failed(io::Error::other(error)))?;
-                self.write(KEY, &[&key]).map_err(failed)?;
-                return Ok(Key(key));
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(None)),
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                return Err(not_ours("is a symbolic link"));
+                return Ok(Err(Some("is a symbolic link")));
             }
             Err(error) => return Err(failed(error)),
         };
         let metadata = file.metadata().map_err(failed)?;
         if let Some(what) = others(&metadata).or_else(|| irregular(&metadata)) {
-            return Err(not_ours(what));
+            return Ok(Err(Some(what)));
         }
         let mut key = Vec::new();
         file.take(33).read_to_end(&mut key).map_err(failed)?;
-        let key = <[u8; 32]>::try_from(key).map_err(|_| not_ours("is no key of 32 bytes"))?;
+        let key = <[u8; 32]>::try_from(key);
+        Ok(key.map(Key).map_err(|_| Some("is no key of 32 bytes")))
+    }
+
+    fn make_key(&self) -> Result<Key, CacheError> {
+        let failed = |error: io::Error| CacheError::Io {
+            path: self.path.join(KEY),
+            error,
+        };
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|error| failed(io::Error::other(error)))?;
+        self.write(KEY, &[&key]).map_err(failed)?;
         Ok(Key(key))
     }
 
@@ -182,17 +226,10 @@ impl CodeCache {
         let file = match self.open_entry(&file_name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                self.unloadable(name, &error.to_string());
-                return None;
-            }
+            Err(error) => return self.unusable(name, &error),
         };
-        match self.verify(&file, name) {
-            Ok(()) => {}
-            Err(error) => {
-                self.unloadable(name, &error.to_string());
-                return None;
-            }
+        if let Err(error) = self.verify(&file, name) {
+            return self.unusable(name, &error);
         }
         let now = Timespec {
             tv_sec: 0,
@@ -251,6 +288,20 @@ impl CodeCache {
         if let Err(error) = self.make_room(&file_name) {
             self.complain(&file_name, "no room can be made for it", &error);
         }
+    }
+
+    /// What can't be read now may be as it was; any other entry goes.
+    fn unusable(&self, name: &Name, error: &io::Error) -> Option<Verified> {
+        if is_passing(error) {
+            self.complain(
+                &name.to_string(),
+                "can't be read now, and its module is compiled anew",
+                error,
+            );
+        } else {
+            self.unloadable(name, &error.to_string());
+        }
+        None
     }
 
     /// Deletes an entry that is not to be used, and says so.
@@ -333,6 +384,13 @@ impl CodeCache {
         }
         Ok(())
     }
+}
+
+/// Whether it is this process or machine that has no room left, and not the entry that is wrong.
+fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(|errno| Some(errno.raw_os_error()));
+    passing.contains(&error.raw_os_error())
 }
 
 /// What lets others than this user at it.

@@ -82,37 +82,71 @@ fn an_entry_that_others_could_have_written_is_deleted() {
 }
 
 #[test]
-fn a_directory_that_is_not_this_users_alone_is_refused() {
+fn a_directory_that_others_got_rights_to_is_taken_back_and_emptied_with_its_key() {
     let directory = tempfile::tempdir().unwrap();
     let code = directory.path().join("code");
+    let name = name(b"module");
+    let key = || fs::read(code.join("key")).unwrap();
+    open(&directory).put(&name, &Code(b"code".to_vec()));
+    fs::write(code.join("notes"), b"of the operator").unwrap();
+    let before = key();
+    // As a volume with fsGroup gets them.
+    for path in [code.join("key"), file(&directory, &name)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).unwrap();
+    }
+    fs::set_permissions(&code, fs::Permissions::from_mode(0o2770)).unwrap();
+    let cache = open(&directory);
+    assert_eq!(fs::metadata(&code).unwrap().mode() & 0o777, 0o700);
+    assert_ne!(key(), before);
+    assert!(!file(&directory, &name).exists() && code.join("notes").exists());
+    cache.put(&name, &Code(b"code".to_vec()));
+    assert!(cache.get(&name).is_some());
+}
+
+#[test]
+fn a_directory_that_is_a_link_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
     open(&directory);
-    fs::set_permissions(&code, fs::Permissions::from_mode(0o750)).unwrap();
-    let told = refused(&code);
-    assert!(
-        told.contains("others than its user have rights to it") && told.contains("mode 0700"),
-        "{told}"
-    );
-    fs::set_permissions(&code, fs::Permissions::from_mode(0o700)).unwrap();
     let link = directory.path().join("link");
-    symlink(&code, &link).unwrap();
+    symlink(directory.path().join("code"), &link).unwrap();
     refused(&link);
 }
 
 #[test]
-fn a_key_that_others_could_know_is_refused() {
+fn a_key_that_others_could_know_goes_and_everything_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let code = directory.path().join("code");
     let key = code.join("key");
-    open(&directory);
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(refused(&code).contains("others than its user have rights to it"));
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(&key, b"short").unwrap();
-    assert!(refused(&code).contains("is no key of 32 bytes"));
+    let name = name(b"module");
     let elsewhere = directory.path().join("elsewhere");
-    fs::rename(&key, &elsewhere).unwrap();
-    symlink(&elsewhere, &key).unwrap();
-    assert!(refused(&code).contains("is a symbolic link"));
+    let harms: [&dyn Fn(); 3] = [
+        &|| fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap(),
+        &|| fs::write(&key, b"short").unwrap(),
+        &|| {
+            fs::rename(&key, &elsewhere).unwrap();
+            symlink(&elsewhere, &key).unwrap();
+        },
+    ];
+    for harm in harms {
+        open(&directory).put(&name, &Code(b"code".to_vec()));
+        let before = fs::read(&key).unwrap();
+        harm();
+        let cache = open(&directory);
+        assert!(!file(&directory, &name).exists());
+        assert!(!key.is_symlink() && fs::read(&key).unwrap() != before);
+        assert!(cache.get(&name).is_none());
+    }
+}
+
+#[test]
+fn an_entry_that_can_not_be_read_now_is_not_deleted() {
+    let out_of_files = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+    let directory = tempfile::tempdir().unwrap();
+    let cache = open(&directory);
+    let name = name(b"module");
+    cache.put(&name, &Code(b"code".to_vec()));
+    assert!(cache.unusable(&name, &out_of_files).is_none() && file(&directory, &name).exists());
+    assert!(cache.unusable(&name, &io::Error::other("wrong")).is_none() && !file(&directory, &name).exists());
 }
 
 #[test]

@@ -48,8 +48,11 @@ pub(super) fn compile(
     let child = command.spawn().map_err(|error| LoadError::Compiler {
         message: format!("{} can't be started: {error}", program.display()),
     })?;
-    let mut child = Running(child);
-    let mut talk = Talk::new(&mut child.0, &task.encode(), bytes).map_err(|error| LoadError::Compiler {
+    let mut child = Running {
+        child,
+        waited_for: false,
+    };
+    let mut talk = Talk::new(&mut child.child, &task.encode(), bytes).map_err(|error| LoadError::Compiler {
         message: error.to_string(),
     })?;
     let most = frame::answer_size(limits.code);
@@ -59,7 +62,7 @@ pub(super) fn compile(
             return Err(LoadError::CompileLimit {
                 what: "wall time",
                 limit: format!("{:?}", limits.wall),
-                field: "wall",
+                setting: "host.compile.seconds",
             });
         }
         let over = talk.go_on(left).map_err(|error| LoadError::Compiler {
@@ -69,7 +72,7 @@ pub(super) fn compile(
             return Err(LoadError::CompileLimit {
                 what: "size of the compiled code",
                 limit: format!("{} bytes", limits.code),
-                field: "code",
+                setting: "host.compile.codeMiB",
             });
         }
         if over {
@@ -96,7 +99,7 @@ fn silence(status: ExitStatus, said: &[u8], limits: &CompileLimits) -> LoadError
         return LoadError::CompileLimit {
             what: "CPU time",
             limit: format!("{:?}", limits.cpu.max(Duration::from_secs(1))),
-            field: "cpu",
+            setting: "host.compile.cpuSeconds",
         };
     }
     // What Rust says before it aborts. There is no other sign: the kernel only refuses.
@@ -104,7 +107,15 @@ fn silence(status: ExitStatus, said: &[u8], limits: &CompileLimits) -> LoadError
         return LoadError::CompileLimit {
             what: "memory",
             limit: format!("{} bytes", limits.memory),
-            field: "memory",
+            setting: "host.compile.memoryMiB",
+        };
+    }
+    if status.signal() == Some(Signal::KILL.as_raw()) && said.is_empty() {
+        // The second is our own signal to one that is done talking and goes on.
+        let message = "it was killed, most likely by the kernel, since the machine's or the container's memory was used up \
+                       (give it more, or lower host.compile.memoryMiB), or it closed its stdout without an answer";
+        return LoadError::Compiler {
+            message: message.to_owned(),
         };
     }
     let said: Vec<&str> = said.split_whitespace().collect();
@@ -117,33 +128,38 @@ fn silence(status: ExitStatus, said: &[u8], limits: &CompileLimits) -> LoadError
     }
 }
 
-/// The process; it does not outlive this.
-struct Running(Child);
+/// The process and its group; they do not outlive this.
+struct Running {
+    child: Child,
+    /// Its number may be another process's by now: no more signals to it.
+    waited_for: bool,
+}
 
 impl Running {
     /// Ends it if it still runs, and says how it ended.
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.kill();
-        self.0.wait()
+        let status = self.child.wait();
+        self.waited_for = status.is_ok();
+        status
     }
 
     fn kill(&mut self) {
-        // Not waited for yet, so the number is still its own. Whoever is gone already needs no signal.
-        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+        // Not waited for yet, so the number is still its own, and its group's. Whoever is gone already needs no signal.
+        if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _gone = kill_process_group(group, Signal::KILL);
         }
-        let _gone = self.0.kill();
+        let _gone = self.child.kill();
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(Some(_))) {
-            return;
+        // Also where it has ended by itself: what it started may live on. After this signal all end at once, and nobody is
+        // left to tell how.
+        if !self.waited_for {
+            let _status = self.end();
         }
-        // After this signal it ends at once, and nobody is left to tell how.
-        self.kill();
-        let _status = self.0.wait();
     }
 }
 

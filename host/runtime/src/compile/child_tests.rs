@@ -57,18 +57,63 @@ fn one_that_does_nothing_is_ended_after_its_wall_time() {
     assert_eq!(
         error.to_string(),
         "compiling the module took more than its wall time of 50ms and was ended: build it smaller and optimised, or raise \
-         CompileLimits::wall"
+         host.compile.seconds in the operator's configuration"
     );
+}
+
+/// Whether the process is there and has not ended.
+fn lives(pid: &str) -> bool {
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    let ended = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "));
+    rustix::process::test_kill_process(pid).is_ok() && !ended
 }
 
 #[test]
 fn a_helper_that_holds_the_pipe_is_ended_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = directory.path().join("helper");
     let limits = CompileLimits {
-        wall: Duration::from_millis(50),
+        wall: Duration::from_millis(500),
         ..CompileLimits::default()
     };
-    let error = with("sleep 600 & exit 0", limits, b"");
+    let script = format!("sleep 600 & echo $! > {}; exit 0", helper.display());
+    let error = with(&script, limits, b"");
     assert!(error.to_string().contains("wall time"), "{error}");
+    let helper = std::fs::read_to_string(helper).unwrap();
+    while lives(&helper) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_helper_that_lives_on_behind_an_answer_is_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let helper = directory.path().join("helper");
+    let script = format!("sleep 600 >&- 2>&- & echo $! > {}; echo rubbish", helper.display());
+    assert!(told(&script).contains("it ended without an answer"));
+    let helper = std::fs::read_to_string(helper).unwrap();
+    while lives(&helper) {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn one_that_talks_without_end_is_ended_after_its_wall_time_and_its_first_words_are_kept() {
+    let limits = CompileLimits {
+        wall: Duration::from_millis(200),
+        ..CompileLimits::default()
+    };
+    let error = with("cat /dev/zero >&2; exit 0", limits, b"");
+    assert!(error.to_string().contains("wall time of 200ms"), "{error}");
+}
+
+#[test]
+fn one_that_is_killed_points_to_the_memory_of_the_machine() {
+    let told = told("kill -KILL $$");
+    assert!(
+        told.contains("killed, most likely by the kernel") && told.contains("host.compile.memoryMiB"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -110,12 +155,12 @@ fn it_has_no_environment_and_stands_in_no_directory_of_ours() {
 fn memory_and_cpu_time_are_named() {
     let told_of = told("echo 'memory allocation of 5 bytes failed' >&2; kill -ABRT $$");
     assert!(
-        told_of.contains("memory of 2147483648 bytes") && told_of.ends_with("CompileLimits::memory"),
+        told_of.contains("memory of 2147483648 bytes") && told_of.contains("raise host.compile.memoryMiB"),
         "{told_of}"
     );
     let told_of = told("kill -XCPU $$");
     assert!(
-        told_of.contains("CPU time of 120s") && told_of.ends_with("CompileLimits::cpu"),
+        told_of.contains("CPU time of 120s") && told_of.contains("raise host.compile.cpuSeconds"),
         "{told_of}"
     );
 }

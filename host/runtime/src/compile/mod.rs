@@ -37,16 +37,17 @@ use self::cache::CodeCache;
 use crate::{Engine, LoadError, Module, load};
 
 /// What compiling one module may take. Each limit that is hit ends the compiling process with a
-/// [`LoadError::CompileLimit`] that names it.
+/// [`LoadError::CompileLimit`] that names it, and the operator's setting for it (in brackets).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Time by the clock, waiting for a processor included. Default: 300 s.
+    /// Time by the clock, waiting for a processor included (`host.compile.seconds`). Default: 300 s.
     pub wall: Duration,
-    /// CPU time, in whole seconds, at least one. The largest known plugin (Python, 20 MB) takes some 30 s. Default: 120 s.
+    /// CPU time, in whole seconds, at least one (`host.compile.cpuSeconds`). The largest known plugin (Python, 20 MB) takes
+    /// some 30 s. Default: 120 s.
     pub cpu: Duration,
-    /// Bytes of memory. A module of 1 MB takes about 100 MB. Default: 2 GiB.
+    /// Bytes of memory (`host.compile.memoryMiB`). A module of 1 MB takes about 100 MB. Default: 2 GiB.
     pub memory: u64,
-    /// Bytes of the compiled code, about three times those of the module. Default: 512 MiB.
+    /// Bytes of the compiled code, about three times those of the module (`host.compile.codeMiB`). Default: 512 MiB.
     pub code: u64,
 }
 
@@ -68,7 +69,8 @@ pub enum Compiler {
     /// operator built, and for tests.
     InProcess,
     /// A process for each module, which ends with it. The program is started with these arguments and must call
-    /// [`compile_child_main`](crate::compile_child_main): it gets no environment and no files but its three pipes.
+    /// [`compile_child_main`](crate::compile_child_main): it gets no environment and no files but its three pipes (and what
+    /// was handed to this process open to its children, which is nothing that this host opened).
     #[cfg(unix)]
     Child {
         /// The program.

@@ -1,6 +1,6 @@
 //! The process that compiles one module, seen from within: it takes its limits, reads, compiles, answers and ends.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,11 +13,16 @@ use crate::engine::compile_only;
 /// What is mapped without being used: the program, its libraries, stacks, the allocator's reserve.
 const ADDRESS_SPACE: u64 = 2 << 30;
 
+const NOT_FOR_PEOPLE: &str = "`pilothouse compile` is started by a running pilothouse, which writes a module to its stdin and \
+                              reads the compiled code; there is nothing in it for people. To see whether a module is a \
+                              plugin, call `pilothouse inspect FILE`";
+
 /// The whole of the program that [`Compiler::Child`](crate::Compiler::Child) starts: call it before anything else (no
 /// threads, no logging), and end with its code. It reads a task and a module from stdin and answers on stdout.
 ///
 /// Before it reads the module it limits itself: CPU time, memory, no core dump, no file written, few open files, no
-/// further processes, no new privileges, the lowest priority, and an end with the thread that started it.
+/// further processes (which the kernel does not hold root to), no new privileges, the lowest priority, and an end with the
+/// thread that started it.
 pub fn compile_child_main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -30,11 +35,17 @@ pub fn compile_child_main() -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
+    let not_for_people = || io::Error::other(NOT_FOR_PEOPLE);
+    if io::stdin().is_terminal() {
+        return Err(not_for_people());
+    }
     let mut stdin = io::stdin().lock();
     let mut head = [0; Task::SIZE];
-    stdin.read_exact(&mut head)?;
-    let task = Task::decode(&head)
-        .ok_or_else(|| io::Error::other("this is for a running pilothouse to call: stdin holds no task for it"))?;
+    stdin.read_exact(&mut head).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => not_for_people(),
+        _ => error,
+    })?;
+    let task = Task::decode(&head).ok_or_else(not_for_people)?;
     confine(&task)?;
     let mut bytes = Vec::new();
     let read = stdin.take(task.caps.module.saturating_add(1)).read_to_end(&mut bytes);
