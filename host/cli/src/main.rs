@@ -77,6 +77,11 @@ fn tell(stop: &Stop, format: LogFormat) {
 }
 
 fn start(cli: &Cli, started: Instant) -> Result<u8, Stop> {
+    // A plugin has a file, and so has each connection.
+    #[cfg(unix)]
+    if let Err(error) = pilothouse_runtime::raise_open_files() {
+        tracing::warn!("the limit on open files stays as it is: it can't be raised to the hard one: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

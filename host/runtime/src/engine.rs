@@ -1,8 +1,8 @@
 //! The engine: one for a process. Configuration, the epoch clock, slots, and linking.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::bindings::{Reconciler, ReconcilerPre};
 use crate::compile::{self, Caps, check};
 use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 use crate::module::Module;
+use crate::room::Room;
 use crate::state::State;
 use crate::{EngineError, Limits, LoadError, load, wasi};
 
@@ -89,6 +90,7 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) slots: Semaphore,
     linker: Linker<State>,
+    room: Mutex<Room>,
     pagemap_scan: bool,
     _clock: Clock,
 }
@@ -133,6 +135,7 @@ impl Engine {
                 slots: Semaphore::new(slots as usize),
                 config,
                 linker,
+                room: Mutex::new(Room::new(slots)),
                 pagemap_scan,
                 _clock: clock,
             }),
@@ -160,6 +163,7 @@ impl Engine {
     /// If the bytes are no plugin for this host: [`LoadError`] names what they are and what to do.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
         check::check(bytes, &self.caps())?;
+        self.make_room()?;
         self.link(Component::new(&self.inner.wasm, bytes), bytes.len() as u64)
     }
 
@@ -185,6 +189,14 @@ impl Engine {
             functions: config.max_functions,
             nesting: config.max_nesting,
         }
+    }
+
+    /// Before a module is loaded, since that is what takes maps and file descriptors.
+    ///
+    /// # Errors
+    /// There is no room for another one.
+    pub(crate) fn make_room(&self) -> Result<(), LoadError> {
+        self.inner.room.lock().unwrap_or_else(PoisonError::into_inner).admit()
     }
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {

@@ -96,6 +96,23 @@ pub enum LoadError {
         /// What is known.
         message: String,
     },
+    /// With it this process would come near a bound of the kernel's, at which the whole host ends. What is loaded goes on.
+    #[error(
+        "there is no room for another plugin: the host has {count} {what} of {limit} that the kernel gives it, and keeps \
+         {kept_free} free for calls and connections. {mend}"
+    )]
+    NoRoom {
+        /// What there is too little of: memory maps or open files.
+        what: &'static str,
+        /// How many this process has.
+        count: u64,
+        /// How many it may have.
+        limit: u64,
+        /// How many of these are for what is loaded already.
+        kept_free: u64,
+        /// What to do about it.
+        mend: &'static str,
+    },
     /// No WebAssembly of any kind.
     #[error("this is no WebAssembly: {found}. A plugin is a component: compile it for wasm32-wasip2{rust}", rust = RUST)]
     NotWasm {

@@ -12,7 +12,8 @@
 //! - A guest in an endless loop yields at each tick of the engine's clock; its neighbours go on.
 //! - Nothing is ambient: time and randomness (WASI's too) come from the backend; there are no files, no sockets, no
 //!   environment, no arguments; stdin is at its end; stdout and stderr end in the call's log.
-//! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why.
+//! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why. One too many for
+//!   the kernel's bounds on a process is refused as well.
 //!
 //! It does not: check what a manifest says, decide what a plugin may touch (the backend does), or keep warm instances.
 //! Texts of guests are passed on as they are; escape control
@@ -31,6 +32,7 @@ mod meter;
 mod module;
 mod panics;
 mod pure;
+mod room;
 mod state;
 mod wasi;
 
@@ -50,6 +52,8 @@ pub use engine::{Engine, EngineConfig};
 pub use error::{CallError, EngineError, LoadError};
 pub use limits::Limits;
 pub use module::{Module, Reconciled};
+#[cfg(unix)]
+pub use room::raise_open_files;
 
 /// The version of `wit/plugin.wit` that this host speaks. Plugins built for the same major and minor version run here.
 pub const CONTRACT_VERSION: &str = "0.1.0";

@@ -188,6 +188,7 @@ impl Modules {
     pub fn load(&self, bytes: &[u8]) -> Result<Module, LoadError> {
         let Inner { engine, compiler, .. } = &*self.inner;
         check::check_size_and_header(bytes, &engine.caps())?;
+        engine.make_room()?;
         let size = bytes.len() as u64;
         #[cfg(unix)]
         if let Some(cache) = &self.inner.cache {
