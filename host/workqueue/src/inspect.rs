@@ -12,11 +12,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         let mut stats = Stats {
             adds: self.adds,
             retries: self.retries,
-            depth: self
-                .levels
-                .iter()
-                .map(|(priority, level)| (*priority, level.len()))
-                .collect(),
+            depth: self.levels.depth(),
             delayed: self.timers.len(),
             in_work: self.working.len(),
             parked: self.parked,

@@ -12,7 +12,8 @@
 //!
 //! # What there is
 //! - [`Queue::add`], [`Queue::add_after`], [`Queue::get`], [`Queue::done`]: the queue with its priorities and delays. A
-//!   delayed key can be cancelled ([`Queue::remove`]) and given another time ([`Queue::reschedule`]).
+//!   delayed key can be cancelled ([`Queue::remove`]) and given another time ([`Queue::reschedule`]); one that should slow
+//!   down is held back ([`Queue::hold_back`]). [`Queue::set_lanes`] lets groups of keys take turns.
 //! - [`Queue::retry`], [`Queue::forget`]: what follows a failure and a success. How long a failed key waits is said by
 //!   [`Limits`]: a back-off for each key, a token bucket for all, an end of attempts, any number of them together.
 //!   [`QueueConfig`] is their short form.
@@ -30,6 +31,8 @@
 //! - **Order**: higher priority first, within one priority first come first served; what falls due enters in the order
 //!   of its times, before anything that is added later. A second add takes the higher priority (a raised key goes to
 //!   the tail of its new level) and the earlier time.
+//! - **Lanes take turns** where they are asked for: within one priority, a lane that has a ready key is passed over at
+//!   most once by each other lane, but for the turns that the next promise gives away.
 //! - **None starves**: while the key that waits longest has waited for [`AGING`], at least every [`AGED_TURN`]th get
 //!   hands out the key that waits longest, whatever its priority.
 //! - **Bounded entries**: a key stands in the queue once, whatever is asked of it, with at most [`MAX_CAUSES`] causes,
@@ -79,6 +82,7 @@ mod errors;
 mod failing;
 mod index;
 mod inspect;
+mod levels;
 mod limiter;
 mod parking;
 mod queue;

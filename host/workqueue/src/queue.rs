@@ -3,11 +3,11 @@
 use crate::causes::Causes;
 use crate::entry::{Entry, Stage, Tries, Work};
 use crate::index::Index;
+use crate::levels::{Lane, Levels};
 use crate::limiter::{Limiter, Limits};
 use crate::slab::{List, Slab, Thread};
 use crate::view::Taken;
 use crate::wheel::{Timed, Timers};
-use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ pub struct Queue<K, C> {
     pub(crate) limiter: Limiter,
     pub(crate) slots: Slab<Entry<K, C>>,
     index: Index,
-    /// The ready keys of each priority, in order of their entry. No level is empty.
-    pub(crate) levels: BTreeMap<i32, List>,
+    /// The ready keys of each priority, in order of their entry, or in turns of lanes.
+    pub(crate) levels: Levels<K>,
     /// All ready keys, in order of their entry into the queue, whatever level they were raised to since.
     pub(crate) line: List,
     /// What is in work, in order of its start.
@@ -64,7 +64,7 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
             limiter: Limiter::new(limits),
             slots: Slab::new(),
             index: Index::new(),
-            levels: BTreeMap::new(),
+            levels: Levels::new(),
             line: List::new(Thread::Age),
             working: List::new(Thread::Age),
             served: Slab::new(),
@@ -226,6 +226,44 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         true
     }
 
+    /// A run that waits, queued or delayed, begins no earlier than `delay` from now; one that is delayed for longer stays
+    /// so. Causes and priority stay. For a key that should slow down, whoever asks for it: what asks for it later is not
+    /// held back by this, so say it again then. Answers whether the run was moved. Danger: as with [`Queue::reschedule`].
+    pub fn hold_back(&mut self, now: Duration, key: &K, delay: Duration) -> bool {
+        self.advance(now);
+        let due = now.saturating_add(delay);
+        let Some(slot) = self.find(key).filter(|_| due > now) else {
+            return false;
+        };
+        match self.slots[slot].stage {
+            Stage::Delayed(later) if later >= due => return false,
+            Stage::Delayed(_) => self.timers.remove(&mut self.slots, slot),
+            Stage::Queued if self.slots[slot].work.is_none() => self.unlink_ready(slot),
+            // In work: it stands in no list yet.
+            Stage::Queued => {}
+            Stage::Idle | Stage::Parked(_) => return false,
+        }
+        self.schedule(now, slot, due);
+        true
+    }
+
+    /// Lets lanes take turns: of the ready keys of one priority those of each lane have one turn a round, however many one
+    /// lane has. `lane` says which lane a key stands in, always the same one. `None`, as at the beginning: first come,
+    /// first served. What is ready is sorted anew, the key that waits longest first.
+    pub fn set_lanes(&mut self, lane: Option<Lane<K>>) {
+        if lane.is_none() && self.levels.lane().is_none() {
+            return;
+        }
+        let ready: Vec<usize> = self.line.numbers(&self.slots).collect();
+        for slot in &ready {
+            self.levels.unlink(&mut self.slots, *slot);
+        }
+        self.levels.set_lane(lane);
+        for slot in ready {
+            self.levels.link(&mut self.slots, slot);
+        }
+    }
+
     /// Moves what is due among the ready. Every operation that takes `now` does this first; a driver calls it when
     /// [`Queue::next_due`] has come, so that [`Queue::is_empty`] tells the truth.
     pub fn advance(&mut self, now: Duration) {
@@ -348,52 +386,35 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     }
 
     fn link_ready(&mut self, slot: usize) {
-        self.link_level(slot);
+        self.levels.link(&mut self.slots, slot);
         self.line.push_back(&mut self.slots, slot);
     }
 
     fn unlink_ready(&mut self, slot: usize) {
-        self.unlink_level(slot);
+        self.levels.unlink(&mut self.slots, slot);
         self.line.unlink(&mut self.slots, slot);
     }
 
     /// Keeps its place in the line: to be raised must not cost a key the age it has.
     fn raise(&mut self, slot: usize, priority: i32) {
-        self.unlink_level(slot);
+        self.levels.unlink(&mut self.slots, slot);
         self.slots[slot].priority = priority;
-        self.link_level(slot);
-    }
-
-    fn link_level(&mut self, slot: usize) {
-        let priority = self.slots[slot].priority;
-        self.levels
-            .entry(priority)
-            .or_insert_with(|| List::new(Thread::Stage))
-            .push_back(&mut self.slots, slot);
-    }
-
-    fn unlink_level(&mut self, slot: usize) {
-        let priority = self.slots[slot].priority;
-        if let Some(level) = self.levels.get_mut(&priority) {
-            level.unlink(&mut self.slots, slot);
-            if level.is_empty() {
-                self.levels.remove(&priority);
-            }
-        }
+        self.levels.link(&mut self.slots, slot);
     }
 
     fn pick(&mut self, now: Duration) -> Option<usize> {
         let oldest = self.line.head()?;
-        let highest = self.levels.last_key_value().and_then(|(_, level)| level.head())?;
-        if oldest == highest || now.saturating_sub(self.slots[oldest].since) < AGING {
-            return Some(highest);
+        let highest = self.levels.first()?;
+        if oldest != highest && now.saturating_sub(self.slots[oldest].since) >= AGING {
+            self.passed_over += 1;
+            if self.passed_over >= AGED_TURN {
+                // No turn of its lane's: that one comes all the same.
+                self.passed_over = 0;
+                return Some(oldest);
+            }
         }
-        self.passed_over += 1;
-        if self.passed_over < AGED_TURN {
-            return Some(highest);
-        }
-        self.passed_over = 0;
-        Some(oldest)
+        self.levels.turn(&self.slots, highest);
+        Some(highest)
     }
 
     /// The run that waits is gone; the entry may be idle after this.

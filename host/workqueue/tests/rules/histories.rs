@@ -22,6 +22,8 @@ enum Op {
     Unpark { key: usize },
     Remove { key: usize },
     Reschedule { key: usize, delay: u64 },
+    HoldBack { key: usize, delay: u64 },
+    Lanes { three: bool },
     Pass { milliseconds: u64 },
     ShutDown,
 }
@@ -37,7 +39,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             .prop_map(|(key, delay, priority)| Op::AddAfter { key, delay, priority }),
         4 => key.clone().prop_map(|key| Op::Retry { key }),
         1 => (key.clone(), delay.clone()).prop_map(|(key, delay)| Op::RetryAfter { key, delay }),
-        2 => (key.clone(), delay).prop_map(|(key, delay)| Op::Reschedule { key, delay }),
+        2 => (key.clone(), delay.clone()).prop_map(|(key, delay)| Op::Reschedule { key, delay }),
+        2 => (key.clone(), delay).prop_map(|(key, delay)| Op::HoldBack { key, delay }),
+        1 => any::<bool>().prop_map(|three| Op::Lanes { three }),
         8 => Just(Op::Get),
         8 => key.clone().prop_map(|key| Op::Done { key }),
         2 => key.clone().prop_map(|key| Op::Forget { key }),
@@ -182,6 +186,15 @@ proptest! {
                 Op::Reschedule { key, delay } => {
                     let delay = Duration::from_millis(delay);
                     prop_assert_eq!(queue.reschedule(now, &key, delay), model.reschedule(now, key, delay));
+                }
+                Op::HoldBack { key, delay } => {
+                    let delay = Duration::from_millis(delay);
+                    prop_assert_eq!(queue.hold_back(now, &key, delay), model.hold_back(now, key, delay));
+                }
+                Op::Lanes { three } => {
+                    let lane: fn(&usize) -> u64 = |key| (key % 3) as u64;
+                    queue.set_lanes(three.then_some(lane));
+                    model.set_lanes(three.then_some(3));
                 }
                 Op::Pass { milliseconds } => {
                     now += Duration::from_millis(milliseconds);

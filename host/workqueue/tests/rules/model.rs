@@ -2,6 +2,7 @@
 //! for every question.
 
 use pilothouse_workqueue::{AGED_TURN, AGING, Limit, Retry};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 #[derive(Clone, Debug)]
@@ -37,6 +38,10 @@ pub(crate) struct Model {
     pub(crate) adds: u64,
     counter: u64,
     passed_over: u32,
+    /// Keys of one lane: those whose number leaves the same rest. None: no lanes.
+    lanes: Option<usize>,
+    /// By priority, which lane had the last turn.
+    last: BTreeMap<i32, usize>,
 }
 
 impl Model {
@@ -56,6 +61,19 @@ impl Model {
             adds: 0,
             counter: 0,
             passed_over: 0,
+            lanes: None,
+            last: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn set_lanes(&mut self, lanes: Option<usize>) {
+        if self.lanes.is_some() || lanes.is_some() {
+            (self.lanes, self.last) = (lanes, BTreeMap::new());
+            for it in &mut self.keys {
+                if let Some(pending) = &mut it.pending {
+                    pending.level = pending.line;
+                }
+            }
         }
     }
 
@@ -224,6 +242,19 @@ impl Model {
         true
     }
 
+    pub(crate) fn hold_back(&mut self, now: Duration, key: usize, delay: Duration) -> bool {
+        self.advance(now);
+        let asked = self.count();
+        let Some(pending) = &mut self.keys[key].pending else {
+            return false;
+        };
+        if pending.due.unwrap_or(now) >= now + delay {
+            return false;
+        }
+        (pending.due, pending.asked) = (Some(now + delay), asked);
+        true
+    }
+
     fn settle(&mut self, key: usize, cause: u32) {
         let it = &mut self.keys[key];
         if let Some(pending) = it.pending.take() {
@@ -297,16 +328,29 @@ impl Model {
 
     pub(crate) fn get(&mut self, now: Duration) -> Option<(usize, Pending, u32)> {
         self.advance(now);
+        let priority = self.ready().map(|(_, pending)| pending.priority).max()?;
+        // How far a lane lies behind the one that had the last turn.
+        let turn = |key: usize| {
+            let lanes = self.lanes?;
+            let last = self.last.get(&priority)?;
+            Some((key % lanes + lanes - last - 1) % lanes)
+        };
+        let turn = |key: usize| turn(key).or(self.lanes.map(|lanes| key % lanes));
         let (highest, _) = self
             .ready()
-            .min_by_key(|(_, pending)| (-pending.priority, pending.level))?;
+            .filter(|(_, pending)| pending.priority == priority)
+            .min_by_key(|(key, pending)| (turn(*key), pending.level))?;
         let (oldest, pending) = self.ready().min_by_key(|(_, pending)| pending.line)?;
         let mut key = highest;
+        let mut aged = false;
         if oldest != highest && now - pending.since >= AGING {
             self.passed_over += 1;
             if self.passed_over == AGED_TURN {
-                (self.passed_over, key) = (0, oldest);
+                (self.passed_over, key, aged) = (0, oldest, true);
             }
+        }
+        if let Some(lanes) = self.lanes.filter(|_| !aged) {
+            self.last.insert(priority, key % lanes);
         }
         let it = &mut self.keys[key];
         let pending = it.pending.take()?;
@@ -356,8 +400,10 @@ impl Model {
         self.keys.iter().filter_map(|key| key.pending.as_ref()?.due).min()
     }
 
-    /// A key of which nothing is known has no priority to come back to.
+    /// A key of which nothing is known has no priority to come back to, and a priority without ready keys no last turn.
     pub(crate) fn drop_idle(&mut self) {
+        let ready: Vec<i32> = self.ready().map(|(_, pending)| pending.priority).collect();
+        self.last.retain(|priority, _| ready.contains(priority));
         for it in &mut self.keys {
             let counts = (it.failures, it.attempts, it.earlier);
             if it.work.is_none() && it.pending.is_none() && it.parked.is_none() && counts == (0, 0, 0) {

@@ -145,3 +145,36 @@ fn rule_31_a_key_that_is_raised_again_and_again_keeps_its_age() {
         now += ms(1);
     }
 }
+
+#[test]
+fn lanes_take_turns_whatever_one_of_them_has_waiting() {
+    let mut queue = queue();
+    let lane: fn(&&str) -> u64 = |key| key.bytes().next().unwrap_or_default().into();
+    queue.set_lanes(Some(lane));
+    for key in ["a1", "a2", "a3", "a4", "b1", "c1", "c2"] {
+        queue.add(ZERO, key, 0, "change");
+    }
+    queue.add(ZERO, "a9", 7, "urgent");
+    assert_eq!(
+        run_all(&mut queue, ZERO),
+        ["a9", "a1", "b1", "c1", "a2", "c2", "a3", "a4"],
+        "priorities come before turns"
+    );
+}
+
+#[test]
+fn a_key_that_is_held_back_waits_with_its_causes_also_one_in_work() {
+    let mut queue = queue();
+    queue.add(ZERO, "a", 0, "change");
+    assert!(queue.hold_back(ZERO, &"a", s(5)));
+    assert!(!queue.hold_back(ZERO, &"a", s(3)), "it waits for longer already");
+    assert_eq!((queue.get(s(4)), queue.next_due()), (None, Some(s(5))));
+    let taken = queue.get(s(5)).expect("its time has come");
+    assert_eq!(taken.causes.first(), Some(&"change"));
+    queue.add(s(5), "a", 0, "another");
+    assert!(queue.hold_back(s(5), &"a", s(2)), "in work, and asked for again");
+    queue.done(s(6), &"a");
+    assert_eq!(queue.get(s(6)), None);
+    assert_eq!(queue.get(s(7)).map(|taken| taken.key), Some("a"));
+    assert!(!queue.hold_back(s(7), &"a", s(2)), "nothing waits");
+}
