@@ -106,6 +106,7 @@ impl Dispatcher {
     /// changed. Where it isn't told before [`Dispatcher::finished`], the run says nothing.
     pub fn judged(&mut self, now: Duration, rng: &mut fastrand::Rng, job: &Job, outcome: Outcome) -> Option<Change> {
         let call = job.call.filter(|_| !job.judged.swap(true, Ordering::AcqRel))?;
+        self.advanced = None;
         self.breakers.end(now, rng, &job.id.plugin, call, outcome)
     }
 
@@ -117,6 +118,7 @@ impl Dispatcher {
     /// Closes a plugin's breaker, also a quarantined one: there is a new version or configuration, or a person says so.
     /// Nobody is told: the caller knows. False where there is no such plugin.
     pub fn reset_breaker(&mut self, now: Duration, plugin: &str) -> bool {
+        self.advanced = None;
         let breaker = self.breakers.get_mut(plugin);
         breaker.map(|breaker| breaker.reset(now)).is_some()
     }
@@ -124,6 +126,7 @@ impl Dispatcher {
     /// Quarantines a plugin: no key of it begins until [`Dispatcher::reset_breaker`]. For a quarantine that outlived a
     /// restart, or by hand. Nobody is told. False where there is no such plugin.
     pub fn quarantine(&mut self, now: Duration, plugin: &str) -> bool {
+        self.advanced = None;
         let breaker = self.breakers.get_mut(plugin);
         breaker.map(|breaker| breaker.quarantine(now)).is_some()
     }

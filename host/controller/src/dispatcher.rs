@@ -12,6 +12,7 @@ use std::{
         btree_map::Entry::{Occupied, Vacant},
     },
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -137,6 +138,8 @@ pub struct Dispatcher {
     pub(crate) parked_changes: u64,
     /// When failing keys were hastened last.
     hastened: Option<Duration>,
+    /// Until when time was let pass in all queues and breakers: once for all jobs that are handed out at one time.
+    pub(crate) advanced: Option<Duration>,
 }
 
 impl Dispatcher {
@@ -148,6 +151,7 @@ impl Dispatcher {
             breakers: Breakers::default(),
             parked_changes: 0,
             hastened: None,
+            advanced: None,
         }
     }
 
@@ -176,8 +180,16 @@ impl Dispatcher {
 
     /// Says when a registered plugin's breaker opens, and how many turns it gets for each one of a plugin of weight 1.
     pub fn set_plugin(&mut self, plugin: &Arc<str>, settings: Settings, weight: u32) {
+        self.advanced = None;
         self.breakers.set(plugin, settings);
         self.gate.set_weight(plugin, weight);
+    }
+
+    /// Whether the namespaces of a registered plugin's keys take turns, in the queue of each of its controllers.
+    pub fn set_fair_namespaces(&mut self, plugin: &Arc<str>, fair: bool) {
+        let own = self.entries.iter_mut().filter(|(id, _)| id.plugin == *plugin);
+        let lane: fn(&Key) -> u64 = namespace;
+        own.for_each(|(_, entry)| entry.queue.set_lanes(fair.then_some(lane)));
     }
 
     /// Lets a controller run: every informer it needs has delivered its first list.
@@ -264,10 +276,13 @@ impl Dispatcher {
 
     /// The next job, or none where no started controller has a ready key and a permit.
     pub fn next(&mut self, now: Duration) -> Option<Job> {
-        for entry in self.entries.values_mut() {
-            entry.queue.advance(now);
+        if self.advanced != Some(now) {
+            self.advanced = Some(now);
+            for entry in self.entries.values_mut() {
+                entry.queue.advance(now);
+            }
+            self.breakers.advance(now);
         }
-        self.breakers.advance(now);
         let (entries, breakers) = (&mut self.entries, &mut self.breakers);
         let id = self.gate.next_turn(|id| {
             let ready = entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty());
@@ -413,4 +428,11 @@ impl Dispatcher {
     pub fn running(&self, id: &ControllerId) -> usize {
         self.gate.running(id)
     }
+}
+
+/// A key's namespace as a number: that of two may be the same once in a long while, and then these share their turns.
+fn namespace(key: &Key) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.namespace.hash(&mut hasher);
+    hasher.finish()
 }

@@ -109,6 +109,7 @@ impl Host {
                 }
             }
             dispatcher.set_plugin(&plugin.name, settings(&plugin.breaker), plugin.weight);
+            dispatcher.set_fair_namespaces(&plugin.name, plugin.fair_namespaces);
             dispatcher.reset_breaker(core.now(), &plugin.name);
         }
         core.shared.metrics.serves(None, &plugin);
@@ -239,6 +240,7 @@ impl Host {
             }
             // What the old version did is nothing that the new one has to answer for.
             dispatcher.set_plugin(&state.name, settings(&state.plugin.breaker), state.plugin.weight);
+            dispatcher.set_fair_namespaces(&state.name, state.plugin.fair_namespaces);
             dispatcher.reset_breaker(now, &state.name);
             (past, handed, fresh)
         };

@@ -451,3 +451,23 @@ fn a_resync_wakes_no_parked_key_and_none_of_a_controller_that_is_not_there() {
     let key = Key::new(None, "x");
     assert!(!desk.dispatcher.resync(desk.now, &id("unknown"), key, SECOND));
 }
+
+#[test]
+fn namespaces_take_turns_where_that_is_asked_for_and_only_there() {
+    for (fair, expected) in [(true, ["x", "y", "x", "x"]), (false, ["x", "x", "x", "y"])] {
+        let mut desk = Desk::new();
+        desk.dispatcher.set_fair_namespaces(&"p".into(), fair);
+        for (namespace, name) in [("x", "1"), ("x", "2"), ("x", "3"), ("y", "1")] {
+            let cause = Cause::new(What::Resync, None);
+            desk.dispatcher
+                .add(desk.now, &id("b"), Key::new(Some(namespace), name), 0, cause, true);
+        }
+        let turns: Vec<_> = std::iter::from_fn(|| {
+            let job = desk.next()?;
+            desk.finish(&job, Verdict::Done);
+            job.taken.key.namespace.as_deref().map(str::to_owned)
+        })
+        .collect();
+        assert_eq!(turns, expected);
+    }
+}

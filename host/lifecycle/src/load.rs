@@ -63,6 +63,8 @@ pub struct Plugin {
     pub breaker: BreakerSettings,
     /// How many turns it gets for each one of a plugin of weight 1.
     pub weight: u32,
+    /// The namespaces of its keys take turns.
+    pub fair_namespaces: bool,
     controllers: Arc<BTreeMap<String, ControllerOverrides>>,
 }
 
@@ -375,6 +377,7 @@ pub(crate) async fn settle(
         retrying,
         breaker: config.breaker,
         weight: config.weight,
+        fair_namespaces: config.fair_namespaces,
         controllers: Arc::new(config.controllers.clone()),
     })
 }

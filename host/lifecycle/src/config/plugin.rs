@@ -49,6 +49,9 @@ pub struct PluginConfig {
     /// While others wait for the pool too it gets so many turns for each one of a plugin of weight 1; 1 to 100, 1 by default.
     #[serde(deserialize_with = "number::<_, 1, 100>")]
     pub weight: u32,
+    /// Whether the namespaces of its keys take turns, so that one with many does not keep the others waiting; false by
+    /// default: first come, first served.
+    pub fair_namespaces: bool,
     /// Settings of its controllers, by the controllers' names; they win over the manifest's.
     #[serde(deserialize_with = "controllers")]
     pub controllers: BTreeMap<String, ControllerOverrides>,
@@ -82,6 +85,7 @@ impl PluginConfig {
         let all = serde_json::json!({
             "config": self.config, "grants": grants, "limits": self.limits, "budget": self.budget, "queue": self.queue,
             "controllers": self.controllers, "breaker": self.breaker, "weight": self.weight,
+            "fairNamespaces": self.fair_namespaces,
         });
         Hash::of(all.to_string().as_bytes())
     }
@@ -100,6 +104,7 @@ impl Default for PluginConfig {
             queue: QueueSettings::default(),
             breaker: BreakerSettings::default(),
             weight: 1,
+            fair_namespaces: false,
             controllers: BTreeMap::new(),
             sha256: None,
         }
