@@ -215,6 +215,10 @@ impl Observer for Log {
                     Change::Closed => tracing::info!(plugin = &**plugin, "breaker closed: {words}"),
                 }
             }
+            Happening::HotLoop(found) => {
+                let object = found.key.to_string();
+                tracing::warn!(controller = %found.id, object = &*escape_control(&object), "a key loops: {found}");
+            }
             Happening::Logged {
                 id,
                 key,

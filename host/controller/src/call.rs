@@ -9,7 +9,7 @@ use std::{
 };
 
 use pilothouse_gate::breaker;
-use pilothouse_informer::{Reader, Resource, Subscription};
+use pilothouse_informer::{Projection, Reader, Resource, Subscription, View};
 use pilothouse_lifecycle::{Plugin, Trouble, Verb};
 use pilothouse_object::{Gvk, Key, Object};
 use pilothouse_runtime::{
@@ -200,6 +200,22 @@ impl Inner {
             lock(&self.ledger).hindered = true;
         }
         resource
+    }
+
+    /// An object as the API server has it, for the host's own eyes, whatever the plugin may read; none where it does not
+    /// answer with it.
+    pub(crate) async fn stored(&self, kind: &Gvk, key: &Key) -> Option<String> {
+        let resource = self.resolve(kind).await.ok()?;
+        let uri = crate::path::uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[]).ok()?;
+        let answer = self.request(http::Method::GET, uri, None, Vec::new()).await.ok()?;
+        String::from_utf8(answer).ok()
+    }
+
+    /// Whether one of the plugin's windows shows an object whole.
+    pub(crate) fn sees_whole(&self, kind: &Gvk, key: &Key) -> bool {
+        let whole = |view: &View| matches!(view.projection, Projection::Whole | Projection::Uncut);
+        let mut views = self.plugin.views.get(kind).into_iter().flatten().map(Reader::view);
+        views.any(|view| whole(view) && view.sees_key(key))
     }
 
     /// What the plugin's caches know of an object; only for what the host itself needs, never handed to the guest.

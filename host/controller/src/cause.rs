@@ -117,6 +117,24 @@ impl Cause {
         }
     }
 
+    /// Whether a plugin's own write did this: it made the change itself, or another plugin of this host answered its write
+    /// to the object with one of its own.
+    pub(crate) fn is_of(&self, plugin: &str) -> bool {
+        let wrote = |what: &What| match what {
+            What::Changed {
+                kind,
+                key,
+                writer: Some(writer),
+                ..
+            } => Some((kind.clone(), key.clone(), **writer == *plugin)),
+            _ => None,
+        };
+        let Some((kind, key, own)) = wrote(&self.what) else {
+            return false;
+        };
+        own || self.because.as_ref().and_then(|because| wrote(&because.what)) == Some((kind, key, true))
+    }
+
     /// Itself and what lies behind it, nearest first.
     pub fn chain(&self) -> impl Iterator<Item = &Cause> {
         std::iter::successors(Some(self), |cause| cause.because.as_deref())

@@ -27,7 +27,7 @@ use pilothouse_gate::{
 use pilothouse_object::{Key, shorten};
 use pilothouse_workqueue::{Limits, Queue, Retry, State, Taken};
 
-use crate::{Cause, Waker, What, breakers::Breakers, parked::keeping::Keeping};
+use crate::{Cause, Waker, What, breakers::Breakers, hot_loops::Slowed, parked::keeping::Keeping};
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
 pub const LOW_PRIORITY: i32 = -100;
@@ -127,6 +127,16 @@ pub(crate) struct Entry {
     pub(crate) retired: bool,
     /// Set where parked keys are kept over restarts.
     pub(crate) keeping: Option<Keeping>,
+    /// Keys that go round in circles.
+    pub(crate) slowed: Slowed,
+}
+
+impl Entry {
+    /// Whatever asked for a key: where it loops, it runs no sooner than when its pause is over.
+    fn hold_back(&mut self, now: Duration, key: &Key) -> Option<Duration> {
+        let left = self.slowed.left(now, key)?;
+        self.queue.hold_back(now, key, left).then_some(left)
+    }
 }
 
 /// Queues of all controllers and the gate before them.
@@ -173,6 +183,7 @@ impl Dispatcher {
                 started: false,
                 retired: false,
                 keeping: None,
+                slowed: Slowed::default(),
             }),
         };
         entry.retired = false;
@@ -214,18 +225,22 @@ impl Dispatcher {
                 self.parked_changes += 1;
                 return;
             }
-            entry.queue.add(now, key, priority, cause);
+            entry.queue.add(now, key.clone(), priority, cause);
             self.parked_changes += u64::from(entry.queue.parked_len() != parked);
         } else {
-            entry.queue.add_unless_parked(now, key, priority, cause);
+            entry.queue.add_unless_parked(now, key.clone(), priority, cause);
         }
+        entry.hold_back(now, &key);
     }
 
     /// A person wants a parked key to be tried again. False where there is no such controller, or the key is not parked.
     pub fn wake(&mut self, now: Duration, id: &ControllerId, key: &Key) -> bool {
         let cause = Cause::new(What::Woken { by: Waker::Person }, None);
         let entry = self.entries.get_mut(id);
-        let woken = entry.is_some_and(|entry| entry.queue.wake(now, key, cause));
+        let woken = entry.is_some_and(|entry| {
+            entry.slowed.forget(key);
+            entry.queue.wake(now, key, cause)
+        });
         self.parked_changes += u64::from(woken);
         woken
     }
@@ -235,9 +250,10 @@ impl Dispatcher {
     /// again when it is done, one that failed (its back-off is not for a resync to cut short), and one whose time comes
     /// before the next resync does. Answers whether it was asked for.
     pub fn resync(&mut self, now: Duration, id: &ControllerId, key: Key, every: Duration) -> bool {
-        let Some(Entry { queue, .. }) = self.entries.get_mut(id) else {
+        let Some(entry) = self.entries.get_mut(id) else {
             return false;
         };
+        let queue = &mut entry.queue;
         queue.advance(now);
         let waits = queue.entry(&key).is_some_and(|entry| match entry.state {
             State::Queued { .. } | State::Parked(_) => true,
@@ -245,7 +261,9 @@ impl Dispatcher {
             State::Idle => false,
         });
         let cause = Cause::new(What::Resync, None);
-        !waits && queue.add_unless_parked(now, key, LOW_PRIORITY, cause)
+        let added = !waits && queue.add_unless_parked(now, key.clone(), LOW_PRIORITY, cause);
+        entry.hold_back(now, &key);
+        added
     }
 
     /// What made keys fail is over: those that wait for their next attempt need wait no longer. Attempts are counted on.
@@ -257,8 +275,9 @@ impl Dispatcher {
             return;
         }
         self.hastened = Some(now);
-        for Entry { queue, .. } in self.entries.values_mut() {
-            let waiting: Vec<(Key, Option<Cause>)> = queue
+        for entry in self.entries.values_mut() {
+            let waiting: Vec<(Key, Option<Cause>)> = entry
+                .queue
                 .delayed(usize::MAX)
                 .filter(|entry| entry.attempts > 0)
                 .map(|entry| (entry.key.clone(), entry.causes.first().cloned()))
@@ -269,7 +288,8 @@ impl Dispatcher {
                     reason: "the API server may take now what it refused".into(),
                 };
                 let cause = cause.unwrap_or_else(|| Cause::new(what, None));
-                queue.add_unless_parked(now, key, LOW_PRIORITY, cause);
+                entry.queue.add_unless_parked(now, key.clone(), LOW_PRIORITY, cause);
+                entry.hold_back(now, &key);
             }
         }
     }
@@ -327,9 +347,10 @@ impl Dispatcher {
             again_after: None,
             parked: false,
         };
-        let Some(Entry { queue, .. }) = self.entries.get_mut(&job.id) else {
+        let Some(entry) = self.entries.get_mut(&job.id) else {
             return none;
         };
+        let queue = &mut entry.queue;
         let key = &job.taken.key;
         let because = job.taken.causes.first();
         let failed = |reason: &str| {
@@ -378,6 +399,7 @@ impl Dispatcher {
         }
         self.parked_changes += u64::from(end.parked);
         end.worked_for = queue.done(now, key).unwrap_or_default();
+        end.again_after = entry.hold_back(now, key).or(end.again_after);
         end
     }
 
@@ -405,7 +427,7 @@ impl Dispatcher {
         self.entries.values().map(|entry| entry.queue.in_work()).sum()
     }
 
-    /// True where nothing is ready, in work, or waiting to be tried again after a failure. Keys that asked to run again
+    /// True where nothing is ready, in work, held back, or waiting to be tried again after a failure. Keys that asked to run again
     /// later, and parked ones, don't count.
     pub fn is_idle(&self) -> bool {
         self.entries.values().all(|entry| {
@@ -415,7 +437,14 @@ impl Dispatcher {
                     .entries()
                     .any(|entry| entry.attempts > 0 && matches!(entry.state, State::Delayed { .. }))
             };
-            queue.in_work() == 0 && (entry.retired || (queue.is_empty() && (queue.delayed_len() == 0 || !retries())))
+            let slowed = entry.slowed.keys().any(|key| {
+                queue
+                    .entry(key)
+                    .is_some_and(|entry| matches!(entry.state, State::Delayed { .. }))
+            });
+            !slowed
+                && queue.in_work() == 0
+                && (entry.retired || (queue.is_empty() && (queue.delayed_len() == 0 || !retries())))
         })
     }
 

@@ -12,6 +12,7 @@ use pilothouse_workqueue::State;
 use crate::{
     Cause, ControllerId, Dispatcher, Job, Waker, What,
     dispatcher::LOW_PRIORITY,
+    hot_loops::Slowed,
     parked::{
         Heard,
         keeping::{Identity, Keeping},
@@ -37,6 +38,7 @@ impl Dispatcher {
     pub(crate) fn succeed(&mut self, now: Duration, id: &ControllerId, new: Succession<'_>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.started = false;
+        entry.slowed = Slowed::counted(entry.slowed.runs);
         let gone = |key: &Key| new.other_kind || !(new.sees)(key);
         let (mut dropped, mut again) = (Vec::new(), Vec::new());
         for view in entry.queue.entries() {

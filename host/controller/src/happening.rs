@@ -7,7 +7,7 @@ use pilothouse_lifecycle::{Hash, Plugin};
 use pilothouse_object::{Gvk, Key, Version};
 use pilothouse_runtime::{CallError, Failure, Level, Outcome};
 
-use crate::{Cause, ControllerId};
+use crate::{Cause, ControllerId, HotLoop};
 
 /// Hears what happens. Called from the host's tasks: it must not block, and what is slow about it delays reconciles.
 pub trait Observer: Send + Sync {
@@ -45,6 +45,8 @@ pub enum Happening {
         /// What it did.
         change: Change,
     },
+    /// A key goes round in circles, and is slowed; told once for each time that it is found to.
+    HotLoop(HotLoop),
     /// A plugin wrote a log line.
     Logged {
         /// Which controller's run.

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::lock::lock;
 use crate::{
-    ApiConfig, ControllerId, Dispatcher, Observer,
+    ApiConfig, ControllerId, Dispatcher, HotLoop, Observer,
     api::Api,
     call::Shared,
     core::Core,
@@ -264,6 +264,12 @@ impl Host {
         let known = lock(&self.core.dispatcher).reset_breaker(self.core.now(), plugin);
         self.core.wake.notify_one();
         known
+    }
+
+    /// The keys that go round in circles and are slowed; their keys' own wake ([`Host::wake`]) lets parked ones start anew.
+    pub fn hot_loops(&self) -> Vec<HotLoop> {
+        let dispatcher = lock(&self.core.dispatcher);
+        dispatcher.hot_loops(self.core.now()).cloned().collect()
     }
 
     /// Quarantines a plugin until [`Host::reset_breaker`]: see [`Dispatcher::quarantine`].

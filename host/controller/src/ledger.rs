@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use pilothouse_object::{Gvk, Head, Key, Object, Version};
 
-use crate::Written;
+use crate::{Written, changed::Changed};
 
 /// An object as the call itself left it.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub(crate) struct Ledger {
     /// The API server did not do its part in this call: it was unavailable, shed a request, or took too long. What the
     /// call came to is no fault of its plugin's then.
     pub(crate) hindered: bool,
+    /// What its writes changed, in order; of very many the first.
+    changed: Vec<Changed>,
 }
 
 impl Ledger {
@@ -64,6 +66,18 @@ impl Ledger {
         if self.writes.len() < MAX_WRITES {
             self.writes.push(written);
         }
+    }
+
+    /// A write changed something.
+    pub(crate) fn changed(&mut self, changed: Changed) {
+        if self.changed.len() < MAX_WRITES {
+            self.changed.push(changed);
+        }
+    }
+
+    /// What the call's writes changed.
+    pub(crate) fn take_changed(&mut self) -> Vec<Changed> {
+        std::mem::take(&mut self.changed)
     }
 
     /// The server answered this object: to a live read, or to a write.

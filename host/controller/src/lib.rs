@@ -23,6 +23,7 @@
 //! | `intake` | changes into queues: priorities, and what wakes parked keys | no |
 //! | `dispatcher` | queues and gate: which key runs next | no |
 //! | `exchange`, `tenure` | from one version of a plugin to the next: what becomes of its keys, whose feeds are heard | no |
+//! | `hot_loops`, `changed` | which keys go round in circles, and by which fields | no |
 //! | `breakers` | which plugins are not called for a while | no |
 //! | `resync` | when which keys have their turn though nothing changed | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
@@ -47,6 +48,7 @@ mod breakers;
 mod cache_metrics;
 mod call;
 mod cause;
+mod changed;
 mod core;
 mod dispatcher;
 mod events;
@@ -56,6 +58,7 @@ mod exchange_tests;
 mod feed;
 mod happening;
 mod host;
+mod hot_loops;
 mod in_flight;
 mod intake;
 mod kinds;
@@ -89,6 +92,7 @@ pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
 pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
 pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words};
 pub use host::{Host, HostOptions, Stopped};
+pub use hot_loops::{HotLoop, Other};
 pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
 pub use pilothouse_gate::breaker;

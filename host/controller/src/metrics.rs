@@ -126,6 +126,8 @@ pub(crate) struct Metrics {
     denied: Family<ByPlugin, Counter>,
     log_dropped: Family<ByPlugin, Counter>,
     stale: Family<ByController, Counter>,
+    loop_runs: Family<ByController, Counter>,
+    loops: Family<ByController, Gauge>,
     events: Family<ByPluginResult, Counter>,
     served: Family<Served, Gauge>,
     swaps: Family<ByPlugin, Counter>,
@@ -164,6 +166,8 @@ impl Metrics {
             denied: Family::default(),
             log_dropped: Family::default(),
             stale: Family::default(),
+            loop_runs: Family::default(),
+            loops: Family::default(),
             events: Family::default(),
             served: Family::default(),
             swaps: Family::default(),
@@ -268,6 +272,12 @@ impl Metrics {
             m.stale.clone(),
         );
         r.register(
+            "pilothouse_hot_loop_runs",
+            "Runs after which their key was slowed, since it goes round in circles",
+            m.loop_runs.clone(),
+        );
+        r.register("pilothouse_hot_loops", "Keys that go round in circles", m.loops.clone());
+        r.register(
             "pilothouse_events",
             "Events of plugins by what became of them",
             m.events.clone(),
@@ -321,7 +331,14 @@ impl Metrics {
                 result: result.as_str(),
             });
         }
-        for family in [&self.errors, &self.terminal, &self.panics, &self.timeouts, &self.stale] {
+        for family in [
+            &self.errors,
+            &self.terminal,
+            &self.panics,
+            &self.timeouts,
+            &self.stale,
+            &self.loop_runs,
+        ] {
             let _ = family.get_or_create(&by(id));
         }
         for family in [&self.denied, &self.log_dropped, &self.breaker_trips] {
@@ -358,10 +375,17 @@ impl Metrics {
                 result: result.as_str(),
             });
         }
-        for family in [&self.errors, &self.terminal, &self.panics, &self.timeouts, &self.stale] {
+        for family in [
+            &self.errors,
+            &self.terminal,
+            &self.panics,
+            &self.timeouts,
+            &self.stale,
+            &self.loop_runs,
+        ] {
             family.remove(&by);
         }
-        for family in [&self.max_concurrent, &self.active, &self.parked] {
+        for family in [&self.max_concurrent, &self.active, &self.parked, &self.loops] {
             family.remove(&by);
         }
         self.seconds.remove(&by);
@@ -523,6 +547,13 @@ impl Metrics {
                 .set(stats.longest_running.as_secs_f64());
             self.active.get_or_create(&by(id)).set(dispatcher.running(id) as i64);
             self.parked.get_or_create(&by(id)).set(stats.parked as i64);
+            if let Some(slowed) = dispatcher.slowed(id) {
+                self.loops.get_or_create(&by(id)).set(slowed.loops(now).count() as i64);
+                self.loop_runs
+                    .get_or_create(&by(id))
+                    .inner()
+                    .store(slowed.runs, Ordering::Relaxed);
+            }
         }
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {

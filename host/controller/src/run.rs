@@ -10,10 +10,12 @@ use pilothouse_object::{Gvk, Key, Object, Version};
 use pilothouse_runtime::{CallError, ObjectRef, Request};
 
 use crate::{
-    Happening, Reconciled, ResultLabel, Verdict,
+    Happening, Other, Reconciled, ResultLabel, Verdict,
     call::{Call, PluginState},
+    changed::manager_of,
     core::{Controller, Core},
     dispatcher::Job,
+    hot_loops::Did,
     ledger::{Echo, Echoed},
     lock::lock,
     metrics::Run,
@@ -52,14 +54,17 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         () = core.stops() => {}
         () = await_echoes(&core, &call, job) => {}
     }
-    let (writes, uncertain, hindered) = {
+    let (writes, uncertain, hindered, changed) = {
         let mut ledger = lock(&call.ledger);
+        let changed = ledger.take_changed();
         (
             std::mem::take(&mut ledger.writes),
             std::mem::take(&mut ledger.uncertain),
             ledger.hindered,
+            changed,
         )
     };
+    let did = Did::of(job, &changed);
     if !uncertain.is_empty() {
         let place = (job.id.clone(), job.taken.key.clone());
         lock(&core.uncertain).entry(place).or_default().extend(uncertain);
@@ -87,7 +92,7 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
     let blamed = told.as_ref().map_or(Outcome::Ignored, |told| {
         blame(&told.result, told.wall, hindered, &plugin.breaker)
     });
-    let (finished, changes, tripped) = {
+    let (finished, changes, tripped, looping) = {
         let mut dispatcher = lock(&core.dispatcher);
         // Before the verdict: a change that turns out to be somebody else's deserves its own attempt, also where this
         // run would park the key.
@@ -97,16 +102,20 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         }
         let mut random = lock(&core.shared.random);
         let tripped = dispatcher.judged(now, &mut random, &job, blamed);
+        let looping = dispatcher.ran(now, &job, &did);
         let finished = dispatcher.finished(now, &mut random, &job, &verdict);
         if finished.parked {
             let doubted = provenance.doubts(&job.id, &job.taken.key);
             dispatcher.parked_on(&job.id, &job.taken.key, stood.filter(|_| !doubted));
         }
-        (finished, dispatcher.breaker_changes(), tripped)
+        (finished, dispatcher.breaker_changes(), tripped, looping)
     };
     core.wake.notify_one();
     core.parked.notify_one();
     core.shared.tell_breakers(changes);
+    if let Some(looping) = looping {
+        core.shared.observer.happened(&Happening::HotLoop(looping));
+    }
     let cut = told.as_ref().is_some_and(|told| told.result.is_err());
     let trouble = [
         (cut && !hindered).then_some(TroubleKind::Trapped),
@@ -170,6 +179,7 @@ async fn attempt(
 ) -> Result<(Box<Reconciled>, Option<Stood>), String> {
     let key = &job.taken.key;
     ascertain(core, call, job).await?;
+    name_other(core, call, job).await;
     let kind = &controller.kind;
     // Through this controller's own windows: another one of the plugin may see more of the kind, or less.
     let object = controller
@@ -245,6 +255,22 @@ async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), Strin
         }
     }
     Ok(())
+}
+
+/// Where a key loops and it is not known who is on the other side, the object that it is about is read live once: it was
+/// written to since the plugin's last run, and its managed fields say by whom.
+async fn name_other(core: &Arc<Core>, call: &Call, job: &Job) {
+    let Some((kind, key, fields)) = lock(&core.dispatcher).unnamed(job) else {
+        return;
+    };
+    let read = call.stored(&kind, &key).await;
+    let own = format!("pilothouse/{}", job.id.plugin);
+    let manager = read.and_then(|json| manager_of(&json, &fields, &own));
+    let other = manager.map_or(Other::Unknown, Other::Manager);
+    let told = lock(&core.dispatcher).named(job, other);
+    if let Some(looping) = told {
+        core.shared.observer.happened(&Happening::HotLoop(looping));
+    }
 }
 
 /// Waits until the windows that the plugin has on a kind are at a version; false where they aren't in time. Where it is

@@ -11,6 +11,7 @@ use crate::{
     WriteEnd, WriteVerb, Written,
     body::{self, key_of},
     call::{Call, gvk_of},
+    changed::{Changed, Field},
     path::uri,
     provenance::Mark,
     reads::parse_answer,
@@ -32,6 +33,8 @@ struct Prepared {
     uri: String,
     content_type: &'static str,
     body: Vec<u8>,
+    /// The paths that a patch names, step by step.
+    named: Vec<Field>,
 }
 
 impl Call {
@@ -90,6 +93,7 @@ impl Call {
                 uri,
                 content_type: "application/json",
                 body,
+                named: Vec::new(),
             })
             .await?;
         Ok(object.unwrap_or_default())
@@ -132,10 +136,11 @@ impl Call {
                 key,
                 subresource: options.subresource,
                 dry_run: options.dry_run,
-                paths: patch.paths,
+                paths: patch.paths.clone(),
                 method: Method::PATCH,
                 uri,
                 content_type: patch.content_type,
+                named: patch.paths.iter().map(|path| vec![path.clone()]).collect(),
                 body: patch.body,
             })
             .await?;
@@ -189,6 +194,7 @@ impl Call {
                 uri,
                 content_type: "application/json",
                 body,
+                named: Vec::new(),
             })
             .await?;
         Ok(object.unwrap_or_default())
@@ -232,6 +238,7 @@ impl Call {
                 uri,
                 content_type: "application/json",
                 body: body::delete(propagation, &options),
+                named: Vec::new(),
             })
             .await?;
         Ok(object)
@@ -306,9 +313,11 @@ impl Call {
             uri,
             content_type,
             body,
+            named,
         } = write;
         // Whom the store knows under this name before: a removal is of that one.
         let before = self.cached(&kind, &key);
+        let before_whole = self.sees_whole(&kind, &key);
         lock(&self.shared.provenance).sends(&kind, &key, &self.plugin.name, self.cause.clone());
         let sent = self.request(method, uri, Some(content_type), body).await;
         let answer = match sent {
@@ -323,11 +332,23 @@ impl Call {
             }
         };
         let mut ledger = lock(&self.ledger);
+        let had = ledger.over(&kind, &key, before.clone());
+        let whole = before_whole || ledger.has_own(&kind, &key);
         let end = match &answer {
             Ok(_) if dry_run => WriteEnd::DryRun,
             Ok(Taken::Object(object)) => {
                 let head = object.head();
                 ledger.saw_live(head);
+                let moved = had.as_ref().is_none_or(|had| had.head().version != head.version);
+                let mut changed = (*head.gvk == kind && moved).then(|| Changed {
+                    kind: kind.clone(),
+                    key: head.key.clone(),
+                    before: had,
+                    whole,
+                    after: None,
+                    mark: head.version.clone(),
+                    named: named.clone(),
+                });
                 if *head.gvk == kind && !is_held(object) {
                     self.removed(&kind, head.key, head.uid);
                     // The last finalizer went with this write, and the object with it. The answer has the version from
@@ -337,10 +358,14 @@ impl Call {
                     let keep = if kind.is_secret() { Keep::Secret } else { Keep::Cut };
                     // It was read a moment ago with everything kept; with less it reads as well.
                     if let Ok(cut) = Object::parse(object.json().as_bytes(), Some(&kind), keep) {
+                        if let Some(changed) = &mut changed {
+                            changed.after = Some(cut.clone());
+                        }
                         ledger.put(cut);
                     }
                     self.expect(object);
                 }
+                changed.into_iter().for_each(|changed| ledger.changed(changed));
                 if *head.gvk == kind {
                     let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
                     let mark = Mark::Version(head.version.clone());
@@ -354,6 +379,15 @@ impl Call {
                     .or_else(|| before.map(|o| o.head().uid.to_string()))
                     .unwrap_or_default();
                 self.removed(&kind, &key, &uid);
+                ledger.changed(Changed {
+                    kind: kind.clone(),
+                    key: key.clone(),
+                    before: None,
+                    whole: false,
+                    after: None,
+                    mark: Version::new(&uid),
+                    named: Vec::new(),
+                });
                 ledger.removed(kind.clone(), key.clone(), uid);
                 WriteEnd::Done(None)
             }

@@ -1,40 +1,46 @@
 //! Keys that go round in circles: a plugin's own writes wake it again and again, and nothing comes of it.
 //!
 //! # Promised
-//! A key is taken to loop when one of its runs makes an object the same again for the third time, with something else
-//! in between (so it goes where two writers want different things), or after ten runs in a row that were woken by the
-//! plugin's own writes alone and changed the same paths of the same object (so it goes with a counter or a time stamp).
+//! A key is taken to loop when
+//! - for the third time one of its runs makes an object what it was, though nothing came of it before: its last run that
+//!   wrote had made the same of it and somebody undid that (so it goes where two writers want different things), or the
+//!   plugin's own writes alone asked for the run;
+//! - or after ten runs in a row that were asked for by the plugin's own writes alone and changed the same paths of the same
+//!   object (so it goes with a counter or a time stamp).
+//!
 //! Each further such run makes its pause longer, up to five minutes. It is never stopped, and forgotten once it has not
-//! written for a while. Memory is bounded: of very many keys that write, those that wrote least recently are forgotten.
+//! written for a minute beyond its pause: what comes round more slowly than that is no hot loop. Memory is bounded: of very
+//! many keys that write, those that wrote least recently are forgotten.
 //!
 //! # Not promised
 //! It knows hashes alone. Which field flaps and who is on the other side is for the caller, who has seen the objects.
-//! Writes that changed nothing are not told here: nobody is woken by them.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// The same content for the so-manieth time.
-const RETURNS: usize = 3;
-/// So many runs in a row, woken by own writes, that changed the same paths.
+const RETURNS: u32 = 3;
+/// So many runs in a row, asked for by own writes, that changed the same paths.
 const OWN_RUNS: u32 = 10;
-/// Contents remembered of one key.
-const CONTENTS: usize = 16;
+/// Writes remembered of one key.
+const WRITES: usize = 16;
 /// Keys remembered: this many, and as many again that wrote before them.
 const KEYS: usize = 4_096;
-/// Without a write for so long, a key is as new. Longer than the longest pause, or it would never grow beyond.
-const FORGOTTEN: Duration = Duration::from_secs(900);
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Without a write for so long beyond its pause, a key is as new.
+pub const QUIET: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// A write that changed something.
+/// A write that went through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wrote {
     /// Hash of what names the object.
     pub object: u64,
     /// Hash of what the object is after it, without its version and who wrote when.
     pub content: u64,
-    /// Hash of the paths that it changed.
+    /// Hash of its version after it: by that a write is known that changed nothing.
+    pub version: u64,
+    /// Hash of the paths that it changed; looked at only where own writes asked for the run.
     pub paths: u64,
 }
 
@@ -43,7 +49,7 @@ pub struct Wrote {
 pub struct Run<'a> {
     /// Whether nothing but the plugin's own writes asked for it.
     pub own: bool,
-    /// What it changed, in order.
+    /// What it wrote, in order.
     pub wrote: &'a [Wrote],
 }
 
@@ -70,58 +76,52 @@ pub struct HotLoops {
 #[derive(Debug, Default)]
 struct Track {
     last: Duration,
-    /// Objects with what was made of them.
-    contents: VecDeque<(u64, u64)>,
-    /// What the last runs that were woken by own writes changed: object and paths.
+    pause: Duration,
+    writes: VecDeque<Seen>,
+    /// Counts the runs that wrote.
+    runs: u32,
+    /// What the last runs that own writes asked for changed: object and paths.
     same: (u64, u64),
     own_runs: u32,
     round: u32,
+}
+
+/// A write of an earlier run.
+#[derive(Debug)]
+struct Seen {
+    object: u64,
+    content: u64,
+    version: u64,
+    run: u32,
+    /// For the so-manieth time.
+    times: u32,
 }
 
 impl HotLoops {
     /// A run of this key (its hash) ended. Answers whether the key loops.
     pub fn ended(&mut self, now: Duration, key: u64, run: Run<'_>) -> Option<Looping> {
         if run.wrote.is_empty() {
-            // It came to rest. Where two writers disagree it does so after each of its writes: contents stay.
-            for track in [self.recent.get_mut(&key), self.before.get_mut(&key)]
-                .into_iter()
-                .flatten()
-            {
-                track.own_runs = 0;
-            }
+            self.rested(key);
             return None;
         }
-        let mut track = self
-            .recent
-            .remove(&key)
-            .or_else(|| self.before.remove(&key))
-            .unwrap_or_default();
-        if now.saturating_sub(track.last) > FORGOTTEN {
-            track = Track::default();
-        }
+        let known = self.recent.remove(&key).or_else(|| self.before.remove(&key));
+        let known = known.filter(|track| now.saturating_sub(track.last) <= QUIET + track.pause);
+        let mut track = known.unwrap_or_default();
         track.last = now;
-        let found = track.see(run);
-        let looping = match found {
-            Some((write, came_back)) => {
-                track.round = track.round.saturating_add(1);
-                let doubled = FIRST_PAUSE.saturating_mul(1 << (track.round - 1).min(16));
-                Some(Looping {
-                    write,
-                    came_back,
-                    pause: doubled.min(LONGEST_PAUSE),
-                    round: track.round,
-                })
-            }
-            None => {
-                track.round = 0;
-                None
-            }
-        };
+        let looping = track.see(run);
         if self.recent.len() >= KEYS {
             self.before = std::mem::take(&mut self.recent);
         }
         self.recent.insert(key, track);
         looping
+    }
+
+    /// It came to rest. Where two writers disagree it does so after each of its writes: these stay known.
+    fn rested(&mut self, key: u64) {
+        let tracks = [self.recent.get_mut(&key), self.before.get_mut(&key)];
+        for track in tracks.into_iter().flatten() {
+            track.own_runs = 0;
+        }
     }
 
     /// Nothing is known any more of a key: somebody looked into it.
@@ -132,29 +132,58 @@ impl HotLoops {
 }
 
 impl Track {
-    /// The write that shows a loop, and whether it is that its content came back.
-    fn see(&mut self, run: Run<'_>) -> Option<(usize, bool)> {
-        let mut found = None;
+    fn see(&mut self, run: Run<'_>) -> Option<Looping> {
+        let this = self.runs.wrapping_add(1);
+        let (mut found, mut changes) = (None, Vec::new());
         for (number, wrote) in run.wrote.iter().enumerate() {
-            let what = (wrote.object, wrote.content);
-            let times = self.contents.iter().filter(|known| **known == what).count() + 1;
+            let of_object = || self.writes.iter().rev().filter(|seen| seen.object == wrote.object);
+            if of_object().next().is_some_and(|seen| seen.version == wrote.version) {
+                continue;
+            }
+            changes.push((wrote.object, wrote.paths));
+            let mut before = of_object().filter(|seen| seen.content == wrote.content);
+            // What an earlier run than the last made of it comes back when whoever decides on it changes his mind.
+            let before = before.find(|seen| run.own || seen.run == self.runs);
+            let times = before.map_or(1, |seen| seen.times.saturating_add(1));
             if times >= RETURNS {
                 found = found.or(Some((number, true)));
             }
-            if self.contents.len() == CONTENTS {
-                self.contents.pop_front();
+            if self.writes.len() == WRITES {
+                self.writes.pop_front();
             }
-            self.contents.push_back(what);
+            self.writes.push_back(Seen {
+                object: wrote.object,
+                content: wrote.content,
+                version: wrote.version,
+                run: this,
+                times,
+            });
         }
-        let same = run.wrote.last().map_or((0, 0), |wrote| (wrote.object, wrote.paths));
-        let alike = run.wrote.iter().all(|wrote| (wrote.object, wrote.paths) == same);
+        let Some(same) = changes.last().copied() else {
+            self.own_runs = 0;
+            return None;
+        };
+        self.runs = this;
+        let alike = changes.iter().all(|change| *change == same);
         self.own_runs = match (run.own, alike, self.own_runs) {
             (false, ..) | (_, false, _) => 0,
             (_, _, runs) if runs > 0 && self.same == same => runs.saturating_add(1),
             _ => 1,
         };
         self.same = same;
-        found.or((self.own_runs >= OWN_RUNS).then_some((0, false)))
+        let last = run.wrote.len() - 1;
+        let found = found.or((self.own_runs >= OWN_RUNS).then_some((last, false)));
+        self.round = found.map_or(0, |_| self.round.saturating_add(1));
+        self.pause = match self.round.checked_sub(1) {
+            Some(doublings) => FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE),
+            None => Duration::ZERO,
+        };
+        found.map(|(write, came_back)| Looping {
+            write,
+            came_back,
+            pause: self.pause,
+            round: self.round,
+        })
     }
 }
 
@@ -162,10 +191,11 @@ impl Track {
 mod tests {
     use super::*;
 
-    fn wrote(object: u64, content: u64) -> Wrote {
+    fn wrote(content: u64, version: u64) -> Wrote {
         Wrote {
-            object,
+            object: 1,
             content,
+            version,
             paths: 1,
         }
     }
@@ -175,17 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_for_the_third_time_is_a_loop_and_each_time_pauses_longer() {
+    fn what_is_undone_and_made_again_for_the_third_time_is_a_loop_and_each_time_pauses_longer() {
         let mut loops = HotLoops::default();
         let mut run = |time| {
             let run = Run {
                 own: false,
-                wrote: &[wrote(1, 7)],
+                wrote: &[wrote(7, time)],
             };
             let looping = loops.ended(second(time), 1, run);
             // Its own event: there is nothing to do.
             assert_eq!(loops.ended(second(time), 1, Run { own: true, wrote: &[] }), None);
-            looping.map(|looping| (looping.round, looping.pause.as_secs(), looping.came_back))
+            looping.map(|looping| (looping.round, looping.pause.as_millis(), looping.came_back))
         };
         let found: Vec<_> = (0..6).map(&mut run).collect();
         assert_eq!(
@@ -193,31 +223,74 @@ mod tests {
             [
                 None,
                 None,
-                Some((1, 1, true)),
-                Some((2, 2, true)),
-                Some((3, 4, true)),
-                Some((4, 8, true))
+                Some((1, 100, true)),
+                Some((2, 200, true)),
+                Some((3, 400, true)),
+                Some((4, 800, true))
             ]
         );
         for time in 6..20 {
             run(time);
         }
-        assert_eq!(run(20).map(|(_, pause, _)| pause), Some(300), "no pause is longer");
+        assert_eq!(run(20).map(|(_, pause, _)| pause), Some(300_000), "no pause is longer");
+        assert_eq!(
+            run(375).map(|(_, pause, _)| pause),
+            Some(300_000),
+            "nor is it forgotten within"
+        );
+        assert_eq!(run(1_000), None, "as new");
     }
 
     #[test]
-    fn the_tenth_run_that_only_its_own_writes_woke_and_that_changes_the_same_paths_is_a_loop() {
+    fn a_plugin_that_goes_to_and_fro_by_itself_is_found_too() {
+        let mut loops = HotLoops::default();
+        let found = (0..6).map(|time| {
+            let run = Run {
+                own: time > 0,
+                wrote: &[wrote(time % 2, time)],
+            };
+            loops.ended(second(time), 1, run).map(|looping| looping.came_back)
+        });
+        assert_eq!(Vec::from_iter(found), [None, None, None, None, Some(true), Some(true)]);
+    }
+
+    #[test]
+    fn who_wants_one_thing_and_then_another_and_the_first_again_is_no_loop() {
+        let mut loops = HotLoops::default();
+        for time in 0..50 {
+            let run = Run {
+                own: false,
+                wrote: &[wrote(time % 2, time)],
+            };
+            assert_eq!(loops.ended(second(time), 1, run), None, "run {time}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_changes_nothing_is_no_return() {
+        let mut loops = HotLoops::default();
+        for time in 0..50 {
+            let run = Run {
+                own: true,
+                wrote: &[wrote(7, 1)],
+            };
+            assert_eq!(loops.ended(second(time), 1, run), None, "run {time}");
+        }
+    }
+
+    #[test]
+    fn the_tenth_run_that_only_own_writes_asked_for_and_that_changes_the_same_paths_is_a_loop() {
         let mut loops = HotLoops::default();
         for time in 0..9 {
             let run = Run {
                 own: true,
-                wrote: &[wrote(1, 100 + time)],
+                wrote: &[wrote(100 + time, time)],
             };
             assert_eq!(loops.ended(second(time), 1, run), None, "run {time}");
         }
         let tenth = Run {
             own: true,
-            wrote: &[wrote(1, 200)],
+            wrote: &[wrote(200, 200)],
         };
         let looping = loops.ended(second(9), 1, tenth).unwrap();
         assert_eq!(
@@ -232,15 +305,14 @@ mod tests {
             let mut loops = HotLoops::default();
             for time in 0..50 {
                 let other = Wrote {
-                    object: 1,
-                    content: 1_000 + time,
-                    paths: time,
+                    paths: 100 + time,
+                    ..wrote(1_000 + time, time)
                 };
                 let (own, wrote): (bool, &[Wrote]) = match (time % 8, rest) {
-                    (7, 0) => (false, &[wrote(1, time)]),
+                    (7, 0) => (false, &[wrote(time, time)]),
                     (7, 1) => (true, &[other]),
                     (7, _) => (true, &[]),
-                    _ => (true, &[wrote(1, time)]),
+                    _ => (true, &[wrote(time, time)]),
                 };
                 assert_eq!(
                     loops.ended(second(time), 1, Run { own, wrote }),
@@ -254,14 +326,17 @@ mod tests {
     #[test]
     fn a_key_that_has_not_written_for_a_while_is_as_new() {
         let mut loops = HotLoops::default();
-        let run = Run {
-            own: false,
-            wrote: &[wrote(1, 7)],
+        let mut run = |time| {
+            let run = Run {
+                own: false,
+                wrote: &[wrote(7, time)],
+            };
+            loops.ended(second(time), 1, run)
         };
-        for time in [0, 1, 1_000, 1_001] {
-            assert_eq!(loops.ended(second(time), 1, run), None);
+        for time in [0, 1, 62, 63] {
+            assert_eq!(run(time), None);
         }
-        assert!(loops.ended(second(1_002), 1, run).is_some());
+        assert!(run(64).is_some());
     }
 
     #[test]
@@ -270,7 +345,7 @@ mod tests {
         for key in 0..3 * KEYS as u64 {
             let run = Run {
                 own: false,
-                wrote: &[wrote(1, 7)],
+                wrote: &[wrote(7, key)],
             };
             assert_eq!(loops.ended(second(1), key, run), None);
         }
