@@ -9,7 +9,7 @@ use std::{
 };
 
 use pilothouse_gate::breaker;
-use pilothouse_informer::{Projection, Reader, Resource, Subscription, View};
+use pilothouse_informer::{Phase, Projection, Reader, Resource, Subscription, View};
 use pilothouse_lifecycle::{Plugin, Trouble, Verb};
 use pilothouse_object::{Gvk, Key, Object};
 use pilothouse_runtime::{
@@ -27,6 +27,7 @@ use crate::{
     ledger::Ledger,
     log_budget::{Line, LogBudget},
     refusal,
+    repeats::Repeats,
     stage::End,
 };
 use crate::{metrics::Metrics, provenance::Provenance};
@@ -66,6 +67,8 @@ pub(crate) struct PluginState {
     pub(crate) views: HashMap<Gvk, Vec<Reader>>,
     /// Windows that could not be opened, and why.
     pub(crate) broken: Vec<String>,
+    /// What it wrote, to know it again.
+    pub(crate) repeats: Mutex<Repeats>,
     /// Its share of the requests to the API server.
     pub(crate) api: Api,
     /// How many log lines it may still write.
@@ -209,6 +212,19 @@ impl Inner {
         let uri = crate::path::uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[]).ok()?;
         let answer = self.request(http::Method::GET, uri, None, Vec::new()).await.ok()?;
         String::from_utf8(answer).ok()
+    }
+
+    /// An object as a cache has it whose watch is there at this moment; only for what the host itself needs.
+    pub(crate) fn watched(&self, kind: &Gvk, key: &Key) -> Option<Object> {
+        let view = self
+            .plugin
+            .views
+            .get(kind)?
+            .iter()
+            .find(|view| view.view().sees_key(key))?;
+        let object = view.get(key).ok().flatten()?;
+        let watching = view.statuses().iter().all(|status| status.phase == Phase::Watching);
+        watching.then_some(object)
     }
 
     /// Whether one of the plugin's windows shows an object whole.

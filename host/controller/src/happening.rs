@@ -150,6 +150,8 @@ pub enum WriteEnd {
     Unknown(String),
     /// A dry run: checked and not stored.
     DryRun,
+    /// Not sent: the same went through before, and the object is still at the version that it had then.
+    Repeated(Version),
 }
 
 impl fmt::Display for Written {
@@ -166,6 +168,7 @@ impl fmt::Display for Written {
             WriteEnd::Refused(why) => write!(f, " – refused: {why}"),
             WriteEnd::Unknown(why) => write!(f, " – outcome unknown: {why}"),
             WriteEnd::DryRun => f.write_str(" – dry run"),
+            WriteEnd::Repeated(_) => f.write_str(" – not sent: it went through before, and nothing has changed since"),
         }
     }
 }

@@ -30,6 +30,7 @@
 //! | `cause` | why a key stands in a queue | no |
 //! | `parked` | parked keys over a restart | reads and writes its file |
 //! | `ledger`, `provenance` | what calls wrote, and who wrote which version | no |
+//! | `repeats` | which writes would change nothing, and are not sent | no |
 //! | `body` | bodies of writes, checked and completed | no |
 //! | `partly` | which patches would take away what the plugin does not see | no |
 //! | `events` | Kubernetes Events: merged, limited | sends |
@@ -75,6 +76,7 @@ mod provenance;
 mod rarely;
 mod reads;
 mod refusal;
+mod repeats;
 #[cfg(test)]
 mod restart_tests;
 mod resync;

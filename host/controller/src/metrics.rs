@@ -127,6 +127,7 @@ pub(crate) struct Metrics {
     log_dropped: Family<ByPlugin, Counter>,
     stale: Family<ByController, Counter>,
     loop_runs: Family<ByController, Counter>,
+    repeated: Family<ByController, Counter>,
     loops: Family<ByController, Gauge>,
     events: Family<ByPluginResult, Counter>,
     served: Family<Served, Gauge>,
@@ -167,6 +168,7 @@ impl Metrics {
             log_dropped: Family::default(),
             stale: Family::default(),
             loop_runs: Family::default(),
+            repeated: Family::default(),
             loops: Family::default(),
             events: Family::default(),
             served: Family::default(),
@@ -276,6 +278,11 @@ impl Metrics {
             "Runs after which their key was slowed, since it goes round in circles",
             m.loop_runs.clone(),
         );
+        r.register(
+            "pilothouse_repeated_writes",
+            "Writes that were not sent, since they went through before and nothing has changed since",
+            m.repeated.clone(),
+        );
         r.register("pilothouse_hot_loops", "Keys that go round in circles", m.loops.clone());
         r.register(
             "pilothouse_events",
@@ -338,6 +345,7 @@ impl Metrics {
             &self.timeouts,
             &self.stale,
             &self.loop_runs,
+            &self.repeated,
         ] {
             let _ = family.get_or_create(&by(id));
         }
@@ -382,6 +390,7 @@ impl Metrics {
             &self.timeouts,
             &self.stale,
             &self.loop_runs,
+            &self.repeated,
         ] {
             family.remove(&by);
         }
@@ -481,6 +490,10 @@ impl Metrics {
 
     pub(crate) fn stale(&self, id: &ControllerId) {
         self.stale.get_or_create(&by(id)).inc();
+    }
+
+    pub(crate) fn repeated(&self, id: &ControllerId) {
+        self.repeated.get_or_create(&by(id)).inc();
     }
 
     pub(crate) fn event(&self, plugin: &str, result: &'static str) {

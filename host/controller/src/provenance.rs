@@ -77,6 +77,11 @@ impl Provenance {
             .push((plugin.clone(), cause));
     }
 
+    /// Whether a write of any plugin to this object is on its way.
+    pub(crate) fn is_under_way(&self, kind: &Gvk, key: &Key) -> bool {
+        !self.under_way.is_empty() && self.under_way.contains_key(&(kind.clone(), key.clone()))
+    }
+
     /// A plugin's write has ended, whatever came of it. If it did something, [`Provenance::wrote`] was told before.
     pub(crate) fn sent(&mut self, kind: &Gvk, key: &Key, plugin: &Arc<str>) {
         let place = (kind.clone(), key.clone());

@@ -115,6 +115,7 @@ pub(crate) fn open(
         name,
         views: open.views,
         broken: open.broken,
+        repeats: Mutex::default(),
         api,
         logs,
         events_waiting: before.map(|before| before.events_waiting.clone()).unwrap_or_default(),

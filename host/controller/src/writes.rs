@@ -16,6 +16,7 @@ use crate::{
     provenance::Mark,
     reads::parse_answer,
     refusal::bad_request,
+    repeats,
 };
 
 /// A field manager's name may have so many characters.
@@ -35,6 +36,8 @@ struct Prepared {
     body: Vec<u8>,
     /// The paths that a patch names, step by step.
     named: Vec<Field>,
+    /// Sent again on what it made, it changes nothing.
+    settles: bool,
 }
 
 impl Call {
@@ -94,6 +97,7 @@ impl Call {
                 content_type: "application/json",
                 body,
                 named: Vec::new(),
+                settles: false,
             })
             .await?;
         Ok(object.unwrap_or_default())
@@ -114,6 +118,8 @@ impl Call {
         if let Change::Merge(json) = &change {
             self.check_lists(&kind, &key, json, &options)?;
         }
+        // A body that names a version is for that one alone; how lists are merged by a strategic patch is the kind's.
+        let settles = matches!(change, Change::Merge(_) | Change::Apply(_)) && options.resource_version.is_none();
         let resource = self.resolve(&kind).await?;
         let manager = self.manager(&options)?;
         let mut query = query(&options, Some(&manager));
@@ -141,6 +147,7 @@ impl Call {
                 uri,
                 content_type: patch.content_type,
                 named: patch.paths.iter().map(|path| vec![path.clone()]).collect(),
+                settles,
                 body: patch.body,
             })
             .await?;
@@ -195,6 +202,7 @@ impl Call {
                 content_type: "application/json",
                 body,
                 named: Vec::new(),
+                settles: false,
             })
             .await?;
         Ok(object.unwrap_or_default())
@@ -239,6 +247,7 @@ impl Call {
                 content_type: "application/json",
                 body: body::delete(propagation, &options),
                 named: Vec::new(),
+                settles: false,
             })
             .await?;
         Ok(object)
@@ -314,7 +323,26 @@ impl Call {
             content_type,
             body,
             named,
+            settles,
         } = write;
+        let may_repeat = !dry_run && matches!(verb, WriteVerb::Patch | WriteVerb::Replace) && !kind.is_secret();
+        let mark = may_repeat.then(|| repeats::mark(method.as_str(), &uri, content_type, &body));
+        if let Some(answer) = mark.and_then(|mark| self.repeated(&kind, &key, &mark)) {
+            self.shared.metrics.repeated(&self.id);
+            let head = answer.head();
+            let mut ledger = lock(&self.ledger);
+            ledger.saw_live(head);
+            ledger.note(Written {
+                verb,
+                kind,
+                key,
+                subresource: subresource.map(Into::into),
+                paths,
+                end: WriteEnd::Repeated(head.version.clone()),
+            });
+            drop(ledger);
+            return Ok(Some(self.shown_to_the_plugin(&answer)));
+        }
         // Whom the store knows under this name before: a removal is of that one.
         let before = self.cached(&kind, &key);
         let before_whole = self.sees_whole(&kind, &key);
@@ -340,6 +368,14 @@ impl Call {
                 let head = object.head();
                 ledger.saw_live(head);
                 let moved = had.as_ref().is_none_or(|had| had.head().version != head.version);
+                if let Some(mark) = mark {
+                    let mut repeats = lock(&self.plugin.repeats);
+                    if *head.gvk == kind && is_held(object) && (settles || !moved) {
+                        repeats.went(mark, object.clone());
+                    } else {
+                        repeats.forget(&mark);
+                    }
+                }
                 let mut changed = (*head.gvk == kind && moved).then(|| Changed {
                     kind: kind.clone(),
                     key: head.key.clone(),
@@ -430,6 +466,27 @@ impl Call {
             Taken::Other { json, .. } => Some(json),
             Taken::Gone { .. } => None,
         })
+    }
+
+    /// The answer to a write that went through before, where nothing has happened to its object since, as far as is known.
+    fn repeated(&self, kind: &Gvk, key: &Key, mark: &repeats::Mark) -> Option<Object> {
+        if !lock(&self.plugin.repeats).has(mark) {
+            return None;
+        }
+        let cached = self.watched(kind, key)?;
+        let head = cached.head();
+        {
+            // What the call itself knows is newer than the cache, or nobody knows what a write of it has done.
+            let ledger = lock(&self.ledger);
+            let own = ledger.over(kind, key, Some(cached.clone()))?;
+            if own.head().version != head.version || ledger.uncertain.iter().any(|(k, at)| k == kind && at == key) {
+                return None;
+            }
+        }
+        if lock(&self.shared.provenance).is_under_way(kind, key) {
+            return None;
+        }
+        lock(&self.plugin.repeats).known(mark, head.uid, head.version)
     }
 
     /// The object of this uid ended by this call's write.

@@ -205,6 +205,10 @@ fn written(write: &Written) -> Value {
         WriteEnd::Refused(why) => ("refused", Some(why)),
         WriteEnd::Unknown(why) => ("unknown", Some(why)),
         WriteEnd::DryRun => ("dryRun", None),
+        WriteEnd::Repeated(version) => {
+            json["version"] = version.to_string().into();
+            ("repeated", None)
+        }
     };
     map.insert("end".into(), end.into());
     if let Some(message) = message {
