@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
-use pilothouse_controller::{Cause, Happening, Reconciled, What, WriteEnd, Written};
+use pilothouse_controller::{Cause, Happening, Other, Reconciled, What, WriteEnd, Written};
 use pilothouse_object::{Gvk, Key, escape_control};
 use serde_json::{Map, Value, json};
 
@@ -64,6 +64,25 @@ pub(super) fn happening(at: Moment, happening: &Happening) -> Option<Value> {
         Happening::Unloaded { plugin } => {
             let mut map = event(at, "unloaded");
             map.insert("plugin".into(), (**plugin).into());
+            map
+        }
+        Happening::HotLoop(found) => {
+            let mut map = event(at, "hotLoop");
+            map.insert("plugin".into(), (*found.id.plugin).into());
+            map.insert("controller".into(), (*found.id.controller).into());
+            insert_key(&mut map, &found.key);
+            let mut object = Map::new();
+            insert_kind(&mut object, &found.kind);
+            insert_key(&mut object, &found.object);
+            map.insert("object".into(), Value::Object(object));
+            map.insert("fields".into(), found.fields.as_slice().into());
+            let manager = match &found.other {
+                Other::Itself => Value::Null,
+                Other::Manager(manager) => manager.as_str().into(),
+                Other::Unknown => "unknown".into(),
+            };
+            map.insert("otherManager".into(), manager);
+            map.insert("message".into(), found.to_string().into());
             map
         }
         Happening::Logged {
@@ -206,7 +225,7 @@ fn written(write: &Written) -> Value {
         WriteEnd::Unknown(why) => ("unknown", Some(why)),
         WriteEnd::DryRun => ("dryRun", None),
         WriteEnd::Repeated(version) => {
-            json["version"] = version.to_string().into();
+            map.insert("resourceVersion".into(), version.as_str().into());
             ("repeated", None)
         }
     };

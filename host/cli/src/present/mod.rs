@@ -162,6 +162,7 @@ impl Presenter {
             Happening::Started { id } => text::started(self.style, at, id),
             Happening::Swapped { now, .. } => text::swapped(self.style, at, now),
             Happening::Unloaded { plugin } => text::unloaded(self.style, at, plugin),
+            Happening::HotLoop(found) => text::hot_loop(self.style, at, found),
             _ => String::new(),
         }
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use pilothouse_controller::{Cause, Change, ITSELF, Reconciled, What, WriteEnd, WriteVerb, Written};
+use pilothouse_controller::{Cause, Change, HotLoop, ITSELF, Other, Reconciled, What, WriteEnd, WriteVerb, Written};
 use pilothouse_lifecycle::Hash;
 use pilothouse_object::Version;
 use pilothouse_runtime::{CallError, Failure, Outcome, Retry};
@@ -237,6 +237,40 @@ fn colours_come_only_where_asked_for() {
     assert!(
         shown.starts_with("\u{1b}[2m    1.204s\u{1b}[0m \u{1b}[32m✓\u{1b}[0m greeting \u{1b}[1mGreeting"),
         "{shown:?}"
+    );
+}
+
+#[test]
+fn a_key_that_loops_is_shown_with_its_fields_and_who_is_on_the_other_side() {
+    let found = || {
+        Happening::HotLoop(HotLoop {
+            id: ControllerId::new("greeting", "greeting"),
+            key: Key::new(Some("default"), "hello"),
+            kind: Gvk::new("", "v1", "ConfigMap"),
+            object: Key::new(Some("default"), "map"),
+            fields: vec!["data.message".to_owned()],
+            came_back: true,
+            other: Other::Manager("kubectl".to_owned()),
+            rounds: 1,
+            pause: Duration::from_millis(100),
+        })
+    };
+    let mut presenter = Presenter::new(LogFormat::Text, PLAIN, Level::Info);
+    assert_eq!(
+        presenter.happened(at(1_204), &found()),
+        "    1.204s ↻ greeting/greeting default/hello loops: it sets the same again and again: data.message of ConfigMap \
+         default/map; on the other side is the field manager kubectl; it runs no sooner than after 100ms now, longer with \
+         each time\n"
+    );
+    let mut presenter = Presenter::new(LogFormat::Json, PLAIN, Level::Info);
+    let json: serde_json::Value = serde_json::from_str(&presenter.happened(at(1_204), &found())).unwrap();
+    assert_eq!(
+        (&json["event"], &json["otherManager"]),
+        (&"hotLoop".into(), &"kubectl".into())
+    );
+    assert_eq!(
+        (&json["fields"][0], &json["object"]["name"]),
+        (&"data.message".into(), &"map".into())
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use pilothouse_controller::{ControllerId, Reconciled};
+use pilothouse_controller::{ControllerId, HotLoop, Reconciled};
 use pilothouse_lifecycle::Plugin;
 use pilothouse_object::{Key, escape_control, shorten};
 use pilothouse_runtime::Level;
@@ -223,6 +223,12 @@ pub(super) fn swapped(style: Style, at: Moment, now: &Plugin) -> String {
 pub(super) fn unloaded(style: Style, at: Moment, plugin: &str) -> String {
     let what = format!("{} is gone", style.shown(plugin));
     format!("{}\n", head(style, at, Ink::Dim, style.mark("■", "x"), &what))
+}
+
+/// What it says of foreign names is escaped already.
+pub(super) fn hot_loop(style: Style, at: Moment, found: &HotLoop) -> String {
+    let what = format!("{} {} loops: {found}", found.id, escape_control(&found.key.to_string()));
+    format!("{}\n", head(style, at, Ink::Red, style.mark("↻", "@"), &what))
 }
 
 pub(super) fn note(style: Style, at: Moment, note: &Note<'_>) -> String {
