@@ -25,9 +25,10 @@ use tokio::{
 };
 
 use crate::{
+    concurrency::ApiLoad,
     in_flight::{Full, Held, InFlight},
     lock::lock,
-    refusal::{no_answer, refused, retry_after, unauthorized, unavailable},
+    refusal::{no_answer, refused, retry_after, sheds, unauthorized, unavailable},
 };
 
 /// Bounds of requests.
@@ -87,6 +88,7 @@ struct Sender {
     turns: Turns,
     writes: std::sync::Mutex<Pace>,
     in_flight: InFlight,
+    load: std::sync::Mutex<ApiLoad>,
 }
 
 /// What one plugin may send.
@@ -134,6 +136,7 @@ impl Api {
             turns: Turns::new(config.in_flight, Pace::new(0, 1)),
             writes: Pace::new(0, 1).into(),
             in_flight: InFlight::new(u64::MAX),
+            load: Default::default(),
         };
         let host = Host {
             turns: Turns::new(config.in_flight, pace),
@@ -156,11 +159,17 @@ impl Api {
             turns: Turns::new(self.host.config.in_flight * 3 / 4, share.requests),
             writes: share.writes.into(),
             in_flight: InFlight::new(share.in_flight),
+            load: Default::default(),
         };
         Self {
             sender: sender.into(),
             ..self.clone()
         }
+    }
+
+    /// What this sender's requests have shown since the last time.
+    pub(crate) fn take_load(&self) -> ApiLoad {
+        std::mem::take(&mut lock(&self.sender.load))
     }
 
     /// Ends when no request is under way any more; bounded by their time-outs.
@@ -263,6 +272,7 @@ impl Api {
             return Err(unavailable(message, false));
         };
         let _permits = turn?;
+        let sent = self.host.origin.elapsed();
         #[allow(
             clippy::disallowed_methods,
             reason = "the driver of single requests: each is bounded in time"
@@ -272,6 +282,8 @@ impl Api {
             let message = format!("the API server's answer did not end within {:?}", config.timeout);
             Err(unavailable(message, is_write))
         });
+        let took = self.host.origin.elapsed().saturating_sub(sent);
+        lock(&self.sender.load).add(took, answer.as_ref().is_err_and(sheds));
         if answer.as_ref().is_err_and(|error| error.reason == reason::UNAVAILABLE) {
             self.host.reach.suspect();
         }

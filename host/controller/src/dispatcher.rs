@@ -27,7 +27,7 @@ use pilothouse_gate::{
 use pilothouse_object::{Key, shorten};
 use pilothouse_workqueue::{Limits, Queue, Retry, State, Taken};
 
-use crate::{Cause, Waker, What, breakers::Breakers, hot_loops::Slowed, parked::keeping::Keeping};
+use crate::{Cause, Waker, What, breakers::Breakers, concurrency::Led, hot_loops::Slowed, parked::keeping::Keeping};
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
 pub const LOW_PRIORITY: i32 = -100;
@@ -129,6 +129,8 @@ pub(crate) struct Entry {
     pub(crate) keeping: Option<Keeping>,
     /// Keys that go round in circles.
     pub(crate) slowed: Slowed,
+    /// Set where its limit is led.
+    pub(crate) led: Option<Led>,
 }
 
 impl Entry {
@@ -150,6 +152,8 @@ pub struct Dispatcher {
     hastened: Option<Duration>,
     /// Until when time was let pass in all queues and breakers: once for all jobs that are handed out at one time.
     pub(crate) advanced: Option<Duration>,
+    /// When limits were led last.
+    pub(crate) led_at: Duration,
 }
 
 impl Dispatcher {
@@ -162,11 +166,12 @@ impl Dispatcher {
             parked_changes: 0,
             hastened: None,
             advanced: None,
+            led_at: Duration::ZERO,
         }
     }
 
     /// Adds a controller that may have `concurrency` keys in work and tries failed ones again within `limits`, which are
-    /// its own: a bucket in them is shared with no other. Keys can be added at once; none is handed out before
+    /// its own: a bucket in them is shared with no other ([`Dispatcher::set_concurrency`] says more of the first). Keys can be added at once; none is handed out before
     /// [`Dispatcher::start`]. One that is there already is set these bounds from now on, and keeps its keys, delays and
     /// counts.
     pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
@@ -184,6 +189,7 @@ impl Dispatcher {
                 retired: false,
                 keeping: None,
                 slowed: Slowed::default(),
+                led: None,
             }),
         };
         entry.retired = false;
@@ -315,13 +321,18 @@ impl Dispatcher {
                 None => queue.get(now),
             });
         match taken {
-            Some(taken) => Some(Job {
-                call: breakers.begin(&id, &taken.key, taken.attempt.saturating_sub(1)),
-                id,
-                taken,
-                released: AtomicBool::new(false),
-                judged: AtomicBool::new(false),
-            }),
+            Some(taken) => {
+                if let Some(led) = self.entries.get_mut(&id).and_then(|entry| entry.led.as_mut()) {
+                    led.uses(self.gate.running(&id));
+                }
+                Some(Job {
+                    call: breakers.begin(&id, &taken.key, taken.attempt.saturating_sub(1)),
+                    id,
+                    taken,
+                    released: AtomicBool::new(false),
+                    judged: AtomicBool::new(false),
+                })
+            }
             None => {
                 // Can't be: the queue said that it has a ready key. The permit must not leak all the same.
                 self.gate.release(&id);

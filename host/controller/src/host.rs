@@ -12,7 +12,7 @@ use std::{
 use pilothouse_apiclient::Meter;
 use pilothouse_gate::breaker::View;
 use pilothouse_informer::{DriverConfig, Patience, Reader, SharedInformers, TokioClock};
-use pilothouse_lifecycle::{Plugin, Trouble};
+use pilothouse_lifecycle::{Concurrency, Plugin, Trouble};
 use pilothouse_object::Key;
 use pilothouse_runtime::Timestamp;
 use tokio::{
@@ -266,6 +266,19 @@ impl Host {
         known
     }
 
+    /// How many keys of a controller may be in work at once from now on, until another version of its plugin serves or its
+    /// file says something else; what runs goes on. False where this host has no such controller.
+    pub fn set_concurrency(&self, id: &ControllerId, concurrency: Concurrency) -> bool {
+        let known = lock(&self.core.dispatcher).set_concurrency(id, concurrency);
+        self.core.wake.notify_one();
+        known
+    }
+
+    /// How many keys of a controller may be in work at once now.
+    pub fn concurrency(&self, id: &ControllerId) -> Option<usize> {
+        lock(&self.core.dispatcher).concurrency(id)
+    }
+
     /// The keys that go round in circles and are slowed; their keys' own wake ([`Host::wake`]) lets parked ones start anew.
     pub fn hot_loops(&self) -> Vec<HotLoop> {
         let dispatcher = lock(&self.core.dispatcher);
@@ -382,6 +395,11 @@ async fn dispatch(
             } else {
                 // With the dispatcher locked, so that no key begins on a version after the switch to the next.
                 let live = lock(&live);
+                dispatcher.lead(now, |plugin| {
+                    live.plugin(plugin)
+                        .map(|plugin| plugin.api.take_load())
+                        .unwrap_or_default()
+                });
                 while let Some(job) = dispatcher.next(now) {
                     match live.controller(&job.id) {
                         // Its last run, on an older version, may have asked for a key that this one does not see.
@@ -391,7 +409,7 @@ async fn dispatch(
                         _ => dispatcher.skip(now, &job),
                     }
                 }
-                dispatcher.next_due()
+                dispatcher.next_due().into_iter().chain(dispatcher.next_lead()).min()
             };
             (due, dispatcher.breaker_changes())
         };

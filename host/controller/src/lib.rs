@@ -24,6 +24,7 @@
 //! | `dispatcher` | queues and gate: which key runs next | no |
 //! | `exchange`, `tenure` | from one version of a plugin to the next: what becomes of its keys, whose feeds are heard | no |
 //! | `hot_loops`, `changed` | which keys go round in circles, and by which fields | no |
+//! | `concurrency` | how many keys at once, where that is led | no |
 //! | `breakers` | which plugins are not called for a while | no |
 //! | `resync` | when which keys have their turn though nothing changed | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
@@ -50,6 +51,7 @@ mod cache_metrics;
 mod call;
 mod cause;
 mod changed;
+mod concurrency;
 mod core;
 mod dispatcher;
 mod events;
@@ -91,6 +93,7 @@ mod writes;
 
 pub use api::ApiConfig;
 pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
+pub use concurrency::ApiLoad;
 pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
 pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words};
 pub use host::{Host, HostOptions, Stopped};

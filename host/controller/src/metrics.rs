@@ -329,8 +329,7 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn registered(&self, id: &ControllerId, concurrency: usize) {
-        self.max_concurrent.get_or_create(&by(id)).set(concurrency as i64);
+    pub(crate) fn registered(&self, id: &ControllerId) {
         // The series exist from the start: a rate over a counter that appears with its first error misses that error.
         for result in [ResultLabel::Success, ResultLabel::RequeueAfter, ResultLabel::Error] {
             let _ = self.total.get_or_create(&ByResult {
@@ -558,6 +557,9 @@ impl Metrics {
             self.longest
                 .get_or_create(&labels)
                 .set(stats.longest_running.as_secs_f64());
+            if let Some(limit) = dispatcher.concurrency(id) {
+                self.max_concurrent.get_or_create(&by(id)).set(limit as i64);
+            }
             self.active.get_or_create(&by(id)).set(dispatcher.running(id) as i64);
             self.parked.get_or_create(&by(id)).set(stats.parked as i64);
             if let Some(slowed) = dispatcher.slowed(id) {
@@ -623,7 +625,7 @@ mod tests {
     #[test]
     fn rule_25_a_call_timed_out_only_if_our_own_deadline_ended_it() {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
-        metrics.registered(&id, 1);
+        metrics.registered(&id);
         let timeouts = |cut| {
             metrics.reconciled(&Run {
                 id: &id,
@@ -646,7 +648,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_was_cut_is_counted_by_its_end_and_under_the_names_that_dashboards_know() {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
-        metrics.registered(&id, 1);
+        metrics.registered(&id);
         for cut in ["Trap", "Panic", "WallTime", "Memory", "Memory"] {
             metrics.reconciled(&Run {
                 id: &id,

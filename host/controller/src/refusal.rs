@@ -132,6 +132,13 @@ pub(crate) fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8], 
     }
 }
 
+/// Whether the server shed this request: it has too many, or is not there. A disruption budget says 429 too, but that is
+/// about one pod.
+pub(crate) fn sheds(error: &ApiError) -> bool {
+    let budget = error.causes.iter().any(|cause| cause.reason == "DisruptionBudget");
+    error.reason == reason::UNAVAILABLE || (matches!(error.code, 429 | 503 | 504) && !budget)
+}
+
 /// For how long whoever sent this is to send nothing, by the server's word: it sheds load. A disruption budget says 429
 /// too, but that is about one pod.
 pub(crate) fn retry_after(error: &ApiError) -> Option<Duration> {

@@ -45,6 +45,14 @@ impl Stage for Host {
         })
     }
 
+    fn adjust(&self, plugin: &Plugin) {
+        for controller in &plugin.manifest.controllers {
+            let id = ControllerId::new(&plugin.name, &controller.name);
+            // False: it is being withdrawn.
+            self.set_concurrency(&id, plugin.concurrency(&controller.name));
+        }
+    }
+
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool> {
         Box::pin(async move {
             let turn = self.turn(name);
@@ -100,9 +108,9 @@ impl Host {
             }
             for (controller, retrying) in plugin.manifest.controllers.iter().zip(plugin.retrying.iter()) {
                 let id = ControllerId::new(&plugin.name, &controller.name);
-                let concurrency = plugin.concurrency(&controller.name) as usize;
-                dispatcher.register(id.clone(), concurrency, limits(retrying));
-                core.shared.metrics.registered(&id, concurrency);
+                dispatcher.register(id.clone(), 1, limits(retrying));
+                dispatcher.set_concurrency(&id, plugin.concurrency(&controller.name));
+                core.shared.metrics.registered(&id);
                 if core.keeps {
                     let (records, heard) = kept.as_deref_mut().map_or_else(Default::default, |kept| kept.of(&id));
                     dispatcher.keep(&id, identity(&plugin, controller), heard, records);
@@ -210,9 +218,9 @@ impl Host {
                 let id = &controller.id;
                 let tenure = &controller.tenure;
                 let old = gone.iter().position(|old| old.id == *id).map(|at| gone.swap_remove(at));
-                let concurrency = state.plugin.concurrency(&described.name) as usize;
-                dispatcher.register(id.clone(), concurrency, limits(retrying));
-                core.shared.metrics.registered(id, concurrency);
+                dispatcher.register(id.clone(), 1, limits(retrying));
+                dispatcher.set_concurrency(id, state.plugin.concurrency(&described.name));
+                core.shared.metrics.registered(id);
                 let Phase::Coming(meanwhile) = std::mem::replace(&mut *tenure.phase(), Phase::Serving) else {
                     // It was opened as one that comes, and only this makes it serve.
                     continue;

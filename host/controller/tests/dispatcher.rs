@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pilothouse_controller::{Cause, ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict, What};
+use pilothouse_controller::{ApiLoad, Cause, ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict, What};
+use pilothouse_lifecycle::Concurrency;
 use pilothouse_object::Key;
 use pilothouse_workqueue::QueueConfig;
 
@@ -470,4 +471,63 @@ fn namespaces_take_turns_where_that_is_asked_for_and_only_there() {
         .collect();
         assert_eq!(turns, expected);
     }
+}
+
+#[test]
+fn another_concurrency_is_in_force_at_once_and_ends_nothing() {
+    let mut desk = Desk::new();
+    for key in ["1", "2", "3", "4"] {
+        desk.add("a", key);
+    }
+    let first = desk.next().unwrap();
+    let second = desk.next().unwrap();
+    assert!(desk.next().is_none(), "two permits");
+    assert!(desk.dispatcher.set_concurrency(&id("a"), Concurrency::Fixed(1)));
+    desk.finish(&first, Verdict::Done);
+    assert!(desk.next().is_none(), "one of two is still in work");
+    desk.finish(&second, Verdict::Done);
+    assert_eq!(desk.names(), ["a:3"]);
+    assert!(desk.dispatcher.set_concurrency(&id("a"), Concurrency::Fixed(2)));
+    assert_eq!(desk.names(), ["a:4"]);
+    assert!(!desk.dispatcher.set_concurrency(&id("nobody"), Concurrency::Fixed(2)));
+}
+
+#[test]
+fn a_concurrency_that_is_led_follows_the_servers_latency_and_what_it_sheds() {
+    let mut desk = Desk::new();
+    let auto = |min, max| Concurrency::Auto { min, max };
+    assert!(desk.dispatcher.set_concurrency(&id("a"), auto(1, 3)));
+    assert_eq!(desk.dispatcher.next_lead(), None, "nothing runs");
+    for key in 0..20 {
+        desk.add("a", &key.to_string());
+    }
+    let load = |milliseconds: u64, shed| ApiLoad {
+        answers: 10,
+        took: Duration::from_millis(10 * milliseconds),
+        shed,
+    };
+    // A second of work, as much at once as may be, then a look at how the server fared.
+    let mut second = |load: ApiLoad| {
+        let jobs: Vec<Job> = std::iter::from_fn(|| desk.next()).collect();
+        desk.now += SECOND;
+        assert_eq!(desk.dispatcher.next_lead().map(|due| due <= desk.now), Some(true));
+        let mut asked = 0;
+        desk.dispatcher.lead(desk.now, |plugin| {
+            assert_eq!(&**plugin, "p");
+            asked += 1;
+            load
+        });
+        assert_eq!(asked, 1, "once for each plugin");
+        for job in &jobs {
+            desk.finish(job, Verdict::Done);
+        }
+        (jobs.len(), desk.dispatcher.concurrency(&id("a")).unwrap())
+    };
+    let quick = load(10, 0);
+    assert_eq!([second(quick), second(quick), second(quick)], [(1, 2), (2, 3), (3, 3)]);
+    assert_eq!(second(load(100, 0)), (3, 2), "slower than twice its best");
+    assert_eq!(second(load(10, 1)), (2, 1), "it shed one");
+    assert_eq!(second(quick), (1, 1), "and for a while there is calm");
+    assert!(desk.dispatcher.set_concurrency(&id("a"), Concurrency::Fixed(2)));
+    assert_eq!(desk.dispatcher.next_lead(), None);
 }

@@ -70,6 +70,12 @@ impl Concurrency {
         }
     }
 
+    /// Whether it keeps to this floor and this ceiling.
+    pub fn is_between(&self, floor: usize, ceiling: usize) -> bool {
+        let other = Self::new(floor, ceiling);
+        (self.floor, self.ceiling) == (other.floor, other.ceiling)
+    }
+
     /// The limit now.
     pub fn limit(&self) -> usize {
         self.limit as usize

@@ -16,6 +16,7 @@ use crate::rules::{is_label, or_default};
 
 mod breaker;
 mod budget;
+mod concurrency;
 mod error;
 mod host;
 mod limits;
@@ -24,6 +25,7 @@ mod yaml;
 
 pub use breaker::BreakerSettings;
 pub use budget::Budget;
+pub use concurrency::Concurrency;
 pub use error::{ConfigError, Place};
 pub use host::{ApiTimeouts, CompileSettings, HostConfig};
 pub use limits::LimitOverrides;

@@ -20,7 +20,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::capabilities::Capabilities;
-use crate::config::{BreakerSettings, Budget, Config, ControllerOverrides, LimitOverrides, PluginConfig};
+use crate::config::{BreakerSettings, Budget, Concurrency, Config, ControllerOverrides, LimitOverrides, PluginConfig};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, Directory, DirectoryError, ModuleFile};
 use crate::embedded::{self, Embedded};
@@ -70,13 +70,21 @@ pub struct Plugin {
 
 impl Plugin {
     /// How many keys of that controller may be in work at once: the operator's word, else the manifest's.
-    pub fn concurrency(&self, controller: &str) -> u32 {
+    pub fn concurrency(&self, controller: &str) -> Concurrency {
         let set = self
             .controllers
             .get(controller)
             .and_then(|overrides| overrides.concurrency);
-        set.or_else(|| self.manifest.controller(controller).map(|own| own.concurrency))
-            .unwrap_or(1)
+        let own = || self.manifest.controller(controller).map_or(1, |own| own.concurrency);
+        set.unwrap_or_else(|| Concurrency::Fixed(own()))
+    }
+
+    /// The same version and words, but for how many keys may be in work at once.
+    pub(crate) fn with_concurrency_of(&self, config: &PluginConfig) -> Self {
+        Self {
+            controllers: Arc::new(config.controllers.clone()),
+            ..self.clone()
+        }
     }
 }
 

@@ -20,6 +20,10 @@ pub trait Stage: Send + Sync + 'static {
     /// Why the switch did not happen; the older version serves on.
     fn serve(&self, plugin: Arc<Plugin>) -> StageFuture<'_, Result<(), NotServed>>;
 
+    /// How many keys of this plugin's controllers may be in work at once is as it says from now on; nothing else of it is
+    /// another than what serves. Nothing happens where none of its name serves.
+    fn adjust(&self, plugin: &Plugin);
+
     /// Unloads the plugin of this name: no key of it begins any more, and once its runs have ended its watches, its memory
     /// and its metrics go. Ends when they are gone; false where there is no such plugin.
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool>;

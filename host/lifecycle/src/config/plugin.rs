@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 
 use super::breaker::BreakerSettings;
 use super::budget::Budget;
+use super::concurrency::Concurrency;
 use super::limits::LimitOverrides;
 use super::{ConfigError, named, yaml};
 use crate::grant::Grants;
 use crate::load::Hash;
 use crate::queue_settings::QueueSettings;
-use crate::rules::{self, number, or_default};
+use crate::rules::{number, or_default};
 
 /// The operator's side of one plugin.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -82,12 +83,30 @@ impl PluginConfig {
             Some(Grants::Asked) => "asked".into(),
             Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
         };
+        // What is said of concurrency alone says nothing here.
+        let said = |(_, own): &(&String, &ControllerOverrides)| own.queue != QueueSettings::default();
+        let controllers: BTreeMap<_, _> = self.controllers.iter().filter(said).collect();
         let all = serde_json::json!({
             "config": self.config, "grants": grants, "limits": self.limits, "budget": self.budget, "queue": self.queue,
-            "controllers": self.controllers, "breaker": self.breaker, "weight": self.weight,
+            "controllers": controllers, "breaker": self.breaker, "weight": self.weight,
             "fairNamespaces": self.fair_namespaces,
         });
         Hash::of(all.to_string().as_bytes())
+    }
+}
+
+impl PluginConfig {
+    /// Whether the other one says the same, but for how many keys may be in work at once.
+    pub(crate) fn differs_in_concurrency_alone(&self, other: &Self) -> bool {
+        let without = |config: &Self| {
+            let mut config = config.clone();
+            config.controllers.values_mut().for_each(|own| own.concurrency = None);
+            config
+                .controllers
+                .retain(|_, own| *own != ControllerOverrides::default());
+            config
+        };
+        self != other && without(self) == without(other)
     }
 }
 
@@ -115,9 +134,10 @@ impl Default for PluginConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ControllerOverrides {
-    /// How many of its keys may be in work at once, 1 to 1000.
-    #[serde(deserialize_with = "rules::maybe_number::<_, 1, 1000>")]
-    pub concurrency: Option<u32>,
+    /// How many of its keys may be in work at once. A change of this alone is in force at once, without another version: it
+    /// makes no key go well that failed, so it is no part of [`PluginConfig::hash`].
+    #[serde(skip_serializing)]
+    pub concurrency: Option<Concurrency>,
     /// How it tries failed keys again; it wins over [`PluginConfig::queue`], field by field.
     #[serde(deserialize_with = "or_default")]
     pub queue: QueueSettings,

@@ -36,6 +36,10 @@ pub(crate) trait Candidate: Clone {
     fn version(&self) -> &str;
     /// Whether everything that it asks for is granted there.
     fn fits(&self, config: &PluginConfig) -> bool;
+    /// Whether it has a controller of this name.
+    fn has_controller(&self, name: &str) -> bool;
+    /// The same, with as many keys in work at once as that says.
+    fn adjusted(&self, config: &PluginConfig) -> Self;
 }
 
 impl Candidate for Arc<Plugin> {
@@ -53,6 +57,14 @@ impl Candidate for Arc<Plugin> {
     fn fits(&self, config: &PluginConfig) -> bool {
         let granted = config.grants.clone().unwrap_or_default();
         missing(&self.manifest.permissions, &granted).is_empty()
+    }
+
+    fn has_controller(&self, name: &str) -> bool {
+        self.manifest.controller(name).is_some()
+    }
+
+    fn adjusted(&self, config: &PluginConfig) -> Self {
+        Arc::new(self.with_concurrency_of(config))
     }
 }
 
@@ -120,6 +132,8 @@ pub(crate) enum Act<P> {
     Serve(P),
     /// End the switch that goes on; it still answers, with whatever came of it.
     Cancel,
+    /// It serves already; only how many of its keys may be in work at once has changed. No answer.
+    Adjust(P),
     /// Unload the plugin, and answer with [`Input::Withdrawn`].
     Withdraw,
     /// Tell it.
@@ -131,6 +145,19 @@ pub(crate) enum Act<P> {
 pub(super) struct Version<P> {
     pub(super) plugin: P,
     pub(super) wanted: Wanted,
+}
+
+impl<P: Candidate> Version<P> {
+    /// Whether this one serves what is wanted once it has another concurrency.
+    fn is_adjusted_by(&self, wanted: &Wanted) -> bool {
+        self.wanted.module == wanted.module
+            && self.wanted.config.differs_in_concurrency_alone(&wanted.config)
+            && wanted
+                .config
+                .controllers
+                .keys()
+                .all(|name| self.plugin.has_controller(name))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -280,6 +307,13 @@ impl<P: Candidate> Life<P> {
         let Some(wanted) = wanted else { return };
         if self.serving.as_ref().is_some_and(|serving| serving.wanted == wanted) {
             self.refusal = None;
+            return;
+        }
+        if let Some(serving) = self.serving.as_mut().filter(|serving| serving.is_adjusted_by(&wanted)) {
+            serving.plugin = serving.plugin.adjusted(&wanted.config);
+            serving.wanted = wanted;
+            acts.push(Act::Adjust(serving.plugin.clone()));
+            (self.refusal, self.tried) = (None, None);
             return;
         }
         if self.tried.as_ref() == Some(&wanted) {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::life::{Act, Candidate, Input, Life, Mark, Rules, Wanted};
 use super::{LifeState, Order, OrderError, What};
-use crate::config::PluginConfig;
+use crate::config::{Concurrency, ControllerOverrides, PluginConfig};
 use crate::grant::Grants;
 use crate::load::Hash;
 use crate::refusal::{Refusal, Step};
@@ -30,6 +30,17 @@ impl Candidate for Loaded {
 
     fn fits(&self, config: &PluginConfig) -> bool {
         config.grants == Some(Grants::Asked)
+    }
+
+    fn has_controller(&self, name: &str) -> bool {
+        name == "c"
+    }
+
+    fn adjusted(&self, config: &PluginConfig) -> Self {
+        Self {
+            config: Arc::new(config.clone()),
+            ..self.clone()
+        }
     }
 }
 
@@ -474,4 +485,38 @@ proptest! {
         }
         prop_assert!(doing.is_none(), "it comes to rest: {:?}", doing);
     }
+}
+
+#[test]
+fn another_concurrency_is_in_force_at_once_and_no_other_version() {
+    let with = |controller: &str, concurrency: u32| {
+        let own = ControllerOverrides {
+            concurrency: Some(Concurrency::Fixed(concurrency)),
+            ..ControllerOverrides::default()
+        };
+        let config = PluginConfig {
+            controllers: [(controller.to_owned(), own)].into(),
+            ..(*config(0)).clone()
+        };
+        wanted_with(1, &Arc::new(config))
+    };
+    let mut life = life();
+    served(&mut life, 0, 1);
+    let mark = life.serving.as_ref().unwrap().plugin.mark();
+    for concurrency in [4, 5] {
+        let wanted = with("c", concurrency);
+        let adjusted = Loaded {
+            module: 1,
+            config: wanted.config.clone(),
+        };
+        assert_eq!(life.step(at(1), Input::Found(wanted.clone())), [Act::Adjust(adjusted)]);
+        assert_eq!(life.step(at(2), Input::Found(wanted)), [], "it is so");
+        assert_eq!(life.serving.as_ref().unwrap().plugin.mark(), mark);
+    }
+    let unknown = with("d", 4);
+    assert_eq!(
+        life.step(at(3), Input::Found(unknown.clone())),
+        [Act::Load(unknown)],
+        "loading tells that there is no such controller"
+    );
 }

@@ -167,7 +167,7 @@ impl Supervisor {
                         self.options.observer.happened(&event);
                         continue;
                     }
-                    Act::Cancel => continue,
+                    Act::Cancel | Act::Adjust(_) => continue,
                     Act::Withdraw => Input::Withdrawn,
                 };
                 acts.extend(self.step(&name, input));
@@ -338,6 +338,7 @@ impl Supervisor {
                 Act::Tell(event) => self.options.observer.happened(&event),
                 Act::Load(wanted) => self.loads.push_back((name.to_owned(), wanted)),
                 Act::Cancel => jobs.cancel(name),
+                Act::Adjust(plugin) => stage.adjust(&plugin),
                 Act::Serve(plugin) => {
                     let stage = stage.clone();
                     jobs.spawn(

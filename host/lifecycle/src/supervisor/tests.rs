@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Control, Supervisor, SupervisorOptions};
-use crate::config::Config;
+use crate::config::{Concurrency, Config};
 use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
 use crate::load::Plugin;
 use crate::stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
@@ -45,6 +45,14 @@ impl Stage for FakeStage {
             serving.push(plugin);
             Ok(())
         })
+    }
+
+    fn adjust(&self, plugin: &Plugin) {
+        let mut serving = self.0.lock().unwrap();
+        for own in serving.iter_mut().filter(|own| own.name == plugin.name) {
+            assert_eq!((own.hash, own.configuration), (plugin.hash, plugin.configuration));
+            *own = Arc::new(plugin.clone());
+        }
     }
 
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool> {
@@ -213,4 +221,31 @@ async fn a_switch_that_waits_for_ever_gives_way_to_a_newer_version_and_holds_up_
     scene.put("a.wasm", module("0.0.2"));
     assert_eq!(scene.next().await, "a serving");
     assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+}
+
+#[tokio::test]
+async fn a_change_of_concurrency_alone_reaches_the_stage_without_another_version() {
+    let mut scene = Scene::new(|dir| fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap()).await;
+    assert_eq!(scene.next().await, "a serving");
+    let name = {
+        let serving = scene.stage.0.lock().unwrap();
+        serving[0].manifest.controllers[0].name.clone()
+    };
+    let concurrency = || scene.stage.0.lock().unwrap()[0].concurrency(&name);
+    assert_eq!(concurrency(), Concurrency::Fixed(1));
+    scene.put(
+        "a.yaml",
+        format!("controllers: {{{name}: {{concurrency: {{auto: {{min: 2, max: 9}}}}}}}}"),
+    );
+    while concurrency() != (Concurrency::Auto { min: 2, max: 9 }) {
+        tokio::task::yield_now().await;
+    }
+    // What is told next is of a change that is one: none was told of that.
+    scene.put("a.wasm", module("0.0.2"));
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
+    assert_eq!(
+        scene.stage.0.lock().unwrap()[0].concurrency(&name),
+        Concurrency::Auto { min: 2, max: 9 }
+    );
 }

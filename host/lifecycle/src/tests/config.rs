@@ -4,7 +4,7 @@ use std::time::Duration;
 use pilothouse_runtime::CompileLimits;
 use serde_json::json;
 
-use crate::config::{Config, ConfigError, MAX_CONFIG_BYTES, PluginConfig};
+use crate::config::{Concurrency, Config, ConfigError, MAX_CONFIG_BYTES, PluginConfig};
 use crate::grant::{GrantedVerb, Grants};
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -95,7 +95,10 @@ plugins:
     );
     assert_eq!((budget.log_lines_per_second, budget.log_kib_per_second), (9, 10));
     assert_eq!(config.plugin("other").budget.writes_per_second, 100, "by default");
-    assert_eq!(greeting.controllers["greeting"].concurrency, Some(4));
+    assert_eq!(
+        greeting.controllers["greeting"].concurrency,
+        Some(Concurrency::Fixed(4))
+    );
     assert!(!config.plugin("other").enabled);
     assert_eq!(config.plugin("other").grants, Some(Grants::Asked));
     assert_eq!(config.most_memory(), 512 << 20);
@@ -381,9 +384,49 @@ fn the_hash_of_a_plugins_entry_tells_whether_it_says_something_else() {
         "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], limits: {cpuMs: 5}}",
         "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], queue: {maxAttempts: 0}}",
         "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], controllers: {p: {queue: {maxAttempts: 0}}}}",
-        "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], controllers: {p: {concurrency: 2}}}",
     ];
     for other in others {
         assert_ne!(hash(plain), hash(other), "{other}");
+    }
+    let concurrency = "{config: {a: 1, b: {c: x}}, grants: [{group: '', kind: ConfigMap, verbs: [watch]}], controllers: {p: {concurrency: 2}}}";
+    assert_eq!(hash(plain), hash(concurrency), "it makes no key go well that failed");
+}
+
+#[test]
+fn concurrency_is_a_number_or_auto_with_bounds_or_without() {
+    let read = |text: &str| {
+        let config = parse(&format!(
+            "apiVersion: pilothouse.dev/v1\nplugins: {{p: {{controllers: {{c: {{concurrency: {text}}}}}}}}}\n"
+        ));
+        config.map(|config| config.plugin("p").controllers["c"].concurrency)
+    };
+    let auto = |min, max| Some(Concurrency::Auto { min, max });
+    for (text, expected) in [
+        ("7", Some(Concurrency::Fixed(7))),
+        ("null", None),
+        ("auto", auto(1, 16)),
+        ("{auto: }", auto(1, 16)),
+        ("{auto: {}}", auto(1, 16)),
+        ("{auto: {max: 40}}", auto(1, 40)),
+        ("{auto: {min: 3, max: 3}}", auto(3, 3)),
+    ] {
+        assert_eq!(read(text).unwrap(), expected, "{text}");
+    }
+    for (text, part) in [
+        ("0", "must be from 1 to 1000, but is 0"),
+        ("-1", "must be from 1 to 1000, but is -1"),
+        ("1001", "must be from 1 to 1000"),
+        ("automatic", "neither a number from 1 to 1000 nor `auto`"),
+        ("{}", "there is nothing in it"),
+        ("{otto: {}}", "only `auto` may stand here"),
+        ("{auto: {min: 5, max: 4}}", "auto.min is 5 and auto.max 4"),
+        ("{auto: {min: 0}}", "must be from 1 to 1000, but is 0"),
+        ("{auto: {least: 1}}", "least"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(
+            error.contains(part) && error.contains("plugins.p.controllers.c.concurrency"),
+            "{text}: {error}"
+        );
     }
 }

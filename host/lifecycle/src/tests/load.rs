@@ -8,7 +8,7 @@ use pilothouse_runtime::{Compiler, Engine, EngineConfig, Limits, Modules};
 use serde_json::{Value, json};
 
 use super::{least_manifest, whole_manifest, with, without};
-use crate::config::{Config, LimitOverrides};
+use crate::config::{Concurrency, Config, LimitOverrides};
 use crate::embedded::{Embedded, embed};
 use crate::inspect::inspect;
 use crate::load::{Loaded, Plugin, effective_limits, load_all};
@@ -146,7 +146,7 @@ plugins:
     assert_eq!(plugin.limits.memory, 100 << 20);
     assert_eq!(plugin.limits.wall, Duration::from_millis(1234));
     assert_eq!(plugin.limits.cpu, Limits::default().cpu);
-    assert_eq!(plugin.concurrency("greeting"), 7);
+    assert_eq!(plugin.concurrency("greeting"), Concurrency::Fixed(7));
     assert_eq!(plugin.hash.to_string().len(), 64);
     let kind = Gvk::new("", "v1", "ConfigMap");
     assert!(
