@@ -72,6 +72,8 @@ pub(crate) fn modules(config: &Config, state_directory: Option<&Path>) -> Result
 fn engine(config: &Config) -> Result<Engine, Stop> {
     let engine = EngineConfig {
         slots: config.host.pool_size.max(1),
+        // Idle ones take no turn from anybody: as many again.
+        warm: config.host.pool_size.max(1),
         max_memory: config.most_memory(),
         max_module: config.host.max_module_bytes(),
         ..EngineConfig::default()

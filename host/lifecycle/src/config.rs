@@ -19,6 +19,7 @@ mod budget;
 mod concurrency;
 mod error;
 mod host;
+mod instances;
 mod limits;
 mod plugin;
 mod yaml;
@@ -28,6 +29,7 @@ pub use budget::Budget;
 pub use concurrency::Concurrency;
 pub use error::{ConfigError, Place};
 pub use host::{ApiTimeouts, CompileSettings, HostConfig};
+pub use instances::InstanceSettings;
 pub use limits::LimitOverrides;
 pub use plugin::{ControllerOverrides, PluginConfig};
 

@@ -47,7 +47,7 @@ mod watch;
 pub use capabilities::{Capabilities, Denied, Extent, Lacking, Reach};
 pub use config::{
     API_VERSION, ApiTimeouts, BreakerSettings, Budget, CompileSettings, Concurrency, Config, ConfigError,
-    ControllerOverrides, HostConfig, LimitOverrides, MAX_CONFIG_BYTES, Place, PluginConfig,
+    ControllerOverrides, HostConfig, InstanceSettings, LimitOverrides, MAX_CONFIG_BYTES, Place, PluginConfig,
 };
 pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, scan};
 pub use grant::{Grant, GrantedVerb, Grants, is_dangerous, is_dangerous_subresource, missing};

@@ -373,7 +373,7 @@ pub(crate) async fn settle(
         path: file.path.clone(),
         hash,
         manifest: Arc::new(manifest),
-        module,
+        module: module.warm(config.instances.warm()),
         config: config.config.to_string().into(),
         configuration: config.hash(),
         limits,

@@ -16,6 +16,7 @@ use crate::limits::{CORE_INSTANCES, MEMORIES, TABLE_ELEMENTS, TABLES};
 use crate::module::Module;
 use crate::room::Room;
 use crate::state::State;
+use crate::warm::{Nest, Nests, SWEEP, Warm};
 use crate::{EngineError, Limits, LoadError, load, wasi};
 
 /// How an engine is set up. The defaults suit a host with some dozens of calls at once.
@@ -25,6 +26,9 @@ pub struct EngineConfig {
     /// count. Size it to concurrency, not to the number of plugins. Each slot reserves about 8 GiB of address space (not
     /// memory). From 1 to 4,096. Default: 64.
     pub slots: u32,
+    /// How many instances may be kept between calls ([`Module::warm`]), over all plugins, besides those that the slots are
+    /// for. Each reserves the same address space. Up to 4,096. Default: 64.
+    pub warm: u32,
     /// The largest memory that any plugin's [`Limits::memory`] may give it, in bytes; larger limits are cut to it. From
     /// 64 KiB to 4 GiB. Default: 256 MiB.
     pub max_memory: u64,
@@ -45,6 +49,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         EngineConfig {
             slots: 64,
+            warm: 64,
             max_memory: 256 << 20,
             max_module: 64 << 20,
             max_functions: 100_000,
@@ -63,6 +68,9 @@ impl EngineConfig {
         let wrong = |field, value: String, mend| Err(EngineError::Config { field, value, mend });
         if !(1..=4_096).contains(&self.slots) {
             return wrong("slots", self.slots.to_string(), "take 1 to 4096");
+        }
+        if self.warm > 4_096 {
+            return wrong("warm", self.warm.to_string(), "take 0 to 4096");
         }
         if !(64 << 10..=4 << 30).contains(&self.max_memory) {
             return wrong(
@@ -89,6 +97,9 @@ pub(crate) struct Inner {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) config: EngineConfig,
     pub(crate) slots: Semaphore,
+    /// Places of instances that are kept.
+    pub(crate) places: Arc<Semaphore>,
+    pub(crate) nests: Arc<Nests>,
     linker: Linker<State>,
     room: Mutex<Room>,
     pagemap_scan: bool,
@@ -119,20 +130,24 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Engine, EngineError> {
         config.check()?;
         let pagemap_scan = pagemap_scan_available();
-        let slots = config.slots;
+        // Instances at once: each is in a call or kept.
+        let slots = config.slots.saturating_add(config.warm);
         let refused = |error: wasmtime::Error| EngineError::Engine {
             message: format!("{error:#}"),
             slots,
         };
-        let wasm = wasmtime::Engine::new(&settings(&config, pagemap_scan)).map_err(refused)?;
+        let wasm = wasmtime::Engine::new(&settings(&config, slots, pagemap_scan)).map_err(refused)?;
         let mut linker = Linker::new(&wasm);
         Reconciler::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state).map_err(refused)?;
         wasi::add_to_linker(&mut linker).map_err(refused)?;
-        let clock = Clock::start(&wasm, config.tick)?;
+        let nests = Arc::new(Nests::default());
+        let clock = Clock::start(&wasm, config.tick, Arc::clone(&nests))?;
         Ok(Engine {
             inner: Arc::new(Inner {
                 wasm,
-                slots: Semaphore::new(slots as usize),
+                slots: Semaphore::new(config.slots as usize),
+                places: Arc::new(Semaphore::new(config.warm as usize)),
+                nests,
                 config,
                 linker,
                 room: Mutex::new(Room::new(slots)),
@@ -199,6 +214,13 @@ impl Engine {
         self.inner.room.lock().unwrap_or_else(PoisonError::into_inner).admit()
     }
 
+    /// For the instances of one plugin.
+    pub(crate) fn nest(&self, warm: Warm) -> Arc<Nest> {
+        let nest = Arc::new(Nest::new(warm, Arc::clone(&self.inner.places)));
+        self.inner.nests.add(&nest);
+        nest
+    }
+
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.inner.wasm
     }
@@ -241,8 +263,7 @@ fn pagemap_scan_available() -> bool {
     false
 }
 
-fn settings(config: &EngineConfig, pagemap_scan: bool) -> Config {
-    let slots = config.slots;
+fn settings(config: &EngineConfig, slots: u32, pagemap_scan: bool) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
@@ -293,22 +314,28 @@ pub(crate) fn compile_only() -> wasmtime::Result<wasmtime::Engine> {
     wasmtime::Engine::new(&settings)
 }
 
-/// The thread that ticks: without it no guest would ever yield or be cut.
+/// The thread that ticks: without it no guest would ever yield or be cut, and no idle instance would end.
 struct Clock {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Clock {
-    fn start(wasm: &wasmtime::Engine, tick: Duration) -> Result<Clock, EngineError> {
+    fn start(wasm: &wasmtime::Engine, tick: Duration, nests: Arc<Nests>) -> Result<Clock, EngineError> {
         let (stop, stopped) = mpsc::channel::<()>();
         let engine = wasm.weak();
         let thread = std::thread::Builder::new()
             .name("pilothouse-clock".to_owned())
             .spawn(move || {
+                let mut since_sweep = Duration::ZERO;
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(tick) {
                     let Some(engine) = engine.upgrade() else { return };
                     engine.increment_epoch();
+                    since_sweep += tick;
+                    if since_sweep >= SWEEP {
+                        since_sweep = Duration::ZERO;
+                        nests.sweep();
+                    }
                 }
             })
             .map_err(|error| EngineError::Clock {

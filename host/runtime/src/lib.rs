@@ -6,7 +6,8 @@
 //! answers.
 //!
 //! Promises:
-//! - Each call has a fresh store and instance; nothing of one call reaches the next.
+//! - Each call has a fresh store and instance; nothing of one call reaches the next. Only where it is asked for
+//!   ([`Module::warm`]) an instance is kept for further calls of the same plugin.
 //! - [`Limits`] cut: wall time, CPU time, memory, host calls and sizes, each with a [`CallError`] that names the limit
 //!   and what to do. Log lines and events beyond their budget are dropped and counted.
 //! - A guest in an endless loop yields at each tick of the engine's clock; its neighbours go on.
@@ -15,14 +16,16 @@
 //! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why. One too many for
 //!   the kernel's bounds on a process is refused as well.
 //!
-//! It does not: check what a manifest says, decide what a plugin may touch (the backend does), or keep warm instances.
+//! It does not: check what a manifest says, or decide what a plugin may touch (the backend does).
 //! Texts of guests are passed on as they are; escape control
 //! characters before showing them.
 
 mod backend;
 mod bindings;
+mod call;
 mod capture;
 mod compile;
+mod ending;
 mod engine;
 mod error;
 mod imports;
@@ -34,6 +37,7 @@ mod panics;
 mod pure;
 mod room;
 mod state;
+mod warm;
 mod wasi;
 
 pub use backend::{Backend, BoxFuture, Reply, reason};
@@ -54,6 +58,7 @@ pub use limits::Limits;
 pub use module::{Module, Reconciled};
 #[cfg(unix)]
 pub use room::raise_open_files;
+pub use warm::Warm;
 
 /// The version of `wit/plugin.wit` that this host speaks. Plugins built for the same major and minor version run here.
 pub const CONTRACT_VERSION: &str = "0.1.0";

@@ -25,6 +25,11 @@ impl Meter {
         result
     }
 
+    /// Begins anew, between two polls.
+    pub(crate) fn reset(&self) {
+        self.used.store(0, Ordering::Relaxed);
+    }
+
     /// What was used up to now; to be asked from within a poll.
     pub(crate) fn so_far(&self) -> Duration {
         let running = thread_cpu().saturating_sub(self.began.load(Ordering::Relaxed));
@@ -73,5 +78,7 @@ mod tests {
         assert_eq!(meter.total(), after_one);
         meter.measure(work);
         assert!(meter.total() > after_one);
+        meter.reset();
+        assert_eq!(meter.total(), Duration::ZERO);
     }
 }

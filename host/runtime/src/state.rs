@@ -1,6 +1,7 @@
-//! What belongs to one call: its backend, its budgets, what it used, and its last words.
+//! What belongs to one call: its backend, its budgets, what it used, and its last words; and, where the instance is kept
+//! for another one, what goes on with it: its memory's size, its streams and other handles.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
@@ -11,6 +12,7 @@ use crate::capture::Capture;
 use crate::limits::{CORE_INSTANCES, HANDLES, Limits, MEMORIES, TABLE_ELEMENTS, TABLES};
 use crate::meter::Meter;
 use crate::panics::Panic;
+use crate::pure::Pure;
 use crate::{CallError, Level};
 
 /// The data of a call's store.
@@ -18,6 +20,8 @@ pub(crate) struct State {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) limits: Limits,
     pub(crate) meter: Arc<Meter>,
+    /// The backend's monotonic clock when the instance's first call began: what its own clock counts from.
+    pub(crate) born: Duration,
     /// The backend's monotonic clock when the call began.
     pub(crate) began: Duration,
     pub(crate) table: ResourceTable,
@@ -27,6 +31,8 @@ pub(crate) struct State {
     pub(crate) panic: Option<Panic>,
     pub(crate) used: Used,
     memory: u64,
+    /// What it had once its first call was over; none until then.
+    memory_at_first: Option<u64>,
     table_elements: u64,
     log_bytes: u64,
 }
@@ -44,14 +50,15 @@ pub(crate) struct Used {
 }
 
 impl State {
-    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(backend: Arc<dyn Backend>, limits: Limits) -> Self {
         let began = backend.monotonic();
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         State {
             backend,
             limits,
-            meter,
+            meter: Arc::default(),
+            born: began,
             began,
             table,
             stdout: Capture::default(),
@@ -59,9 +66,36 @@ impl State {
             panic: None,
             used: Used::default(),
             memory: 0,
+            memory_at_first: None,
             table_elements: 0,
             log_bytes: 0,
         }
+    }
+
+    /// Begins another call in the same instance.
+    pub(crate) fn renew(&mut self, backend: Arc<dyn Backend>, limits: Limits) {
+        self.began = backend.monotonic();
+        self.backend = backend;
+        self.limits = limits;
+        self.meter.reset();
+        self.panic = None;
+        self.log_bytes = 0;
+        self.used = Used {
+            memory_peak: self.memory,
+            ..Used::default()
+        };
+    }
+
+    /// Lets go of what belongs to the call that is over: between two calls there is nobody to ask.
+    pub(crate) fn forget(&mut self) {
+        static NOBODY: LazyLock<Arc<Pure>> = LazyLock::new(Arc::default);
+        self.backend = Arc::clone(&*NOBODY) as Arc<dyn Backend>;
+    }
+
+    /// By how many bytes its linear memory has grown since its first call was over. To be asked after each call.
+    pub(crate) fn growth(&mut self) -> u64 {
+        let first = *self.memory_at_first.get_or_insert(self.memory);
+        self.memory.saturating_sub(first)
     }
 
     /// Monotonic time since the call began.

@@ -4,7 +4,7 @@
 //! at its end, there are no arguments and no variables. There are no sockets. The file system's interfaces may be
 //! imported (wasi-libc imports them whether a program opens files or not), but their functions end the call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use wasmtime::component::types::ComponentItem;
@@ -209,33 +209,37 @@ impl clocks::wall_clock::Host for State {
     }
 }
 
-/// Ready once the backend's monotonic clock has reached a time.
+/// Ready once the backend's monotonic clock has reached a time, or the call that it belongs to is over: an instance that is
+/// kept may still hold it then, but keeps nothing of that call alive.
 struct Alarm {
-    backend: Arc<dyn Backend>,
+    backend: Weak<dyn Backend>,
     at: Duration,
 }
 
 #[async_trait]
 impl Pollable for Alarm {
     async fn ready(&mut self) {
-        let left = self.at.saturating_sub(self.backend.monotonic());
+        let Some(backend) = self.backend.upgrade() else { return };
+        let left = self.at.saturating_sub(backend.monotonic());
         if !left.is_zero() {
-            self.backend.sleep(left).await;
+            backend.sleep(left).await;
         }
     }
 }
 
-/// Nanoseconds since the call began: the guest learns nothing of the host's clock, and a simulation decides it.
+/// Nanoseconds since the instance's first call began: the guest learns nothing of the host's clock, and a simulation decides
+/// it.
 impl clocks::monotonic_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(u64::try_from(self.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let age = self.backend.monotonic().saturating_sub(self.born);
+        Ok(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
     }
     fn resolution(&mut self) -> wasmtime::Result<u64> {
         Ok(1_000)
     }
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let at = self.began.saturating_add(Duration::from_nanos(when));
-        let backend = Arc::clone(&self.backend);
+        let at = self.born.saturating_add(Duration::from_nanos(when));
+        let backend = Arc::downgrade(&self.backend);
         let alarm = self.table.push(Alarm { backend, at })?;
         subscribe(&mut self.table, alarm)
     }

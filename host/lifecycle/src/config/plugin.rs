@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::breaker::BreakerSettings;
 use super::budget::Budget;
 use super::concurrency::Concurrency;
+use super::instances::InstanceSettings;
 use super::limits::LimitOverrides;
 use super::{ConfigError, named, yaml};
 use crate::grant::Grants;
@@ -31,6 +32,9 @@ pub struct PluginConfig {
     /// Limits of each of its calls; they win over the manifest's suggestions.
     #[serde(deserialize_with = "or_default")]
     pub limits: LimitOverrides,
+    /// Whether its instances are kept between its calls.
+    #[serde(deserialize_with = "or_default")]
+    pub instances: InstanceSettings,
     /// What all its calls together may use.
     #[serde(deserialize_with = "or_default")]
     pub budget: Budget,
@@ -89,7 +93,7 @@ impl PluginConfig {
         let all = serde_json::json!({
             "config": self.config, "grants": grants, "limits": self.limits, "budget": self.budget, "queue": self.queue,
             "controllers": controllers, "breaker": self.breaker, "weight": self.weight,
-            "fairNamespaces": self.fair_namespaces,
+            "fairNamespaces": self.fair_namespaces, "instances": self.instances,
         });
         Hash::of(all.to_string().as_bytes())
     }
@@ -117,6 +121,7 @@ impl Default for PluginConfig {
             config: Value::Object(Map::new()),
             grants: None,
             limits: LimitOverrides::default(),
+            instances: InstanceSettings::default(),
             budget: Budget::default(),
             api_requests_per_second: 200,
             api_request_burst: 1_000,

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pilothouse_runtime::CompileLimits;
+use pilothouse_runtime::{CompileLimits, Warm};
 use serde_json::json;
 
 use crate::config::{Concurrency, Config, ConfigError, MAX_CONFIG_BYTES, PluginConfig};
@@ -40,6 +40,7 @@ plugins:
       - {group: '', kind: ConfigMap, verbs: [watch, create], namespaces: [team-a], names: ['*']}
       - {group: demo.pilothouse.dev, kind: '*', verbs: ['*'], subresources: [status]}
     limits: {wallMs: 1000, cpuMs: 100, memoryMiB: 512, hostCalls: 10, writes: 5, outputKiB: 1, objectKiB: 2, logLines: 0, logKiB: 3, events: 4}
+    instances: {warm: 2, calls: 50, growthMiB: 4}
     budget: {writesPerSecond: 0, writeBurst: 7, inFlightMiB: 8, logLinesPerSecond: 9, logKiBPerSecond: 10}
     apiRequestsPerSecond: 0
     apiRequestBurst: 5
@@ -88,6 +89,13 @@ plugins:
         ],
         [5, 1, 2, 0, 3, 4].map(Some)
     );
+    let warm = Warm {
+        instances: 2,
+        calls: 50,
+        growth: 4 << 20,
+    };
+    assert_eq!(greeting.instances.warm(), warm);
+    assert_eq!(config.plugin("other").instances.warm().instances, 0, "by default");
     let budget = greeting.budget;
     assert_eq!(
         (budget.writes_per_second, budget.write_burst, budget.in_flight_mib),
