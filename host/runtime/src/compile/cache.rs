@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::{fmt, fs};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
@@ -76,6 +77,8 @@ pub struct CodeCache {
     directory: File,
     key: Key,
     limits: CacheLimits,
+    /// Entries and their bytes, at most; none until they are counted. So that the directory is not gone through for each.
+    held: Mutex<Option<(usize, u64)>>,
 }
 
 /// Without the key.
@@ -129,6 +132,7 @@ impl CodeCache {
             directory,
             key: Key([0; 32]),
             limits,
+            held: Mutex::default(),
         };
         if let Some(what) = others(&cache.directory.metadata().map_err(failed)?) {
             cache.take_back(path, what)?;
@@ -278,14 +282,16 @@ impl CodeCache {
     pub(super) fn put(&self, name: &Name, code: &Code) {
         let file_name = name.to_string();
         let trailer = entry::trailer(&self.key, name, code.bytes());
-        if let Err(error) = self.write(&file_name, &[code.bytes(), &trailer]) {
+        let parts = [code.bytes(), &trailer];
+        if let Err(error) = self.write(&file_name, &parts) {
             self.complain(
                 &file_name,
                 "can't be written, and its module is compiled again next time",
                 &error,
             );
         }
-        if let Err(error) = self.make_room(&file_name) {
+        let size = parts.iter().map(|part| part.len() as u64).sum();
+        if let Err(error) = self.keep_within_limits(&file_name, size) {
             self.complain(&file_name, "no room can be made for it", &error);
         }
     }
@@ -362,8 +368,20 @@ impl CodeCache {
         Ok(names)
     }
 
-    /// Deletes what was not used for longest, until the limits hold; never `keep`.
-    fn make_room(&self, keep: &str) -> io::Result<()> {
+    /// To be called once this entry is there.
+    fn keep_within_limits(&self, file_name: &str, size: u64) -> io::Result<()> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let counted = held.map(|(entries, bytes)| (entries.saturating_add(1), bytes.saturating_add(size)));
+        *held = match counted {
+            Some((entries, bytes)) if entries <= self.limits.entries && bytes <= self.limits.bytes => counted,
+            _ => Some(self.make_room(file_name)?),
+        };
+        Ok(())
+    }
+
+    /// Deletes what was not used for longest, until the limits hold; never `keep`. Answers how many entries and bytes are
+    /// left.
+    fn make_room(&self, keep: &str) -> io::Result<(usize, u64)> {
         let mut entries = Vec::new();
         for name in self.names()?.into_iter().filter(|name| entry::is_name(name)) {
             let stat = rustix::fs::statat(&self.directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -382,7 +400,7 @@ impl CodeCache {
             bytes = bytes.saturating_sub(size);
             count -= 1;
         }
-        Ok(())
+        Ok((count, bytes))
     }
 }
 
