@@ -1,5 +1,7 @@
-//! The smallest plugin there is, with wit-bindgen alone, built from the frozen contract: its controller `empty` answers at once, `busy` reads a ConfigMap
-//! of its key's name from the cache and patches it.
+//! The smallest plugin there is, with wit-bindgen alone, built from the frozen contract: its controller `empty` answers at
+//! once, `busy` reads a ConfigMap of its key's name from the cache and patches it. Benches that need a bad neighbour make
+//! one of the same module, by changing `empty` to another word of as many letters in it: `spins` computes for ever,
+//! `reads` asks the host for ever.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -51,16 +53,18 @@ impl Guest for Bench {
     }
 
     fn reconcile(request: Request) -> Result<Outcome, Failure> {
+        match request.controller.as_str() {
+            "spins" => loop {
+                std::hint::black_box(());
+            },
+            "reads" => loop {
+                let nothing = target(request.key.namespace.clone(), "nothing".to_owned());
+                std::hint::black_box(read::get(&nothing, &read::Freshness::Cached).is_ok());
+            },
+            _ => {}
+        }
         if request.controller == "busy" {
-            let target = ObjectRef {
-                kind: Gvk {
-                    group: String::new(),
-                    version: "v1".to_owned(),
-                    kind: "ConfigMap".to_owned(),
-                },
-                namespace: request.key.namespace,
-                name: request.key.name,
-            };
+            let target = target(request.key.namespace, request.key.name);
             read::get(&target, &read::Freshness::Cached).map_err(failed)?;
             let patch = write::Change::Merge(r#"{"data":{"seen":"yes"}}"#.to_owned());
             let options = write::Options {
@@ -77,6 +81,19 @@ impl Guest for Bench {
             requeue_after_ms: None,
             note: None,
         })
+    }
+}
+
+/// The ConfigMap of this name.
+fn target(namespace: Option<String>, name: String) -> ObjectRef {
+    ObjectRef {
+        kind: Gvk {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: "ConfigMap".to_owned(),
+        },
+        namespace,
+        name,
     }
 }
 
