@@ -237,6 +237,7 @@ async fn work(
     let mut options = HostOptions::new(fastrand::u64(..), Arc::new(stream.clone()));
     settings::apply(&config.host, &mut options);
     options.meter = meter;
+    options.lane = Some(plugins::lane()?);
     front.put(Host::start(client, plugins.loaded, options));
     apply_all(stream, &mut applier, &rest).await?;
 

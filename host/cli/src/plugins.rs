@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use pilothouse_controller::Lane;
 use pilothouse_lifecycle::{Config, Plugin, load_all, scan};
 #[cfg(unix)]
 use pilothouse_runtime::{CacheLimits, CodeCache};
@@ -83,6 +84,14 @@ fn engine(config: &Config) -> Result<Engine, Stop> {
         EngineError::Config { .. } => Stop::usage(error.to_string()),
         _ => Stop::failed(error.to_string()),
     })
+}
+
+/// Threads for calls that compute for long.
+///
+/// # Errors
+/// The operating system gives none.
+pub(crate) fn lane() -> Result<Lane, Stop> {
+    Lane::start().map_err(|error| Stop::failed(format!("threads for plugins that compute for long: {error}")))
 }
 
 /// Loads every plugin of the directory, and reports each that is refused and what the operator should know.

@@ -94,6 +94,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     settings::apply(&config.host, &mut options);
     options.meter = meter;
     options.parked = state;
+    options.lane = Some(plugins::lane()?);
     // What goes wrong with plugins that serve. Full: the same plugin's trouble is told a thousand times already.
     let (tell, troubles) = mpsc::channel(TROUBLES);
     options.trouble = Arc::new(move |trouble| _ = tell.try_send(trouble));

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::{
     ControllerId, Dispatcher,
     call::{PluginState, Shared},
+    lane::Lane,
     rarely::Rarely,
     tenure::Tenure,
 };
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) keeps: bool,
     /// Something may have parked or woken a key.
     pub(crate) parked: Notify,
+    /// Where calls go that compute for long.
+    pub(crate) lane: Option<Lane>,
 }
 
 impl Core {

@@ -28,6 +28,7 @@ use crate::{
     core::Core,
     events::{self, Emitted, Place},
     kinds::Kinds,
+    lane::Lane,
     live::Live,
     metrics::Metrics,
     parked::{self, Keep},
@@ -70,6 +71,9 @@ pub struct HostOptions {
     /// Hears of calls that ended in a trap or at a limit, and of breakers that opened. Called from the host's tasks: it must
     /// not block. Default: nobody.
     pub trouble: Arc<dyn Fn(Trouble) + Send + Sync>,
+    /// Where calls go that compute for long, so that others need not wait for them. Default: nowhere, so that nothing but
+    /// the runtime's own threads carries calls; a host that serves should have one.
+    pub lane: Option<Lane>,
 }
 
 impl HostOptions {
@@ -87,6 +91,7 @@ impl HostOptions {
             parked: None,
             lists_within: LISTS_WITHIN,
             trouble: Arc::new(|_| ()),
+            lane: None,
         }
     }
 }
@@ -179,6 +184,7 @@ impl Host {
             began: Duration::new(began.seconds.into(), began.nanoseconds),
             keeps: file.is_some(),
             parked: Notify::new(),
+            lane: options.lane,
         });
         let keep = file.map(|file| Arc::new(Keep::new(file)));
         let mut host = Self {

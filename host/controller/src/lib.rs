@@ -38,6 +38,7 @@
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
 //! | `path`, `refusal` | their paths, and errors as guests see them | no |
+//! | `lane` | threads for calls that compute for long | threads |
 //! | `run`, `feed`, `windows`, `host`, `stage`, `live`, `core` | the driver on tokio | yes |
 //! | `in_flight` | how many bytes of a plugin's requests are under way | no |
 //! | `log_budget` | how many log lines a plugin may write | no |
@@ -65,6 +66,7 @@ mod hot_loops;
 mod in_flight;
 mod intake;
 mod kinds;
+mod lane;
 mod ledger;
 mod live;
 mod lock;
@@ -98,6 +100,7 @@ pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verd
 pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words};
 pub use host::{Host, HostOptions, Stopped};
 pub use hot_loops::{HotLoop, Other};
+pub use lane::Lane;
 pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
 pub use pilothouse_gate::breaker;

@@ -204,10 +204,17 @@ async fn attempt(
         object: object.map(|object| object.json().to_owned()),
     };
     let plugin = &controller.plugin.plugin;
-    let called = plugin
-        .module
-        .reconcile(request, Arc::new(call.clone()), &plugin.limits)
-        .await;
+    let called = match &core.lane {
+        None => {
+            let backend = Arc::new(call.clone());
+            plugin.module.reconcile(request, backend, &plugin.limits).await
+        }
+        Some(lane) => {
+            let (plugin, backend) = (plugin.clone(), Arc::new(call.clone()));
+            let called = async move { plugin.module.reconcile(request, backend, &plugin.limits).await };
+            lane.carry(called).await
+        }
+    };
     let told = Box::new(Reconciled {
         id: job.id.clone(),
         module: plugin.hash,

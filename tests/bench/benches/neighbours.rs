@@ -10,7 +10,7 @@ use pilothouse_bench::{
     server::Server,
     steady::{Steady, Waits, altered, percentile, put},
 };
-use pilothouse_controller::{Host, HostOptions};
+use pilothouse_controller::{Host, HostOptions, Lane};
 use pilothouse_lifecycle::{Config, LifeEvent, LifeObserver, Supervisor, SupervisorOptions, What};
 use pilothouse_runtime::{CacheLimits, CodeCache, CompileLimits, Compiler, Engine, EngineConfig, Modules};
 
@@ -99,6 +99,7 @@ impl Scene {
                 // Full: a plugin's trouble that nobody has heard of is one among a thousand.
                 let _ = tell.try_send(trouble);
             });
+            options.lane = Some(Lane::start().unwrap_or_else(|error| panic!("no threads: {error}")));
             let host = Arc::new(Host::start(client, plugins, options));
             #[allow(clippy::disallowed_methods, reason = "a bench starts what the program would")]
             tokio::spawn(supervisor.run(host.clone(), trouble));
