@@ -22,7 +22,7 @@ use crate::lock::lock;
 use crate::{
     Cause, ControllerId, Happening, Observer,
     api::Api,
-    events::{Emitted, Place},
+    events::{Emitted, PerObject, Place},
     kinds::Kinds,
     ledger::Ledger,
     log_budget::{Line, LogBudget},
@@ -301,6 +301,7 @@ impl Backend for Call {
             action,
             note,
             at: (self.shared.wall)(),
+            most: PerObject::of(&self.plugin.plugin.budget),
         };
         let sent = Place::take(&self.plugin.events_waiting)
             .is_some_and(|place| self.shared.events.try_send((event, place)).is_ok());

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -14,11 +15,12 @@ use std::{
 
 use http::Method;
 use pilothouse_informer::Resource;
+use pilothouse_lifecycle::Budget;
 use pilothouse_object::{Gvk, escape_control, shorten};
 use pilothouse_runtime::{ObjectRef, Severity, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{api::Api, path::uri};
+use crate::{api::Api, path::uri, rarely::Rarely};
 
 /// The same text on the same object within this time raises a count instead of making another Event (client-go's own
 /// correlator uses 10 minutes).
@@ -27,10 +29,30 @@ const MERGE: Duration = Duration::from_secs(600);
 const REMEMBERED: usize = 4_096;
 /// Events of one plugin that wait to be sent; more are dropped and counted, so that there is room for those of others.
 const WAITING: usize = 256;
-/// Events about one object: a burst of 25, then one every 5 minutes (client-go's spam filter).
-const BURST: f64 = 25.0;
-/// See [`BURST`].
-const PER_SECOND: f64 = 1.0 / 300.0;
+
+/// Events about one object: so many at once after a pause, and one more after each of these times. By default 25 and 5
+/// minutes (client-go's spam filter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PerObject {
+    burst: u32,
+    refill: Duration,
+}
+
+impl PerObject {
+    /// As the operator set it.
+    pub(crate) fn of(budget: &Budget) -> Self {
+        Self {
+            burst: budget.events_per_object,
+            refill: Duration::from_secs(budget.event_refill_seconds.max(1).into()),
+        }
+    }
+}
+
+impl fmt::Display for PerObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} and one more every {} s", self.burst, self.refill.as_secs())
+    }
+}
 
 /// One call of `events.emit`.
 #[derive(Clone, Debug)]
@@ -44,6 +66,8 @@ pub(crate) struct Emitted {
     pub(crate) action: String,
     pub(crate) note: String,
     pub(crate) at: Timestamp,
+    /// How many its plugin may have about one object.
+    pub(crate) most: PerObject,
 }
 
 /// What to do about an emitted Event.
@@ -57,8 +81,8 @@ pub(crate) enum Action {
         name: String,
         patch: Value,
     },
-    /// Too many about this object.
-    Drop,
+    /// Too many about this object. To be said now where it tells how many more were dropped since it was said last.
+    Drop { said: Option<u64> },
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -108,14 +132,23 @@ pub(crate) struct Correlator {
     seen: HashMap<Series, Seen>,
     order: VecDeque<Series>,
     /// For each plugin its own, so that none uses up the room of others.
-    buckets: HashMap<Arc<str>, HashMap<Regarded, Bucket>>,
+    plugins: HashMap<Arc<str>, OfPlugin>,
+}
+
+#[derive(Default)]
+struct OfPlugin {
+    buckets: HashMap<Regarded, Bucket>,
+    dropped: Rarely,
 }
 
 impl Correlator {
     pub(crate) fn step(&mut self, now: Duration, rng: &mut fastrand::Rng, event: &Emitted) -> Action {
         let object = &event.regarding;
-        if !self.take_token(now, event) {
-            return Action::Drop;
+        let plugin = self.plugins.entry(event.plugin.clone()).or_default();
+        if !plugin.take_token(now, event) {
+            return Action::Drop {
+                said: plugin.dropped.say(now),
+            };
         }
         let namespace = object.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let series = Series {
@@ -181,14 +214,17 @@ impl Correlator {
         let seen = &self.seen;
         self.order.retain(|series| seen.contains_key(series));
     }
+}
 
+impl OfPlugin {
     fn take_token(&mut self, now: Duration, event: &Emitted) -> bool {
         let object = &event.regarding;
-        let buckets = self.buckets.entry(event.plugin.clone()).or_default();
+        let buckets = &mut self.buckets;
+        let (most, per_second) = (f64::from(event.most.burst), event.most.refill.as_secs_f64().recip());
         let key = (object.kind.kind.clone(), object.namespace.clone(), object.name.clone());
         if buckets.len() >= REMEMBERED && !buckets.contains_key(&key) {
             // A full bucket says nothing that a new one wouldn't. Where none is full, the oldest gets a new burst.
-            buckets.retain(|_, b| b.tokens + now.saturating_sub(b.last).as_secs_f64() * PER_SECOND < BURST);
+            buckets.retain(|_, b| b.tokens + now.saturating_sub(b.last).as_secs_f64() * per_second < most);
             let oldest = buckets
                 .iter()
                 .min_by_key(|(_, bucket)| bucket.last)
@@ -198,10 +234,10 @@ impl Correlator {
             }
         }
         let bucket = buckets.entry(key).or_insert(Bucket {
-            tokens: BURST,
+            tokens: most,
             last: now,
         });
-        bucket.tokens = (bucket.tokens + now.saturating_sub(bucket.last).as_secs_f64() * PER_SECOND).min(BURST);
+        bucket.tokens = (bucket.tokens + now.saturating_sub(bucket.last).as_secs_f64() * per_second).min(most);
         bucket.last = now;
         if bucket.tokens < 1.0 {
             return false;
@@ -249,7 +285,7 @@ pub(crate) async fn send(api: &Api, correlator: &mut Correlator, action: Action)
         namespaced: true,
     };
     let (method, namespace, name, content_type, body) = match &action {
-        Action::Drop => return "limited",
+        Action::Drop { .. } => return "limited",
         Action::Create { namespace, body } => (Method::POST, namespace, None, "application/json", body),
         Action::Count { namespace, name, patch } => (
             Method::PATCH,
@@ -312,6 +348,7 @@ mod tests {
                 seconds: 1_800_000_000,
                 nanoseconds: 5,
             },
+            most: PerObject::of(&Budget::default()),
         }
     }
 
@@ -347,10 +384,35 @@ mod tests {
         let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
         let mut step = |at: u64, i: u64| correlator.step(Duration::from_secs(at), &mut rng, &event(&i.to_string()));
         for i in 0..25 {
-            assert_ne!(step(0, i), Action::Drop);
+            assert!(!matches!(step(0, i), Action::Drop { .. }));
         }
-        assert_eq!(step(0, 25), Action::Drop);
-        assert_ne!(step(301, 26), Action::Drop);
+        assert_eq!(step(0, 25), Action::Drop { said: Some(0) });
+        assert_eq!(step(1, 26), Action::Drop { said: None }, "said once a minute");
+        assert!(!matches!(step(301, 27), Action::Drop { .. }));
+        assert_eq!(step(302, 28), Action::Drop { said: Some(1) });
+    }
+
+    #[test]
+    fn the_operator_says_how_many_events_one_object_may_have() {
+        let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
+        let mut step = |at: u64, i: u64| {
+            let mut event = event(&i.to_string());
+            event.most = PerObject::of(&Budget {
+                events_per_object: 2,
+                event_refill_seconds: 10,
+                ..Budget::default()
+            });
+            !matches!(
+                correlator.step(Duration::from_secs(at), &mut rng, &event),
+                Action::Drop { .. }
+            )
+        };
+        let sent: Vec<bool> = [0, 0, 0, 9, 10, 11, 100, 100, 100]
+            .into_iter()
+            .zip(0..)
+            .map(|(at, i)| step(at, i))
+            .collect();
+        assert_eq!(sent, [true, true, false, false, true, false, true, true, false]);
     }
 
     #[test]
@@ -362,7 +424,7 @@ mod tests {
             correlator.step(Duration::from_millis(i), &mut rng, &event);
         }
         assert!(correlator.seen.len() <= REMEMBERED && correlator.order.len() <= REMEMBERED);
-        assert!(correlator.buckets["p"].len() <= REMEMBERED);
+        assert!(correlator.plugins["p"].buckets.len() <= REMEMBERED);
     }
 
     #[test]
@@ -375,9 +437,9 @@ mod tests {
             correlator.step(Duration::from_millis(object), &mut rng, &event)
         };
         for object in 0..10_000 {
-            assert_ne!(step("busy", object), Action::Drop, "{object}");
+            assert!(!matches!(step("busy", object), Action::Drop { .. }), "{object}");
         }
-        assert_ne!(step("other", 10_000), Action::Drop);
+        assert!(!matches!(step("other", 10_000), Action::Drop { .. }));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use pilothouse_apiclient::Meter;
 use pilothouse_gate::breaker::View;
 use pilothouse_informer::{DriverConfig, Patience, Reader, SharedInformers, TokioClock};
-use pilothouse_lifecycle::{Concurrency, Plugin, Trouble};
+use pilothouse_lifecycle::{Concurrency, Plugin, Trouble, TroubleKind};
 use pilothouse_object::Key;
 use pilothouse_runtime::Timestamp;
 use tokio::{
@@ -24,9 +24,10 @@ use crate::lock::lock;
 use crate::{
     ApiConfig, ControllerId, Dispatcher, HotLoop, Observer,
     api::Api,
+    cache_bound,
     call::Shared,
     core::Core,
-    events::{self, Emitted, Place},
+    events::{self, Action, Emitted, Place},
     kinds::Kinds,
     lane::Lane,
     live::Live,
@@ -68,7 +69,8 @@ pub struct HostOptions {
     /// How long a new version of a plugin that serves may wait for the first lists of what it watches besides; after that
     /// the older one serves on. Default 60 s.
     pub lists_within: Duration,
-    /// Hears of calls that ended in a trap or at a limit, and of breakers that opened. Called from the host's tasks: it must
+    /// Hears of calls that ended in a trap or at a limit, of breakers that opened, and of plugins that the caches hold too much
+    /// for: to unload those is up to whoever hears. Called from the host's tasks: it must
     /// not block. Default: nobody.
     pub trouble: Arc<dyn Fn(Trouble) + Send + Sync>,
     /// Where calls go that compute for long, so that others need not wait for them. Default: nowhere, so that nothing but
@@ -207,6 +209,8 @@ impl Host {
         let reach = (host.informers.reach().away(), host.informers.reach().better());
         let dispatch = dispatch(core.clone(), host.live.clone(), host.jobs.clone(), reach, rng.fork());
         host.tasks.spawn(dispatch);
+        host.tasks
+            .spawn(watch_caches(core.clone(), host.live.clone(), host.informers.clone()));
         host.tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
         if let Some(kept) = kept.filter(|kept| !kept.records.is_empty()) {
             tracing::info!(
@@ -515,11 +519,49 @@ impl Walk for Primaries<'_> {
     }
 }
 
+/// Tells of plugins that the caches hold too much for.
+#[expect(clippy::disallowed_methods, reason = "the driver: looks again and again")]
+async fn watch_caches(core: Arc<Core>, live: Arc<Mutex<Live>>, informers: SharedInformers) {
+    loop {
+        tokio::time::sleep(cache_bound::LOOK).await;
+        // Where nothing is locked: handlers that run are waited for, and they lock the dispatcher.
+        let charges = informers.charges();
+        let outgrown = {
+            let live = lock(&live);
+            let most = |plugin: &str| Some(u64::from(live.plugin(plugin)?.plugin.budget.cache_mib) << 20);
+            let outgrown = cache_bound::outgrown(&charges, most);
+            let plugin = |(name, bytes): (Arc<str>, u64)| Some((live.plugin(&name)?.plugin.clone(), bytes));
+            outgrown.into_iter().filter_map(plugin).collect::<Vec<_>>()
+        };
+        for (plugin, bytes) in outgrown {
+            (core.shared.trouble)(Trouble {
+                plugin: plugin.name.clone(),
+                hash: plugin.hash,
+                configuration: plugin.configuration,
+                what: TroubleKind::CacheFull {
+                    bytes,
+                    most_mib: plugin.budget.cache_mib,
+                },
+            });
+        }
+    }
+}
+
 /// Sends plugins' Events, one after the other.
 async fn send_events(core: Arc<Core>, mut queue: mpsc::Receiver<(Emitted, Place)>, mut rng: fastrand::Rng) {
     let mut correlator = events::Correlator::default();
     while let Some((event, _place)) = queue.recv().await {
         let action = correlator.step(core.now(), &mut rng, &event);
+        if let Action::Drop { said: Some(others) } = action {
+            tracing::warn!(
+                plugin = &*event.plugin,
+                others,
+                "the plugin has more Events about one object than budget.eventsPerObject and budget.eventRefillSeconds let \
+                 pass ({}): what is above is dropped and counted (said once a minute; `others` is how many were dropped \
+                 since the last time)",
+                event.most
+            );
+        }
         let result = events::send(&core.shared.api, &mut correlator, action).await;
         core.shared.metrics.event(&event.plugin, result);
     }

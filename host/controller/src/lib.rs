@@ -26,6 +26,7 @@
 //! | `hot_loops`, `changed` | which keys go round in circles, and by which fields | no |
 //! | `concurrency` | how many keys at once, where that is led | no |
 //! | `breakers` | which plugins are not called for a while | no |
+//! | `cache_bound` | which plugins the caches hold too much for | no |
 //! | `resync` | when which keys have their turn though nothing changed | no |
 //! | `outcome` | what a call ended with to what becomes of its key | no |
 //! | `cause` | why a key stands in a queue | no |
@@ -48,6 +49,7 @@
 mod api;
 mod body;
 mod breakers;
+mod cache_bound;
 mod cache_metrics;
 mod call;
 mod cause;

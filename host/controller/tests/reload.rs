@@ -13,7 +13,7 @@ use std::{
 use http::{Method, Request};
 use kube::client::Body;
 use pilothouse_controller::{ControllerId, Happening, Host, HostOptions, Observer};
-use pilothouse_lifecycle::{Config, Hash, Plugin, Stage, load_all};
+use pilothouse_lifecycle::{Config, Hash, Plugin, Stage, Trouble, TroubleKind, load_all};
 use pilothouse_localcluster::{
     Cluster, Request as Asked, User,
     service::LocalService,
@@ -22,6 +22,7 @@ use pilothouse_localcluster::{
 use pilothouse_object::Key;
 use pilothouse_runtime::{Compiler, Engine, EngineConfig, Modules};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tower::Service;
 
 /// One after the other: what the process holds is looked at.
@@ -158,6 +159,8 @@ struct World {
     seen: Arc<Mutex<Seen>>,
     told: Arc<Told>,
     host: Host,
+    /// What the host told of.
+    trouble: mpsc::UnboundedReceiver<Trouble>,
     versions: [Plugin; 2],
     /// All that were served, so that it can be looked which are still in memory.
     served: Vec<Weak<Plugin>>,
@@ -253,6 +256,9 @@ impl World {
         };
         let mut options = HostOptions::new(1, told.clone());
         options.lists_within = lists_within;
+        let (tell, trouble) = mpsc::unbounded_channel();
+        // An error: the test is over.
+        options.trouble = Arc::new(move |trouble| _ = tell.send(trouble));
         // What is looked at here is order, not pace.
         options.api.per_second = 0;
         let host = Host::start(kube::Client::new(service, "default"), Vec::new(), options);
@@ -261,6 +267,7 @@ impl World {
             seen,
             told,
             host,
+            trouble,
             versions: versions().await,
             served: Vec::new(),
         };
@@ -520,4 +527,29 @@ async fn a_write_that_went_through_before_is_sent_again_only_where_its_object_ha
     assert_eq!((sent(), &read()["data"]["seen"]), (OBJECTS + 1, &json!("yes")));
     touched(2_000).await;
     assert_eq!(sent(), OBJECTS + 1);
+}
+
+#[tokio::test]
+async fn a_plugin_that_the_caches_hold_too_much_for_is_told_of_with_what_it_may_have() {
+    let _alone = ALONE.lock().await;
+    let mut world = World::new(Duration::from_secs(60)).await;
+    let mut smaller = world.version(1);
+    // Nothing that an operator can write.
+    smaller.budget.cache_mib = 0;
+    let mark = (smaller.hash, smaller.configuration);
+    world.host.serve(Arc::new(smaller)).await.unwrap();
+    let told = world.trouble.recv().await.unwrap();
+    assert_eq!((&*told.plugin, (told.hash, told.configuration)), ("bench", mark));
+    let TroubleKind::CacheFull { bytes, most_mib: 0 } = told.what else {
+        panic!("{told:?}")
+    };
+    // Three kinds of 20 small objects each, as heavy as the metric says.
+    let metrics = world.host.metrics();
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with("pilothouse_cache_bytes{plugin=\"bench\""));
+    let charged: u64 = lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum();
+    assert_eq!(bytes, charged);
 }

@@ -61,4 +61,11 @@ pub enum TroubleKind {
     Tripped,
     /// It opened too often: it stays open until an operator, a new version or a new configuration.
     Quarantined,
+    /// The caches hold more for it than it may have. Told again and again while that is so.
+    CacheFull {
+        /// What they hold for it, in bytes.
+        bytes: u64,
+        /// What it may have, in MiB.
+        most_mib: u32,
+    },
 }

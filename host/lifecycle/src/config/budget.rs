@@ -28,6 +28,16 @@ pub struct Budget {
     /// dropped and counted.
     #[serde(rename = "logKiBPerSecond", deserialize_with = "number::<_, 1, 65_536>")]
     pub log_kib_per_second: u32,
+    /// Events about one object at once after a pause, 1 to 10,000; 25 by default. What is above is dropped and counted.
+    #[serde(deserialize_with = "number::<_, 1, 10_000>")]
+    pub events_per_object: u32,
+    /// After so many seconds there may be one more, 1 to 86,400; 300 by default.
+    #[serde(deserialize_with = "number::<_, 1, 86_400>")]
+    pub event_refill_seconds: u32,
+    /// What the caches would hold for this plugin alone, its indexes included, in MiB, 1 to 1,048,576; 512 by default. A
+    /// plugin that needs more is unloaded: to go on without a part of what it watches would be wrong without a word.
+    #[serde(rename = "cacheMiB", deserialize_with = "number::<_, 1, 1_048_576>")]
+    pub cache_mib: u32,
 }
 
 impl Default for Budget {
@@ -38,6 +48,9 @@ impl Default for Budget {
             in_flight_mib: 64,
             log_lines_per_second: 100,
             log_kib_per_second: 64,
+            events_per_object: 25,
+            event_refill_seconds: 300,
+            cache_mib: 512,
         }
     }
 }

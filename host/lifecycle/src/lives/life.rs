@@ -456,6 +456,9 @@ impl<P: Candidate> Life<P> {
         {
             return;
         }
+        if let TroubleKind::CacheFull { bytes, most_mib } = kind {
+            return self.outgrown(bytes, most_mib, acts);
+        }
         if kind == TroubleKind::Quarantined {
             self.quarantine = Some(mark);
             acts.push(self.tell(Some(mark.module), What::Quarantined));
@@ -478,6 +481,7 @@ impl<P: Candidate> Life<P> {
                 }
                 format!("it trapped {traps} times while it was on probation: it was rolled back")
             }
+            TroubleKind::CacheFull { .. } => return,
         };
         if let Some(to) = self.previous.first().cloned() {
             self.probation = None;
@@ -495,6 +499,30 @@ impl<P: Candidate> Life<P> {
 
     fn is_rejected(&self, mark: Mark) -> bool {
         self.rejected.iter().any(|rejected| rejected.mark == mark)
+    }
+
+    /// The version that serves needs more of the caches than it may have: it goes, and what it has of them with it. An older
+    /// one would watch as much or hold what this one brought, so none comes back in its place. Where something else is being
+    /// done for the plugin this is told again.
+    fn outgrown(&mut self, bytes: u64, most_mib: u32, acts: &mut Vec<Act<P>>) {
+        let (Doing::Nothing, Some(serving)) = (&self.doing, &self.serving) else {
+            return;
+        };
+        let wanted = serving.wanted.clone();
+        let why = format!(
+            "the caches hold {} MiB for it, and budget.cacheMiB lets it have {most_mib}: it is unloaded",
+            bytes.div_ceil(1 << 20)
+        );
+        let mend = format!(
+            "raise budget.cacheMiB in {0}.yaml (plugins.{0}.budget.cacheMiB in the file given with --config), or let it watch \
+             less: fewer kinds, namespaces or fields",
+            self.name
+        );
+        (self.next, self.probation) = (None, None);
+        self.doing = Doing::Draining;
+        self.refuse(Some(&wanted), Refusal::new(&self.name, Step::Serve, why, mend), acts);
+        self.tried = Some(wanted);
+        acts.push(Act::Withdraw);
     }
 
     fn refuse(&mut self, wanted: Option<&Wanted>, refusal: Refusal, acts: &mut Vec<Act<P>>) {

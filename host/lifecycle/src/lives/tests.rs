@@ -422,7 +422,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Unfit),
         1 => Just(Move::Gone),
         6 => prop::bool::weighted(0.7).prop_map(Move::End),
-        2 => (0_u8..4, 0_u8..3).prop_map(|(module, kind)| Move::Trouble(module, kind)),
+        2 => (0_u8..4, 0_u8..4).prop_map(|(module, kind)| Move::Trouble(module, kind)),
         1 => (0_u8..4, 0_u8..4).prop_map(|(order, module)| Move::Order(order, module)),
     ];
     prop::collection::vec(one, 1..60)
@@ -445,7 +445,7 @@ proptest! {
                 Move::Unfit => Input::Unfit(refusal(Step::Read)),
                 Move::Gone => Input::Gone,
                 Move::Trouble(module, kind) => {
-                    let kind = [TroubleKind::Trapped, TroubleKind::Tripped, TroubleKind::Quarantined][usize::from(kind)];
+                    let kind = [TroubleKind::Trapped, TroubleKind::Tripped, TroubleKind::Quarantined, TroubleKind::CacheFull { bytes: 2, most_mib: 0 }][usize::from(kind)];
                     Input::Trouble(loaded(module).mark(), kind)
                 }
                 Move::End(well) => match doing.take() {
@@ -519,4 +519,29 @@ fn another_concurrency_is_in_force_at_once_and_no_other_version() {
         [Act::Load(unknown)],
         "loading tells that there is no such controller"
     );
+}
+
+#[test]
+fn a_plugin_that_the_caches_hold_too_much_for_is_unloaded_until_it_may_have_more() {
+    let full = |module: u8| {
+        let what = TroubleKind::CacheFull {
+            bytes: (512 << 20) + 1,
+            most_mib: 512,
+        };
+        Input::Trouble(wanted(module).mark(), what)
+    };
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    assert_eq!(life.step(at(2), full(1)), [], "an older one's, that drains");
+    let acts = life.step(at(2), full(2));
+    assert!(matches!(&told(&acts)[0], What::Refused { refusal, .. }
+        if refusal.to_string().contains("hold 513 MiB") && refusal.to_string().contains("budget.cacheMiB")));
+    assert_eq!(done(acts), [Act::Withdraw]);
+    assert_eq!(life.step(at(3), full(2)), [], "it goes already");
+    life.step(at(4), Input::Withdrawn);
+    assert_eq!(serving(&life), None);
+    assert_eq!(life.step(at(5), Input::Found(wanted(2))), [], "nothing has changed");
+    let more = wanted_with(2, &config(7));
+    assert_eq!(life.step(at(6), Input::Found(more.clone())), [Act::Load(more)]);
 }

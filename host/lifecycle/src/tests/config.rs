@@ -41,7 +41,7 @@ plugins:
       - {group: demo.pilothouse.dev, kind: '*', verbs: ['*'], subresources: [status]}
     limits: {wallMs: 1000, cpuMs: 100, memoryMiB: 512, hostCalls: 10, writes: 5, outputKiB: 1, objectKiB: 2, logLines: 0, logKiB: 3, events: 4}
     instances: {warm: 2, calls: 50, growthMiB: 4}
-    budget: {writesPerSecond: 0, writeBurst: 7, inFlightMiB: 8, logLinesPerSecond: 9, logKiBPerSecond: 10}
+    budget: {writesPerSecond: 0, writeBurst: 7, inFlightMiB: 8, logLinesPerSecond: 9, logKiBPerSecond: 10, eventsPerObject: 11, eventRefillSeconds: 12, cacheMiB: 13}
     apiRequestsPerSecond: 0
     apiRequestBurst: 5
     controllers: {greeting: {concurrency: 4}}
@@ -102,6 +102,8 @@ plugins:
         (0, 7, 8)
     );
     assert_eq!((budget.log_lines_per_second, budget.log_kib_per_second), (9, 10));
+    assert_eq!((budget.events_per_object, budget.event_refill_seconds), (11, 12));
+    assert_eq!(budget.cache_mib, 13);
     assert_eq!(config.plugin("other").budget.writes_per_second, 100, "by default");
     assert_eq!(
         greeting.controllers["greeting"].concurrency,

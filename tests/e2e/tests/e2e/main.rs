@@ -9,6 +9,7 @@ mod bad_plugins;
 mod bad_writes;
 mod fields;
 mod greeting;
+mod hot_loops;
 mod kubectl;
 mod mappings;
 mod operations;

@@ -148,6 +148,20 @@ fn reconcile(cx: &Context, mut beast: Object<Beast>) -> Result<Outcome, Failure>
             Ok(Outcome::done())
         }
         "pages" => pages(cx, &beast),
+        // Goes round in circles, alone and with whoever else writes to its diary.
+        "count" => {
+            let line = json!({"data": {"line": format!("{:?}", cx.random(8))}});
+            cx.patch_merge::<ConfigMap>(beast.namespace(), "diary", &line)?;
+            Ok(Outcome::done())
+        }
+        "insist" => {
+            let diary = cx.get::<ConfigMap>(beast.namespace(), "diary")?;
+            if diary.is_some_and(|diary| diary.data.get("owner").is_none_or(|owner| owner != "beast")) {
+                let line = json!({"data": {"owner": "beast"}});
+                cx.patch_merge::<ConfigMap>(beast.namespace(), "diary", &line)?;
+            }
+            Ok(Outcome::done())
+        }
         "give-up" => {
             let line = json!({"data": {"line": format!("{:?}", cx.random(8))}});
             cx.patch_merge::<ConfigMap>(beast.namespace(), "diary", &line)?;
