@@ -251,6 +251,21 @@ impl Dispatcher {
         woken
     }
 
+    /// A person wants a parked key to be tried no more, and forgotten: it comes back with the next change that maps to it.
+    /// False where there is no such controller, or the key is not parked.
+    pub fn drop_parked(&mut self, id: &ControllerId, key: &Key) -> bool {
+        let Some(Entry { queue, .. }) = self.entries.get_mut(id) else {
+            return false;
+        };
+        let dropped = queue.unpark(key).is_some();
+        if dropped {
+            // Its failures too: the next change finds a key like any other.
+            queue.forget(key);
+        }
+        self.parked_changes += u64::from(dropped);
+        dropped
+    }
+
     /// A controller's resync has come to a key, and comes to it again `every` so often. Nothing changed: it wakes no parked
     /// key and goes before nothing that did. A key that runs anyway is left alone: one that waits for its turn or runs
     /// again when it is done, one that failed (its back-off is not for a resync to cut short), and one whose time comes

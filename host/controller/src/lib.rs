@@ -41,6 +41,7 @@
 //! | `path`, `refusal` | their paths, and errors as guests see them | no |
 //! | `lane` | threads for calls that compute for long | threads |
 //! | `run`, `feed`, `windows`, `host`, `stage`, `live`, `core` | the driver on tokio | yes |
+//! | `snapshot` | what a person sees of queues and breakers | no |
 //! | `in_flight` | how many bytes of a plugin's requests are under way | no |
 //! | `log_budget` | how many log lines a plugin may write | no |
 //! | `rarely` | lines that would come for each of many keys | no |
@@ -88,6 +89,7 @@ mod restart_tests;
 mod resync;
 mod router;
 mod run;
+mod snapshot;
 mod stage;
 mod tenure;
 #[cfg(test)]
@@ -107,3 +109,7 @@ pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
 pub use pilothouse_gate::breaker;
 pub use router::{Primaries, Route, change_of};
+pub use snapshot::{
+    Chosen, ControllerSnapshot, KeySnapshot, KeyState, MAX_KEYS, ParkedPage, ParkedSnapshot, PluginSnapshot,
+    Spot as ParkedSpot,
+};

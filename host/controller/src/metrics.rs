@@ -329,6 +329,23 @@ impl Metrics {
         metrics
     }
 
+    /// How many runs of a controller ended, and how many of them in an error.
+    pub(crate) fn runs(&self, id: &ControllerId) -> (u64, u64) {
+        let of = |result: ResultLabel| {
+            let by = ByResult {
+                controller: id.to_string(),
+                result: result.as_str(),
+            };
+            // One that is not there has not run: looking must not make it.
+            self.total.get(&by).map_or(0, |counter| counter.get())
+        };
+        let errors = of(ResultLabel::Error);
+        (
+            of(ResultLabel::Success) + of(ResultLabel::RequeueAfter) + errors,
+            errors,
+        )
+    }
+
     pub(crate) fn registered(&self, id: &ControllerId) {
         // The series exist from the start: a rate over a counter that appears with its first error misses that error.
         for result in [ResultLabel::Success, ResultLabel::RequeueAfter, ResultLabel::Error] {

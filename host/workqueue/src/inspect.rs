@@ -34,6 +34,18 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         self.slots.iter().map(|entry| self.view(entry))
     }
 
+    /// A slice of [`Queue::entries`], for walks that must not hold the queue for long: the entries at `most` places from
+    /// `place` on (0 is the first), and the place to go on at, none at the end. Keys that come while the walk goes on may
+    /// be missed, and one that goes and comes back may be met twice.
+    pub fn entries_from(
+        &self,
+        place: usize,
+        most: usize,
+    ) -> (impl Iterator<Item = EntryView<'_, K, C>>, Option<usize>) {
+        let (entries, next) = self.slots.slice(place, most);
+        (entries.map(|entry| self.view(entry)), next)
+    }
+
     /// The ready keys, the one that waits longest first. (The order in which they are handed out is that of their
     /// priorities first.) Costs what is taken from it.
     pub fn queued(&self) -> impl Iterator<Item = EntryView<'_, K, C>> {
@@ -84,6 +96,31 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
 mod tests {
     use crate::{Queue, QueueConfig};
     use std::time::Duration;
+
+    #[test]
+    fn a_walk_in_slices_meets_each_key_once_and_ends() {
+        let mut queue: Queue<u32, &str> = Queue::new(QueueConfig::default());
+        for key in 0..100 {
+            queue.add(Duration::ZERO, key, 0, "change");
+        }
+        for key in (0..100).step_by(3) {
+            queue.park(Duration::ZERO, &key, "reason".to_owned(), "cause");
+        }
+        let (mut met, mut place) = (Vec::new(), Some(0));
+        while let Some(from) = place {
+            let (entries, next) = queue.entries_from(from, 7);
+            met.extend(entries.map(|entry| *entry.key));
+            assert!(next.is_none_or(|next| next == from + 7));
+            place = next;
+        }
+        met.sort_unstable();
+        assert_eq!(met, Vec::from_iter(0..100));
+        // What is asked for beyond the end, or with a number that is none, is nothing.
+        for (place, most) in [(100, 7), (usize::MAX, usize::MAX), (0, 0)] {
+            assert_eq!(queue.entries_from(place, most).0.count(), 0, "{place} {most}");
+        }
+        assert_eq!(queue.entries_from(usize::MAX, 1).1, None);
+    }
 
     #[test]
     fn the_causes_of_a_run_are_kept_while_it_is_under_way_and_no_longer() {

@@ -90,6 +90,14 @@ impl<T> Slab<T> {
         self.slots.iter().flatten().map(|slot| &slot.value)
     }
 
+    /// Of `most` numbers from that one on, those in use, in their order; and the number to go on with, if there is one.
+    pub(crate) fn slice(&self, from: usize, most: usize) -> (impl Iterator<Item = &T>, Option<usize>) {
+        let end = from.saturating_add(most).min(self.slots.len());
+        let slice = self.slots.get(from..end).unwrap_or_default();
+        let next = (end < self.slots.len()).then_some(end);
+        (slice.iter().flatten().map(|slot| &slot.value), next)
+    }
+
     /// A number that `insert` gave and `remove` has not taken back. Anything else is a bug of the queue itself.
     fn slot(&self, number: usize) -> &Slot<T> {
         self.slots[number].as_ref().expect("a slot in use")
