@@ -4,6 +4,9 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::TypedValueParser as _};
 
+use crate::ops::args as ops;
+pub(crate) use crate::ops::args::AdminServer;
+
 /// Runs Kubernetes controllers that are plugins: WebAssembly components in a sandbox.
 #[derive(Debug, Parser)]
 #[command(name = "pilothouse", version, about, propagate_version = true, arg_required_else_help = true, after_help = AFTER_HELP)]
@@ -28,12 +31,14 @@ Where to begin:
   Look at a plugin:                     pilothouse inspect greeting.wasm
   Run it without any cluster:           pilothouse dev --plugins DIR --apply crd.yaml --apply objects.yaml
   Run it against your cluster:          pilothouse run --plugins DIR --config pilothouse.yaml
+  Look at what a running host does:     pilothouse status
 
 A plugin directory holds files NAME.wasm; a plugin's identity is its file name.
 
 Exit codes:
     0  it ended as asked
-    1  something went wrong while running; `inspect`: the module would not load; `pack`: it can't be packed
+    1  something went wrong while running; `inspect`: the module would not load; `pack`: it can't be packed;
+       `status`, `plugins`, `queue`, `parked`: no host is there, or it did not come to what was ordered
     2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply or to embed
     3  `dev`: no plugin could be loaded
   130  a second Ctrl-C or SIGTERM forced the end";
@@ -44,6 +49,10 @@ pub(crate) enum Command {
     Dev(Dev),
     Inspect(Inspect),
     Pack(Pack),
+    Status(ops::Status),
+    Plugins(ops::Plugins),
+    Queue(ops::Queue),
+    Parked(ops::Parked),
     /// Compile one module, for the host that starts this: not for people.
     #[command(hide = true)]
     Compile,
@@ -96,6 +105,9 @@ pub(crate) struct Run {
     /// configuration file. [default: none; every key is tried again]
     #[arg(verbatim_doc_comment, long, value_name = "DIR", value_parser = clap::builder::NonEmptyStringValueParser::new().map(PathBuf::from))]
     pub(crate) state_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) admin: AdminServer,
 }
 
 const RUN_HELP: &str = "\

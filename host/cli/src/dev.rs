@@ -341,7 +341,8 @@ async fn apply_all(stream: &Stream, applier: &mut Applier, documents: &[Document
     Ok(())
 }
 
-fn style(colour: Colour) -> Style {
+/// How what goes to stdout looks.
+pub(crate) fn style(colour: Colour) -> Style {
     let colour = match colour {
         Colour::Always => true,
         Colour::Never => false,

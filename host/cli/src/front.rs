@@ -52,6 +52,16 @@ impl Front {
         self.lives.get_or_init(|| (lives, control));
     }
 
+    /// The host, once it is there.
+    pub(crate) fn host(&self) -> Option<&Arc<Host>> {
+        self.host.get()
+    }
+
+    /// What plugins are controlled by, where they are supervised.
+    pub(crate) fn control(&self) -> Option<&Control> {
+        self.lives.get().map(|(_, control)| control)
+    }
+
     /// Why nothing runs though there are plugins, if that is so.
     fn all_refused(&self) -> Option<String> {
         let (_, control) = self.lives.get()?;

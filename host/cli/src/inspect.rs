@@ -56,7 +56,7 @@ pub(crate) async fn inspect(args: &args::Inspect) -> Result<u8, Stop> {
 }
 
 /// Writes what was seen to stdout in the form asked for.
-fn answer<T: Serialize>(form: Output, seen: &T, text: impl Fn(&T) -> String) -> Result<(), Stop> {
+pub(crate) fn answer<T: Serialize>(form: Output, seen: &T, text: impl Fn(&T) -> String) -> Result<(), Stop> {
     let text = match form {
         Output::Text => text(seen),
         Output::Json => {

@@ -1,8 +1,9 @@
-//! The binary `pilothouse`: `run`, `dev`, `inspect` and `pack`.
+//! The binary `pilothouse`: `run`, `dev`, `inspect`, `pack`, and what operators ask a running host.
 //!
 //! Promises: data goes to stdout and logs to stderr; every error is one message that names what, where and the mend; exit
 //! codes mean what `--help` says. Nothing heavy is done before it is needed: the program answers within milliseconds.
 
+mod admin;
 mod apply;
 mod args;
 mod dev;
@@ -14,6 +15,7 @@ mod kubeconfig;
 mod lives;
 mod local;
 mod logging;
+mod ops;
 mod pack;
 mod plugins;
 mod present;
@@ -94,6 +96,10 @@ fn start(cli: &Cli, started: Instant) -> Result<u8, Stop> {
                 .map(|()| OK),
             Command::Inspect(args) => inspect::inspect(args).await,
             Command::Pack(args) => pack::pack(args).await.map(|()| OK),
+            Command::Status(args) => ops::status(args).await,
+            Command::Plugins(args) => ops::plugins(args).await,
+            Command::Queue(args) => ops::queue(args).await,
+            Command::Parked(args) => ops::parked(args).await,
             Command::Compile => Err(Stop::usage(
                 "`compile` is for the host to call, and there is no such process here",
             )),

@@ -19,8 +19,18 @@ use pilothouse_runtime::Level;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    args, exit::Stop, front::Front, kubeconfig, lives::Lives, plugins, present::duration, quiet::Quiet, reach::reach,
-    serve, settings, signals::Signals,
+    admin::{Doors, Places, answers::Admin, recent::Recent},
+    args,
+    exit::Stop,
+    front::Front,
+    kubeconfig,
+    lives::Lives,
+    plugins,
+    present::duration,
+    quiet::Quiet,
+    reach::reach,
+    serve, settings,
+    signals::Signals,
 };
 
 /// So much trouble of plugins may wait to be judged.
@@ -61,12 +71,21 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         tasks.spawn(serve::serve(listener, front.clone()));
     }
 
+    let recent = Arc::new(Recent::new());
+    let doors = Doors::open(Places::find(&args.admin, &config.host)).await?;
+    let admin = Arc::new(Admin {
+        front: front.clone(),
+        recent: recent.clone(),
+    });
+    // Until the end, however this ends.
+    let _socket = doors.serve(&admin, &mut tasks);
+
     let lives = Arc::new(Lives::default());
     let supervised = SupervisorOptions {
         directory: args.plugins.clone(),
         modules: plugins::modules(&config, state_directory)?,
         config: config.clone(),
-        observer: lives.clone(),
+        observer: recent.observing_lives(lives.clone()),
     };
     let started = async {
         let loaded = Supervisor::load(supervised).await;
@@ -90,7 +109,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         }
         started = started => started?,
     };
-    let mut options = HostOptions::new(fastrand::u64(..), Arc::new(Log::new()));
+    let mut options = HostOptions::new(fastrand::u64(..), recent.observing(Arc::new(Log::new())));
     settings::apply(&config.host, &mut options);
     options.meter = meter;
     options.parked = state;

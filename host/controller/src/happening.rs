@@ -193,7 +193,8 @@ pub fn breaker_words(change: &Change) -> String {
     }
 }
 
-fn why_words(why: &Why) -> String {
+/// Why a breaker opened, in words for people.
+pub fn why_words(why: &Why) -> String {
     match why {
         Why::Failures { failed, calls } => format!("{failed} of its last {calls} reconciles failed"),
         Why::Slow { slow, calls } => format!("{slow} of its last {calls} reconciles were slow"),

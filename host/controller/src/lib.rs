@@ -101,7 +101,7 @@ pub use api::ApiConfig;
 pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
 pub use concurrency::ApiLoad;
 pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
-pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words};
+pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words, why_words};
 pub use host::{Host, HostOptions, Stopped};
 pub use hot_loops::{HotLoop, Other};
 pub use lane::Lane;

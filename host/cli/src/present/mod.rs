@@ -18,7 +18,7 @@ use pilothouse_object::{Gvk, Key};
 use pilothouse_runtime::Level;
 
 pub(crate) use json::{harmless, json_line};
-pub(crate) use text::{Style, duration};
+pub(crate) use text::{Ink, Style, duration};
 
 use crate::args::LogFormat;
 

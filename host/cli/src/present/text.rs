@@ -27,8 +27,9 @@ pub(crate) struct Style {
     pub(crate) unicode: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Ink {
+/// What a text looks like where there are colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ink {
     Plain,
     Bold,
     Dim,
@@ -38,7 +39,7 @@ enum Ink {
 }
 
 impl Style {
-    fn ink(self, ink: Ink, text: &str) -> String {
+    pub(crate) fn ink(self, ink: Ink, text: &str) -> String {
         let code = match ink {
             Ink::Bold => "1",
             Ink::Dim => "2",
@@ -58,8 +59,18 @@ impl Style {
         if self.unicode { unicode } else { ascii }
     }
 
+    /// The text, or so many characters of it with the sign that something is missing.
+    pub(crate) fn cut(self, text: &str, most: usize) -> String {
+        if text.chars().count() <= most {
+            return text.to_owned();
+        }
+        let sign = self.mark("…", "...");
+        let kept: String = text.chars().take(most.saturating_sub(sign.chars().count())).collect();
+        kept + sign
+    }
+
     /// A text of the host's or a foreign one: bounded, escaped, and without the host's signs where they can't be shown.
-    fn shown(self, text: &str) -> String {
+    pub(crate) fn shown(self, text: &str) -> String {
         let text = escape_control(&shorten(text, SHOWN)).into_owned();
         if self.unicode {
             return text;

@@ -58,6 +58,22 @@ pub struct HostConfig {
     /// at once.
     #[serde(deserialize_with = "number::<_, 1, 1000>")]
     pub probation_traps: u32,
+    /// Where operators' commands reach the host: a Unix socket, made in a directory of this user alone; `off`: nowhere. Null,
+    /// the default: `pilothouse/admin.sock` in the user's runtime directory.
+    #[serde(deserialize_with = "path")]
+    pub admin_socket: Option<PathBuf>,
+    /// Where the same is served over HTTP, for those who have the token; null, the default: nowhere.
+    pub admin_address: Option<SocketAddr>,
+    /// The file with that token, of this user alone.
+    #[serde(deserialize_with = "path")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        Some(path) if path.is_empty() || path.contains('\0') => Err(D::Error::custom("is no path: name a file")),
+        path => Ok(path.map(PathBuf::from)),
+    }
 }
 
 fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
@@ -163,6 +179,9 @@ impl Default for HostConfig {
             plugin_poll_seconds: 2,
             probation_seconds: 600,
             probation_traps: 3,
+            admin_socket: None,
+            admin_address: None,
+            admin_token_file: None,
         }
     }
 }

@@ -172,7 +172,8 @@ fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
         error_of("host:\n  poolsize: 3\n"),
         "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
          gracePeriodSeconds, maxModuleMiB, compile, stateDirectory, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression, \
-         pluginPollSeconds, probationSeconds, probationTraps; did you mean `poolSize`?"
+         pluginPollSeconds, probationSeconds, probationTraps, adminSocket, adminAddress, \
+         adminTokenFile; did you mean `poolSize`?"
     );
     let error = error_of("plugins:\n  greeting:\n    limit: {}\n");
     assert!(

@@ -1,0 +1,476 @@
+//! A host's answers as people read them. Pure.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::table::{Cell, Table};
+use crate::{
+    admin::{
+        SHORT_HASH,
+        api::{Breaker, HostStatus, ParkedKey, PluginDetail, PluginStatus, Queue, QueueDetail, Status, Version},
+    },
+    present::{Ink, Style, duration},
+};
+
+/// How it is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) style: Style,
+    /// Of the terminal; none: nothing is cut.
+    pub(super) columns: Option<usize>,
+    pub(super) wide: bool,
+}
+
+/// `pilothouse status`.
+pub(super) fn status(look: Look, status: &Status) -> String {
+    let mut out = host(look.style, &status.host);
+    out.push('\n');
+    out.push_str(&plugins(look, &status.plugins));
+    out
+}
+
+fn host(style: Style, host: &HostStatus) -> String {
+    let state = if host.ready {
+        style.ink(Ink::Green, "ready")
+    } else {
+        style.ink(Ink::Yellow, "not ready")
+    };
+    let mut out = format!(
+        "pilothouse {}, process {}, up {}: {state}, {} of {} reconciles run\n",
+        style.shown(&host.version),
+        host.pid,
+        age(host.uptime_seconds),
+        host.running,
+        host.pool_size
+    );
+    if let Some(away) = host.api_server_away_seconds {
+        let text = format!("the API server has not answered for {}", age(away));
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{}", style.ink(Ink::Red, &text));
+    }
+    for line in &host.waiting_for {
+        let _ = writeln!(out, "waits for {}", style.shown(line));
+    }
+    out
+}
+
+/// `pilothouse plugins list`.
+pub(super) fn plugins(look: Look, plugins: &[PluginStatus]) -> String {
+    if plugins.is_empty() {
+        return "There is no plugin: what is put into the plugin directory is loaded as it comes.\n".to_owned();
+    }
+    let mut table = if look.wide {
+        Table::new([
+            "NAME", "STATE", "FOR", "VERSION", "MODULE", "BREAKER", "TRIPS", "RUN", "READY", "LATER", "WORK", "PARKED",
+            "OLDEST", "RUNS", "FAILED", "CACHE", "OBJECTS", "MEMORY", "NOTE",
+        ])
+    } else {
+        Table::new([
+            "NAME", "STATE", "VERSION", "MODULE", "BREAKER", "RUN", "QUEUE", "PARKED", "OLDEST", "NOTE",
+        ])
+    };
+    for plugin in plugins {
+        table.row(if look.wide { wide(plugin) } else { narrow(plugin) });
+    }
+    table.text(look.style, look.columns)
+}
+
+fn narrow(plugin: &PluginStatus) -> Vec<Cell> {
+    let queue = &plugin.queue;
+    vec![
+        (&plugin.name).into(),
+        state(plugin),
+        version(plugin.serving.as_ref()),
+        module(plugin.serving.as_ref()),
+        breaker(plugin.breaker.as_ref()),
+        run(queue).into(),
+        format!("{}+{}", queue.queued, queue.delayed).into(),
+        parked_count(queue),
+        seconds(queue.oldest_seconds).into(),
+        note(plugin),
+    ]
+}
+
+fn wide(plugin: &PluginStatus) -> Vec<Cell> {
+    let queue = &plugin.queue;
+    let trips = plugin.breaker.as_ref().map_or(0, |breaker| breaker.trips);
+    vec![
+        (&plugin.name).into(),
+        state(plugin),
+        plugin.serving_seconds.map_or("-".to_owned(), age).into(),
+        version(plugin.serving.as_ref()),
+        module(plugin.serving.as_ref()),
+        breaker(plugin.breaker.as_ref()),
+        trips.to_string().into(),
+        run(queue).into(),
+        queue.queued.to_string().into(),
+        queue.delayed.to_string().into(),
+        queue.working.to_string().into(),
+        parked_count(queue),
+        seconds(queue.oldest_seconds).into(),
+        queue.runs.to_string().into(),
+        queue.failed.to_string().into(),
+        plugin.cache_bytes.map_or("-".to_owned(), bytes).into(),
+        plugin
+            .cache_objects
+            .map_or("-".to_owned(), |count| count.to_string())
+            .into(),
+        plugin.memory_limit_bytes.map_or("-".to_owned(), bytes).into(),
+        note(plugin),
+    ]
+}
+
+fn state(plugin: &PluginStatus) -> Cell {
+    let ink = match &*plugin.state {
+        "serving" => Ink::Green,
+        "refused" => Ink::Red,
+        "disabled" => Ink::Dim,
+        _ => Ink::Yellow,
+    };
+    Cell::inked(&plugin.state, ink)
+}
+
+fn breaker(breaker: Option<&Breaker>) -> Cell {
+    let Some(breaker) = breaker else { return "-".into() };
+    let ink = match &*breaker.state {
+        "closed" => Ink::Plain,
+        "half-open" => Ink::Yellow,
+        _ => Ink::Red,
+    };
+    let text = match breaker.left_seconds {
+        Some(left) => format!("{} {}", breaker.state, age(left)),
+        None => breaker.state.clone(),
+    };
+    Cell::inked(text, ink)
+}
+
+fn version(version: Option<&Version>) -> Cell {
+    version
+        .and_then(|version| version.version.as_deref())
+        .unwrap_or("-")
+        .into()
+}
+
+fn module(version: Option<&Version>) -> Cell {
+    version.map_or("-", |version| short(&version.hash)).into()
+}
+
+/// The first digits of a hash.
+fn short(hash: &str) -> &str {
+    hash.get(..SHORT_HASH).unwrap_or(hash)
+}
+
+fn run(queue: &Queue) -> String {
+    format!("{}/{}", queue.running, queue.concurrency)
+}
+
+fn parked_count(queue: &Queue) -> Cell {
+    let ink = if queue.parked > 0 { Ink::Yellow } else { Ink::Plain };
+    Cell::inked(queue.parked.to_string(), ink)
+}
+
+/// What an operator should know first.
+fn note(plugin: &PluginStatus) -> Cell {
+    let mut notes = Vec::new();
+    if let Some(candidate) = &plugin.candidate {
+        notes.push(format!("{} is on its way", short(&candidate.hash)));
+    }
+    if let Some(refusal) = &plugin.refusal {
+        notes.push(format!("{}: {}", refusal.step, refusal.why));
+    }
+    if let Some(quarantined) = &plugin.quarantined {
+        notes.push(format!("{} is in quarantine", short(quarantined)));
+    }
+    if plugin.enabled_by_person == Some(false) {
+        notes.push("disabled by a person".to_owned());
+    }
+    if let Some(breaker) = &plugin.breaker
+        && breaker.state != "closed"
+        && let Some(why) = &breaker.why
+    {
+        notes.push(why.clone());
+    }
+    if let Some(from) = &plugin.rolled_back_from {
+        notes.push(format!("rolled back from {}", short(from)));
+    }
+    if let Some(error) = &plugin.last_error {
+        notes.push(format!("{} ago {}: {}", age(error.seconds_ago), error.key, error.why));
+    }
+    if notes.is_empty() {
+        notes.extend(
+            plugin
+                .probation_seconds
+                .map(|left| format!("on probation for {}", age(left))),
+        );
+    }
+    notes.join("; ").into()
+}
+
+/// `pilothouse plugins show`.
+pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
+    let (style, plugin) = (look.style, &detail.plugin);
+    let mut out = String::new();
+    let mut line = |label: &str, text: &str| {
+        // An empty label goes on with the one above.
+        let text = style.shown(text);
+        let _ = writeln!(out, "{} {text}", style.ink(Ink::Dim, &format!("{label:<12}")));
+    };
+    line("plugin", &plugin.name);
+    if !detail.description.is_empty() {
+        line("", &detail.description);
+    }
+    let serving = plugin.serving_seconds.filter(|_| plugin.serving.is_some());
+    line(
+        "state",
+        &match serving {
+            Some(seconds) => format!("{} for {}", plugin.state, age(seconds)),
+            None => plugin.state.clone(),
+        },
+    );
+    let named = |version: &Version| match &version.version {
+        Some(own) => format!("{own}, module {}", version.hash),
+        None => format!("module {}", version.hash),
+    };
+    if let Some(version) = &plugin.serving {
+        line("serves", &named(version));
+    }
+    if !detail.path.is_empty() {
+        line("", &detail.path);
+    }
+    if let Some(left) = plugin.probation_seconds {
+        line("probation", &format!("for {} more", age(left)));
+    }
+    if let Some(version) = &plugin.candidate {
+        line("on its way", &named(version));
+    }
+    if let Some(refusal) = &plugin.refusal {
+        line("refused", &format!("at the step {}: {}", refusal.step, refusal.why));
+        for (number, mend) in refusal.mend.lines().enumerate() {
+            line(if number == 0 { "mend" } else { "" }, mend);
+        }
+    }
+    for (number, version) in plugin.previous.iter().enumerate() {
+        line(if number == 0 { "at hand" } else { "" }, &named(version));
+    }
+    if let Some(hash) = &plugin.rolled_back_from {
+        line("rolled back", &format!("from module {hash}"));
+    }
+    if let Some(hash) = &plugin.quarantined {
+        line(
+            "quarantine",
+            &format!(
+                "module {hash}: `pilothouse plugins reset {}` lets it go on",
+                plugin.name
+            ),
+        );
+    }
+    if let Some(enabled) = plugin.enabled_by_person {
+        line("person", if enabled { "enabled it" } else { "disabled it" });
+    }
+    if let Some(breaker) = &plugin.breaker {
+        let mut text = format!("{} for {}", breaker.state, age(breaker.seconds));
+        if let Some(left) = breaker.left_seconds {
+            let _ = write!(text, ", half-open in {}", age(left));
+        }
+        if let Some(why) = &breaker.why {
+            let _ = write!(text, ": {why}");
+        }
+        line("breaker", &text);
+        line(
+            "",
+            &format!(
+                "opened {} times; of its last {} calls {} failed, {} were slow",
+                breaker.trips, breaker.calls, breaker.failed, breaker.slow
+            ),
+        );
+    }
+    for controller in &plugin.controllers {
+        let queue = &controller.queue;
+        let started = if controller.started {
+            ""
+        } else {
+            ", waits for its first lists"
+        };
+        line(
+            "controller",
+            &format!("{}: {}{started}", controller.name, controller.kind),
+        );
+        line(
+            "",
+            &format!(
+                "{} of {} run; {} ready, {} later, {} parked; {} runs, {} of them failed",
+                queue.running, queue.concurrency, queue.queued, queue.delayed, queue.parked, queue.runs, queue.failed
+            ),
+        );
+        if let Some(oldest) = queue.oldest_seconds {
+            line(
+                "",
+                &format!("the oldest ready key has waited for {}", seconds(Some(oldest))),
+            );
+        }
+    }
+    if let (Some(held), Some(objects)) = (plugin.cache_bytes, plugin.cache_objects) {
+        line("cache", &format!("{objects} objects, {}", bytes(held)));
+    }
+    for (number, watch) in detail.watches.iter().enumerate() {
+        line(if number == 0 { "watches" } else { "" }, watch);
+    }
+    for (number, permission) in detail.permissions.iter().enumerate() {
+        line(if number == 0 { "granted" } else { "" }, permission);
+    }
+    if let Some(error) = &plugin.last_error {
+        let text = format!(
+            "{} ago, {} {} (attempt {}): {}",
+            age(error.seconds_ago),
+            error.controller,
+            error.key,
+            error.attempt,
+            error.why
+        );
+        line("last error", &text);
+    }
+    for (number, past) in detail.history.iter().enumerate() {
+        line(
+            if number == 0 { "history" } else { "" },
+            &format!("{} ago: {}", age(past.seconds_ago), past.what),
+        );
+    }
+    out
+}
+
+/// `pilothouse queue`.
+pub(super) fn queue(look: Look, detail: &QueueDetail) -> String {
+    let mut out = String::new();
+    for controller in &detail.controllers {
+        let queue = &controller.queue;
+        let name = look.style.shown(&format!("{}/{}", detail.plugin, controller.name));
+        let _ = writeln!(
+            out,
+            "{}: {} of {} run; {} ready, {} later, {} parked",
+            look.style.ink(Ink::Bold, &name),
+            queue.running,
+            queue.concurrency,
+            queue.queued,
+            queue.delayed,
+            queue.parked
+        );
+        if controller.keys.is_empty() {
+            continue;
+        }
+        let mut table = if look.wide {
+            Table::new(["KEY", "STATE", "FOR", "DUE", "FAILURES", "ERROR", "CAUSE"])
+        } else {
+            Table::new(["KEY", "STATE", "FOR", "DUE", "FAILURES", "CAUSE"])
+        };
+        for key in &controller.keys {
+            let ink = match &*key.state {
+                "working" => Ink::Green,
+                _ => Ink::Plain,
+            };
+            let state = if key.again {
+                format!("{}, again", key.state)
+            } else {
+                key.state.clone()
+            };
+            let mut row: Vec<Cell> = vec![
+                (&key.key).into(),
+                Cell::inked(state, ink),
+                seconds(Some(key.seconds)).into(),
+                key.due_seconds
+                    .map_or("-".to_owned(), |due| format!("in {}", seconds(Some(due))))
+                    .into(),
+                key.attempts.to_string().into(),
+            ];
+            if look.wide {
+                row.push(key.error.as_deref().unwrap_or("-").into());
+            }
+            row.push(key.cause.as_deref().unwrap_or("-").into());
+            table.row(row);
+        }
+        out.push_str(&table.text(look.style, look.columns));
+        let shown = controller.keys.len();
+        let all = queue.queued + queue.delayed + queue.working;
+        if all > shown {
+            let _ = writeln!(out, "{} more are not shown: see --limit", all - shown);
+        }
+    }
+    out
+}
+
+/// `pilothouse parked list`.
+pub(super) fn parked_list(look: Look, keys: &[ParkedKey], more: bool) -> String {
+    if keys.is_empty() {
+        return "No key is parked.\n".to_owned();
+    }
+    let mut table = Table::new(["PLUGIN", "CONTROLLER", "KEY", "FOR", "FAILURES", "REASON"]);
+    for key in keys {
+        table.row([
+            (&key.plugin).into(),
+            (&key.controller).into(),
+            (&key.key).into(),
+            age(key.seconds).into(),
+            key.attempts.to_string().into(),
+            (&key.reason).into(),
+        ]);
+    }
+    let mut out = table.text(look.style, look.columns);
+    if more {
+        out.push_str("more are parked: see --limit\n");
+    }
+    out
+}
+
+/// `pilothouse parked show`.
+pub(super) fn parked_show(look: Look, keys: &[ParkedKey]) -> String {
+    let mut out = String::new();
+    for key in keys {
+        let mut line = |label: &str, text: &str| {
+            let label = look.style.ink(Ink::Dim, &format!("{label:<8}"));
+            let _ = writeln!(out, "{label} {}", look.style.shown(text));
+        };
+        line("key", &format!("{}/{} {}", key.plugin, key.controller, key.key));
+        line(
+            "parked",
+            &format!("for {}, after {} failures", age(key.seconds), key.attempts),
+        );
+        line("reason", &key.reason);
+        line("cause", &key.cause);
+        for (number, error) in key.errors.iter().enumerate() {
+            let text = format!(
+                "{} ago, attempt {}: {}",
+                age(error.seconds_ago),
+                error.attempt,
+                error.why
+            );
+            line(if number == 0 { "errors" } else { "" }, &text);
+        }
+    }
+    out
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0 => "0s".to_owned(),
+        1..172_800 => duration(Duration::from_secs(seconds)),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        None => "-".to_owned(),
+        Some(short) if short < Duration::from_secs(10) => format!("{:.1}s", short.as_secs_f64()),
+        Some(long) => age(long.as_secs()),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    const KIB: u64 = 1024;
+    match count {
+        0..KIB => format!("{count} B"),
+        KIB..1_048_576 => format!("{} KiB", count / KIB),
+        _ => format!("{} MiB", count / 1_048_576),
+    }
+}
+
+#[cfg(test)]
+mod tests;

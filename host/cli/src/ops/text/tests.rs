@@ -1,0 +1,233 @@
+use super::*;
+use crate::admin::api::{ControllerKeys, KeyError, LastError, Past, QueuedKey, Refused};
+
+const LOOK: Look = Look {
+    style: Style {
+        colour: false,
+        unicode: true,
+    },
+    columns: None,
+    wide: false,
+};
+
+fn version(own: &str, digit: &str) -> Option<Version> {
+    Some(Version {
+        version: Some(own.to_owned()),
+        hash: digit.repeat(64),
+    })
+}
+
+fn serving() -> PluginStatus {
+    PluginStatus {
+        name: "greeting".to_owned(),
+        state: "serving".to_owned(),
+        serving: version("0.1.0", "a"),
+        serving_seconds: Some(3_700),
+        breaker: Some(Breaker {
+            state: "closed".to_owned(),
+            ..Breaker::default()
+        }),
+        queue: Queue {
+            running: 1,
+            concurrency: 4,
+            queued: 3,
+            delayed: 2,
+            working: 1,
+            parked: 5,
+            oldest_seconds: Some(0.25),
+            runs: 10,
+            failed: 1,
+            ..Queue::default()
+        },
+        ..PluginStatus::default()
+    }
+}
+
+#[test]
+fn status_tells_at_one_look_what_each_plugin_does() {
+    let refused = PluginStatus {
+        name: "team".to_owned(),
+        state: "refused".to_owned(),
+        refusal: Some(Refused {
+            step: "grants".to_owned(),
+            why: "asks for more than is granted".to_owned(),
+            mend: "grant it".to_owned(),
+        }),
+        ..PluginStatus::default()
+    };
+    let tripped = PluginStatus {
+        name: "zoo".to_owned(),
+        breaker: Some(Breaker {
+            state: "open".to_owned(),
+            left_seconds: Some(9),
+            why: Some("20 reconciles failed in a row".to_owned()),
+            ..Breaker::default()
+        }),
+        last_error: Some(LastError {
+            seconds_ago: 4,
+            key: "a/b".to_owned(),
+            why: "Trap: unreachable\u{1b}[2J".to_owned(),
+            ..LastError::default()
+        }),
+        ..serving()
+    };
+    let all = Status {
+        host: HostStatus {
+            version: "0.1.0".to_owned(),
+            pid: 7,
+            uptime_seconds: 61,
+            ready: true,
+            running: 1,
+            pool_size: 64,
+            ..HostStatus::default()
+        },
+        plugins: vec![serving(), refused, tripped],
+        ..Status::default()
+    };
+    assert_eq!(
+        status(LOOK, &all),
+        "pilothouse 0.1.0, process 7, up 1m1s: ready, 1 of 64 reconciles run\n\
+         \n\
+         NAME      STATE    VERSION  MODULE        BREAKER  RUN  QUEUE  PARKED  OLDEST  NOTE\n\
+         greeting  serving  0.1.0    aaaaaaaaaaaa  closed   1/4  3+2    5       0.2s\n\
+         team      refused  -        -             -        0/0  0+0    0       -       grants: asks for more than is granted\n\
+         zoo       serving  0.1.0    aaaaaaaaaaaa  open 9s  1/4  3+2    5       0.2s    20 reconciles failed in a row; 4s ago \
+         a/b: Trap: unreachable\\u{1b}[2J\n"
+    );
+    let on_terminal = Look {
+        columns: Some(100),
+        ..LOOK
+    };
+    assert!(
+        status(on_terminal, &all)
+            .lines()
+            .all(|line| line.chars().count() <= 100)
+    );
+    let wide = Look { wide: true, ..LOOK };
+    assert!(status(wide, &all).contains("  FAILED  CACHE  "));
+}
+
+#[test]
+fn a_host_that_is_not_ready_says_what_it_waits_for() {
+    let host = HostStatus {
+        waiting_for: vec!["greeting: first list\u{1b}[31m".to_owned()],
+        api_server_away_seconds: Some(3),
+        ..HostStatus::default()
+    };
+    let text = super::host(LOOK.style, &host);
+    assert!(text.contains("not ready"), "{text}");
+    assert!(text.contains("the API server has not answered for 3s\n"), "{text}");
+    assert!(text.ends_with("waits for greeting: first list\\u{1b}[31m\n"), "{text}");
+}
+
+#[test]
+fn a_plugin_is_shown_with_its_versions_reasons_and_history() {
+    let detail = PluginDetail {
+        plugin: PluginStatus {
+            previous: version("0.0.9", "b").into_iter().collect(),
+            quarantined: Some("a".repeat(64)),
+            refusal: Some(Refused {
+                step: "compile".to_owned(),
+                why: "no component".to_owned(),
+                mend: "build it\nanew".to_owned(),
+            }),
+            ..serving()
+        },
+        permissions: vec!["{group: \"\", kind: ConfigMap, verbs: [watch]}".to_owned()],
+        history: vec![Past {
+            seconds_ago: 5,
+            what: "breaker open: all failed".to_owned(),
+        }],
+        ..PluginDetail::default()
+    };
+    let text = plugin(LOOK, &detail);
+    for line in [
+        "state        serving for 1h1m\n".to_owned(),
+        format!("serves       0.1.0, module {}\n", "a".repeat(64)),
+        format!("at hand      0.0.9, module {}\n", "b".repeat(64)),
+        "refused      at the step compile: no component\n".to_owned(),
+        "mend         build it\n             anew\n".to_owned(),
+        "granted      {group: \"\", kind: ConfigMap, verbs: [watch]}\n".to_owned(),
+        "history      5s ago: breaker open: all failed\n".to_owned(),
+    ] {
+        assert!(text.contains(&line), "{line:?} is not in\n{text}");
+    }
+    assert!(
+        text.contains("`pilothouse plugins reset greeting` lets it go on"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_queue_shows_its_keys_and_says_how_many_are_not_shown() {
+    let key = QueuedKey {
+        key: "default/world".to_owned(),
+        state: "delayed".to_owned(),
+        seconds: 1.0,
+        due_seconds: Some(12.0),
+        attempts: 3,
+        cause: Some("Greeting default/world created".to_owned()),
+        ..QueuedKey::default()
+    };
+    let detail = QueueDetail {
+        plugin: "greeting".to_owned(),
+        controllers: vec![ControllerKeys {
+            name: "greeting".to_owned(),
+            queue: serving().queue,
+            keys: vec![key],
+        }],
+        ..QueueDetail::default()
+    };
+    assert_eq!(
+        queue(LOOK, &detail),
+        "greeting/greeting: 1 of 4 run; 3 ready, 2 later, 5 parked\n\
+         KEY            STATE    FOR   DUE     FAILURES  CAUSE\n\
+         default/world  delayed  1.0s  in 12s  3         Greeting default/world created\n\
+         5 more are not shown: see --limit\n"
+    );
+}
+
+#[test]
+fn parked_keys_are_listed_with_their_reasons_and_shown_with_their_errors() {
+    let key = ParkedKey {
+        plugin: "zoo".to_owned(),
+        controller: "beast".to_owned(),
+        key: "a/b".to_owned(),
+        seconds: 200_000,
+        attempts: 2,
+        reason: "NoSuchBeast: \u{1b}]0;x".to_owned(),
+        cause: "Beast a/b created".to_owned(),
+        errors: vec![KeyError {
+            seconds_ago: 3,
+            attempt: 2,
+            why: "NoSuchBeast".to_owned(),
+        }],
+    };
+    let keys = [key];
+    assert_eq!(
+        parked_list(LOOK, &keys, true),
+        "PLUGIN  CONTROLLER  KEY  FOR  FAILURES  REASON\n\
+         zoo     beast       a/b  2d   2         NoSuchBeast: \\u{1b}]0;x\n\
+         more are parked: see --limit\n"
+    );
+    assert_eq!(parked_list(LOOK, &[], false), "No key is parked.\n");
+    assert_eq!(
+        parked_show(LOOK, &keys),
+        "key      zoo/beast a/b\n\
+         parked   for 2d, after 2 failures\n\
+         reason   NoSuchBeast: \\u{1b}]0;x\n\
+         cause    Beast a/b created\n\
+         errors   3s ago, attempt 2: NoSuchBeast\n"
+    );
+}
+
+#[test]
+fn ages_and_sizes_are_short() {
+    assert_eq!(
+        [0, 59, 61, 7_200, 172_799].map(age),
+        ["0s", "59s", "1m1s", "2h", "47h59m"]
+    );
+    assert_eq!(age(172_800), "2d");
+    assert_eq!([Some(f64::NAN), Some(-1.0), None].map(seconds), ["-", "-", "-"]);
+    assert_eq!([5, 2_048, 3 << 20].map(bytes), ["5 B", "2 KiB", "3 MiB"]);
+}
