@@ -37,6 +37,7 @@ impl Scene {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pilothouse"));
         command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
         command.env("HOME", self.0.path()).env("LC_ALL", "C.UTF-8");
+        command.env("XDG_RUNTIME_DIR", self.0.path());
         for name in ["KUBECONFIG", "KUBERNETES_SERVICE_HOST", "NO_COLOR"] {
             command.env_remove(name);
         }

@@ -206,6 +206,7 @@ impl Scene {
         command
             .current_dir(self.folder.path())
             .env("HOME", self.folder.path())
+            .env("XDG_RUNTIME_DIR", self.folder.path())
             .env("LC_ALL", "C.UTF-8")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

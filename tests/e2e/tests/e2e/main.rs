@@ -1,6 +1,7 @@
 //! Everything together, as people meet it. One binary, so that it is linked once; one topic a file.
 #![cfg(unix)]
 
+mod admin;
 mod api_server;
 mod apply;
 mod bad_config;
