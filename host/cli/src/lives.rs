@@ -50,7 +50,8 @@ impl LifeObserver for Lives {
             What::Quarantined => tracing::warn!(
                 plugin,
                 hash,
-                "plugin in quarantine: its breaker opened too often; another version or configuration ends that"
+                "plugin in quarantine: its breaker opened too often; another version or configuration ends that, or \
+                 `pilothouse plugins reset {plugin}`"
             ),
             What::Unloaded => {
                 self.forget(plugin);

@@ -76,6 +76,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let admin = Arc::new(Admin {
         front: front.clone(),
         recent: recent.clone(),
+        probation_seconds: config.host.probation_seconds.into(),
     });
     // Until the end, however this ends.
     let _socket = doors.serve(&admin, &mut tasks);

@@ -1,50 +1,36 @@
-//! What operators' commands are answered.
+//! What operators' commands are answered: what the host and its plugins do.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
-use pilothouse_controller::{
-    Chosen, ControllerId, ControllerSnapshot, Host, KeySnapshot, KeyState, ParkedSnapshot, PluginSnapshot,
-    breaker::{State, View},
-    why_words,
-};
-use pilothouse_lifecycle::{Control, Hash, LifeState, LifeStatus, Order, OrderError, Plugin, VersionStatus};
-use pilothouse_object::{escape_control, shorten};
+use pilothouse_controller::{Chosen, ControllerId, Host};
+use pilothouse_lifecycle::{Control, LifeStatus, Plugin};
+use pilothouse_object::escape_control;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::{
     api::{self, VERSION},
+    forms::{self, bounded},
     recent::Recent,
-    route::{Ask, Asked, Owned, spot_text},
+    route::{Asked, Owned, spot_text},
 };
-use crate::{
-    front::{Front, pause},
-    serve::Health as _,
-};
-
-/// How often it is looked whether an order was followed.
-const LOOK: Duration = Duration::from_millis(25);
-
-/// Digits of a hash that name a version, at least.
-const LEAST_DIGITS: usize = 6;
+use crate::{front::Front, serve::Health as _};
 
 /// Lines of what the host waits for.
 const WAITING: usize = 20;
-
-/// Bytes of one text of an answer.
-const TEXT: usize = 2_000;
 
 /// A status and a body.
 pub(crate) type Answer = (StatusCode, String);
 
 /// What goes wrong with a request.
-type Result<T> = std::result::Result<T, Answer>;
+pub(super) type Result<T> = std::result::Result<T, Answer>;
 
 /// What answers.
 pub(crate) struct Admin {
     pub(crate) front: Arc<Front>,
     pub(crate) recent: Arc<Recent>,
+    /// For how many seconds a new version is on probation.
+    pub(crate) probation_seconds: u64,
 }
 
 /// The answer where something is wrong; the message names the mend.
@@ -55,7 +41,7 @@ pub(crate) fn failed(status: StatusCode, message: &str) -> Answer {
     (status, json(&body))
 }
 
-fn json(body: &impl Serialize) -> String {
+pub(super) fn json(body: &impl Serialize) -> String {
     // Maps with keys that are texts, numbers and texts: nothing of that can fail.
     serde_json::to_string(body).unwrap_or_default()
 }
@@ -80,7 +66,7 @@ impl Admin {
                 let page = host.parked(chosen.borrow(), from.clone(), *limit);
                 ok(&api::Parked {
                     api_version: VERSION.to_owned(),
-                    keys: page.keys.into_iter().map(parked).collect(),
+                    keys: page.keys.into_iter().map(forms::parked).collect(),
                     next: page.next.as_ref().map(spot_text),
                 })
             }),
@@ -89,7 +75,7 @@ impl Admin {
         answer.unwrap_or_else(|failed| failed)
     }
 
-    fn host(&self) -> Result<&Arc<Host>> {
+    pub(super) fn host(&self) -> Result<&Arc<Host>> {
         self.front.host().ok_or_else(|| {
             let waiting = self.front.waiting_for().join("; ");
             let message = format!("the host is starting: it waits for {waiting}; try again in a moment");
@@ -97,7 +83,7 @@ impl Admin {
         })
     }
 
-    fn control(&self) -> Result<&Control> {
+    pub(super) fn control(&self) -> Result<&Control> {
         self.host()?;
         self.front.control().ok_or_else(|| {
             let message =
@@ -162,7 +148,7 @@ impl Admin {
     }
 
     /// One plugin as it is now; none where there is no such one.
-    fn found(&self, name: &str) -> Result<(Option<LifeStatus>, Option<Arc<Plugin>>)> {
+    pub(super) fn found(&self, name: &str) -> Result<(Option<LifeStatus>, Option<Arc<Plugin>>)> {
         let life = self.lives().remove(name);
         let plugins = self.host()?.plugins();
         let plugin = plugins.into_iter().find(|plugin| *plugin.name == *name);
@@ -209,15 +195,20 @@ impl Admin {
         })
     }
 
-    fn plugin_status(&self, name: &str, life: Option<&LifeStatus>, plugin: Option<&Arc<Plugin>>) -> api::PluginStatus {
+    pub(super) fn plugin_status(
+        &self,
+        name: &str,
+        life: Option<&LifeStatus>,
+        plugin: Option<&Arc<Plugin>>,
+    ) -> api::PluginStatus {
         let snapshot = self.front.host().and_then(|host| host.snapshot(name));
         let mut status = api::PluginStatus {
             name: name.to_owned(),
-            state: life.map_or("serving", |life| state_name(life.state)).to_owned(),
+            state: life.map_or("serving", |life| forms::state_name(life.state)).to_owned(),
             breaker: snapshot
                 .as_ref()
-                .and_then(|snapshot| Some(breaker(snapshot.now, &snapshot.breaker?))),
-            controllers: controllers(snapshot, plugin),
+                .and_then(|snapshot| Some(forms::breaker(snapshot.now, &snapshot.breaker?))),
+            controllers: forms::controllers(snapshot, plugin),
             last_error: self.recent.error(name),
             memory_limit_bytes: plugin.map(|plugin| plugin.limits.memory as u64),
             serving: plugin.map(|plugin| api::Version {
@@ -226,18 +217,23 @@ impl Admin {
             }),
             ..api::PluginStatus::default()
         };
-        status.queue = sum(&status.controllers);
+        status.queue = forms::sum(&status.controllers);
         if let Some(life) = life {
-            status.serving = life.serving.as_ref().map(version);
-            status.serving_seconds = life.serving_seconds;
-            status.candidate = life.candidate.as_ref().map(version);
+            status.serving = life.serving.as_ref().map(forms::version);
+            // What is told of its life stands still until something happens to it: its ages don't.
+            let seconds = self.recent.serving_seconds(name).or(life.serving_seconds);
+            status.serving_seconds = seconds.filter(|_| life.serving.is_some());
+            status.candidate = life.candidate.as_ref().map(forms::version);
             status.refusal = life.refusal.as_ref().map(|refusal| api::Refused {
                 step: refusal.step.to_string(),
                 why: bounded(&refusal.why),
                 mend: bounded(&refusal.mend),
             });
-            status.previous = life.previous.iter().map(version).collect();
-            status.probation_seconds = life.probation_seconds;
+            status.previous = life.previous.iter().map(forms::version).collect();
+            let left = self
+                .probation_seconds
+                .saturating_sub(status.serving_seconds.unwrap_or_default());
+            status.probation_seconds = life.probation_seconds.map(|_| left).filter(|left| *left > 0);
             status.rolled_back_from.clone_from(&life.rolled_back_from);
             status.quarantined.clone_from(&life.quarantined);
             status.enabled_by_person = life.enabled_by_person;
@@ -248,7 +244,7 @@ impl Admin {
     fn queue(&self, name: &str, controller: Option<&str>, limit: usize) -> Result<api::QueueDetail> {
         let (_, plugin) = self.found(name)?;
         let host = self.host()?;
-        let all = controllers(host.snapshot(name), plugin.as_ref());
+        let all = forms::controllers(host.snapshot(name), plugin.as_ref());
         let meant = |own: &api::Controller| controller.is_none_or(|controller| own.name == controller);
         if !all.iter().any(meant) && (controller.is_some() || all.is_empty()) {
             let names: Vec<&str> = all.iter().map(|own| &*own.name).collect();
@@ -265,7 +261,7 @@ impl Admin {
             api::ControllerKeys {
                 name: own.name,
                 queue: own.queue,
-                keys: keys.into_iter().map(queued).collect(),
+                keys: keys.into_iter().map(forms::queued).collect(),
             }
         });
         Ok(api::QueueDetail {
@@ -307,78 +303,6 @@ impl Admin {
             keys,
         }))
     }
-
-    #[expect(clippy::disallowed_methods, reason = "a driver: its clock")]
-    async fn order(&self, name: &str, ask: &Ask, wait: Duration) -> Result<Answer> {
-        let control = self.control()?;
-        let (before, _) = self.found(name)?;
-        let before = before.ok_or_else(|| failed(StatusCode::NOT_FOUND, "nothing is known of it"))?;
-        let deadline = Instant::now() + wait;
-        let wanted = match ask {
-            Ask::Promote(digits) => Some(chosen_version(&before, digits)?),
-            // What is in quarantine, or else what serves: its own version is told to serve on.
-            Ask::Reset => {
-                let version = before.quarantined.as_ref();
-                let version = version.or(before.serving.as_ref().map(|serving| &serving.hash));
-                version.and_then(|hash| Hash::from_hex(hash))
-            }
-            _ => None,
-        };
-        let order = match (ask, wanted) {
-            (Ask::Enable, _) => Order::Enable,
-            (Ask::Disable, _) => Order::Disable,
-            (Ask::Rollback, _) => Order::Rollback,
-            (Ask::Promote(_) | Ask::Reset, Some(hash)) => Order::Promote(hash),
-            (Ask::Promote(_) | Ask::Reset, None) => {
-                let message = format!("no version of {name} serves, and none is in quarantine");
-                return Err(failed(StatusCode::CONFLICT, &message));
-            }
-        };
-        // A host that only begins to supervise takes the order, and follows it later.
-        let taken = tokio::time::timeout(wait.max(LOOK), control.order(name, order)).await;
-        if let Ok(Err(error)) = taken {
-            let status = match error {
-                OrderError::NoPlugin => StatusCode::NOT_FOUND,
-                OrderError::NoVersion { .. } | OrderError::NoEarlier => StatusCode::CONFLICT,
-                OrderError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            return Err(failed(status, &format!("{name}: {error}")));
-        }
-        tracing::info!(plugin = name, "an operator's order: {}", words(ask));
-        let serves = |life: &LifeStatus| {
-            let hash = wanted.map(|hash| hash.to_string());
-            life.serving
-                .as_ref()
-                .is_some_and(|serving| Some(&serving.hash) == hash.as_ref())
-        };
-        if matches!(order, Order::Promote(_)) && serves(&before) {
-            // It serves already: what may be against it is its breaker.
-            self.host()?.reset_breaker(name);
-        }
-        let mut done = false;
-        loop {
-            let life = control.status().into_iter().find(|life| life.name == name);
-            if taken.is_ok() && life.as_ref().is_none_or(is_settled) {
-                done = true;
-            }
-            if done || Instant::now() >= deadline {
-                let (_, plugin) = self.found(name).unwrap_or_default();
-                let failed = life
-                    .as_ref()
-                    .filter(|_| done)
-                    .and_then(|life| shortfall(ask, &before, life, serves(life)));
-                let status = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
-                let ordered = api::Ordered {
-                    api_version: VERSION.to_owned(),
-                    done,
-                    failed,
-                    plugin: self.plugin_status(name, life.as_ref(), plugin.as_ref()),
-                };
-                return Ok((status, json(&ordered)));
-            }
-            pause(LOOK).await;
-        }
-    }
 }
 
 impl Owned {
@@ -390,206 +314,3 @@ impl Owned {
         }
     }
 }
-
-fn words(ask: &Ask) -> String {
-    match ask {
-        Ask::Enable => "enable".to_owned(),
-        Ask::Disable => "disable".to_owned(),
-        Ask::Rollback => "rollback".to_owned(),
-        Ask::Reset => "reset".to_owned(),
-        Ask::Promote(digits) => format!("promote {}", escape_control(digits)),
-    }
-}
-
-/// Whether nothing is being done for it.
-fn is_settled(life: &LifeStatus) -> bool {
-    let moves = matches!(
-        life.state,
-        LifeState::Loading | LifeState::Draining | LifeState::Waiting
-    );
-    !moves && life.candidate.is_none()
-}
-
-/// What is otherwise than was ordered.
-fn shortfall(ask: &Ask, before: &LifeStatus, after: &LifeStatus, wanted_serves: bool) -> Option<String> {
-    let met = match ask {
-        Ask::Enable => after.serving.is_some(),
-        Ask::Disable => after.serving.is_none(),
-        Ask::Rollback => after.serving.is_some() && after.serving != before.serving,
-        Ask::Promote(_) => wanted_serves,
-        Ask::Reset => after.quarantined.is_none(),
-    };
-    if met {
-        return None;
-    }
-    let why = after.refusal.as_ref().map(|refusal| bounded(&refusal.to_string()));
-    Some(why.unwrap_or_else(|| format!("the plugin is {} now", state_name(after.state))))
-}
-
-/// The version that these digits name: a whole hash, or the beginning of one that is known.
-fn chosen_version(life: &LifeStatus, digits: &str) -> Result<Hash> {
-    let wrong = |message: String| failed(StatusCode::BAD_REQUEST, &message);
-    if let Some(hash) = Hash::from_hex(digits) {
-        return Ok(hash);
-    }
-    let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    if !is_hex || !(LEAST_DIGITS..64).contains(&digits.len()) {
-        return Err(wrong(format!(
-            "a version is named by its module's SHA-256, or by at least {LEAST_DIGITS} of its first digits"
-        )));
-    }
-    let digits = digits.to_ascii_lowercase();
-    let versions = life.serving.iter().chain(&life.candidate).chain(&life.previous);
-    let hashes = versions.map(|version| &version.hash);
-    let mut known: Vec<&String> = hashes.chain(&life.quarantined).chain(&life.rolled_back_from).collect();
-    known.sort();
-    known.dedup();
-    let named: Vec<&String> = known.iter().copied().filter(|hash| hash.starts_with(&digits)).collect();
-    match &named[..] {
-        [one] => Hash::from_hex(one).ok_or_else(|| wrong("that is no hash".to_owned())),
-        [] => {
-            let shown: Vec<&str> = known.iter().filter_map(|hash| hash.get(..super::SHORT_HASH)).collect();
-            let message = format!(
-                "no version at hand begins with {digits}; these are: {}",
-                shown.join(", ")
-            );
-            Err(failed(StatusCode::CONFLICT, &message))
-        }
-        _ => Err(wrong(format!(
-            "more than one version begins with {digits}: give more digits"
-        ))),
-    }
-}
-
-fn state_name(state: LifeState) -> &'static str {
-    match state {
-        LifeState::Waiting => "waiting",
-        LifeState::Loading => "loading",
-        LifeState::Serving => "serving",
-        LifeState::Draining => "draining",
-        LifeState::Refused => "refused",
-        LifeState::Disabled => "disabled",
-    }
-}
-
-fn version(version: &VersionStatus) -> api::Version {
-    api::Version {
-        version: version.version.as_deref().map(bounded),
-        hash: version.hash.clone(),
-    }
-}
-
-fn breaker(now: Duration, view: &View) -> api::Breaker {
-    let (state, until) = match view.state {
-        State::Closed => ("closed", None),
-        State::Open { until } => ("open", Some(until)),
-        State::HalfOpen => ("half-open", None),
-        State::Quarantined => ("quarantined", None),
-    };
-    api::Breaker {
-        state: state.to_owned(),
-        seconds: now.saturating_sub(view.since).as_secs(),
-        left_seconds: until.map(|until| until.saturating_sub(now).as_secs()),
-        why: view.why.as_ref().map(why_words),
-        trips: view.trips,
-        calls: view.calls,
-        failed: view.failed,
-        slow: view.slow,
-    }
-}
-
-fn controllers(snapshot: Option<PluginSnapshot>, plugin: Option<&Arc<Plugin>>) -> Vec<api::Controller> {
-    let own = snapshot.into_iter().flat_map(|snapshot| snapshot.controllers);
-    let controllers = own.map(|own| {
-        let described = plugin.and_then(|plugin| plugin.manifest.controller(&own.id.controller));
-        api::Controller {
-            name: own.id.controller.to_string(),
-            kind: described
-                .map(|described| described.kind.to_string())
-                .unwrap_or_default(),
-            started: own.started,
-            queue: numbers(&own),
-        }
-    });
-    controllers.collect()
-}
-
-fn numbers(own: &ControllerSnapshot) -> api::Queue {
-    api::Queue {
-        running: own.running,
-        concurrency: own.concurrency,
-        queued: own.queued,
-        delayed: own.delayed,
-        working: own.working,
-        parked: own.parked,
-        oldest_seconds: own.oldest.map(|age| age.as_secs_f64()),
-        longest_running_seconds: own.longest_running.map(|age| age.as_secs_f64()),
-        runs: own.runs,
-        failed: own.failed,
-    }
-}
-
-fn sum(controllers: &[api::Controller]) -> api::Queue {
-    let longer = |one: Option<f64>, other: Option<f64>| match (one, other) {
-        (Some(one), Some(other)) => Some(one.max(other)),
-        (one, other) => one.or(other),
-    };
-    controllers.iter().fold(api::Queue::default(), |sum, controller| {
-        let own = &controller.queue;
-        api::Queue {
-            running: sum.running + own.running,
-            concurrency: sum.concurrency + own.concurrency,
-            queued: sum.queued + own.queued,
-            delayed: sum.delayed + own.delayed,
-            working: sum.working + own.working,
-            parked: sum.parked + own.parked,
-            oldest_seconds: longer(sum.oldest_seconds, own.oldest_seconds),
-            longest_running_seconds: longer(sum.longest_running_seconds, own.longest_running_seconds),
-            runs: sum.runs + own.runs,
-            failed: sum.failed + own.failed,
-        }
-    })
-}
-
-fn queued(key: KeySnapshot) -> api::QueuedKey {
-    let state = match key.state {
-        KeyState::Working => "working",
-        KeyState::Queued => "queued",
-        KeyState::Delayed => "delayed",
-    };
-    api::QueuedKey {
-        key: key.key.to_string(),
-        state: state.to_owned(),
-        seconds: key.age.as_secs_f64(),
-        due_seconds: key.due.map(|due| due.as_secs_f64()),
-        again: key.again,
-        attempts: key.attempts,
-        cause: key.cause.map(|cause| bounded(&cause.to_string())),
-        error: key.error.map(|error| bounded(&error)),
-    }
-}
-
-fn parked(parked: ParkedSnapshot) -> api::ParkedKey {
-    let errors = parked.errors.iter().map(|(age, attempt, why)| api::KeyError {
-        seconds_ago: age.as_secs(),
-        attempt: *attempt,
-        why: bounded(why),
-    });
-    api::ParkedKey {
-        plugin: parked.id.plugin.to_string(),
-        controller: parked.id.controller.to_string(),
-        key: parked.key.to_string(),
-        seconds: parked.age.as_secs(),
-        attempts: parked.attempts,
-        errors: errors.collect(),
-        reason: bounded(&parked.reason),
-        cause: bounded(&parked.cause.to_string()),
-    }
-}
-
-fn bounded(text: &str) -> String {
-    shorten(text, TEXT).into_owned()
-}
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,8 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`api`] | the form of the answers |
-//! | `answers` | what is answered: reads status, passes on orders |
+//! | `answers`, `forms` | what is answered to who looks |
+//! | `orders` | what persons order, and whether it came to that |
 //! | `route` | requests: which there are, and what is wrong with others |
 //! | `server` | connections: how many, for how long |
 //! | `socket` | the Unix socket: where it is, whose it is, and what is left of a host that was killed |
@@ -16,6 +17,8 @@
 
 pub(crate) mod answers;
 pub(crate) mod api;
+mod forms;
+mod orders;
 pub(crate) mod recent;
 mod route;
 mod server;

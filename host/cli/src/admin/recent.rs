@@ -32,6 +32,8 @@ pub(crate) struct Recent {
 #[derive(Default)]
 struct Own {
     error: Option<(u64, LastError)>,
+    /// Since when the version serves that serves now, or did last.
+    served: Option<u64>,
     turns: VecDeque<(u64, String)>,
 }
 
@@ -90,6 +92,12 @@ impl Recent {
         })
     }
 
+    /// For how many seconds a plugin's version has served, where it does.
+    pub(crate) fn serving_seconds(&self, plugin: &str) -> Option<u64> {
+        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(self.uptime().saturating_sub(plugins.get(plugin)?.served?))
+    }
+
     /// A plugin's last turns, the newest last.
     pub(crate) fn turns(&self, plugin: &str) -> Vec<Past> {
         let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,6 +136,10 @@ impl Recent {
                 };
                 self.turn(plugin, &format!("breaker {state}: {}", breaker_words(change)));
             }
+            Happening::HotLoop(found) => {
+                let what = format!("{} {} loops: {found}", found.id.controller, found.key);
+                self.turn(&found.id.plugin, &what);
+            }
             _ => {}
         }
     }
@@ -144,6 +156,10 @@ impl Recent {
             What::Unloaded => "unloaded".to_owned(),
         };
         self.turn(&event.plugin, &what);
+        if matches!(event.what, What::Serving { .. } | What::RolledBack { .. }) {
+            let now = self.uptime();
+            self.with(&event.plugin, |own| own.served = Some(now));
+        }
     }
 
     /// Forgets those that are not among these any longer.

@@ -180,7 +180,10 @@ impl<'a> Client<'a> {
     {
         let broke = |error: &dyn std::error::Error| {
             let why = escape_control(&error.to_string()).into_owned();
-            Stop::failed(format!("{}: the connection broke off: {why}", self.place()))
+            Stop::failed(format!(
+                "{}: the connection broke off ({why}): has the host stopped? Its log says so",
+                self.place()
+            ))
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| broke(&error))?;

@@ -11,6 +11,9 @@ use crate::{
     present::{Ink, Style, duration},
 };
 
+/// Characters of a cause that are shown where not all is asked for.
+const CAUSE: usize = 120;
+
 /// How it is shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
@@ -61,7 +64,7 @@ pub(super) fn plugins(look: Look, plugins: &[PluginStatus]) -> String {
     let mut table = if look.wide {
         Table::new([
             "NAME", "STATE", "FOR", "VERSION", "MODULE", "BREAKER", "TRIPS", "RUN", "READY", "LATER", "WORK", "PARKED",
-            "OLDEST", "RUNS", "FAILED", "CACHE", "OBJECTS", "MEMORY", "NOTE",
+            "OLDEST", "RUNS", "FAILED", "CACHE", "OBJECTS", "MAX-MEM", "NOTE",
         ])
     } else {
         Table::new([
@@ -278,8 +281,11 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
         line(
             "",
             &format!(
-                "opened {} times; of its last {} calls {} failed, {} were slow",
-                breaker.trips, breaker.calls, breaker.failed, breaker.slow
+                "opened {}; of its last {} calls {} failed, {} were slow",
+                times(breaker.trips, "time"),
+                breaker.calls,
+                breaker.failed,
+                breaker.slow
             ),
         );
     }
@@ -383,7 +389,12 @@ pub(super) fn queue(look: Look, detail: &QueueDetail) -> String {
             if look.wide {
                 row.push(key.error.as_deref().unwrap_or("-").into());
             }
-            row.push(key.cause.as_deref().unwrap_or("-").into());
+            let cause = key.cause.as_deref().unwrap_or("-");
+            row.push(match look.wide {
+                true => cause.into(),
+                // What came before is for those who ask for it.
+                false => look.style.cut(cause, CAUSE).into(),
+            });
             table.row(row);
         }
         out.push_str(&table.text(look.style, look.columns));
@@ -430,7 +441,11 @@ pub(super) fn parked_show(look: Look, keys: &[ParkedKey]) -> String {
         line("key", &format!("{}/{} {}", key.plugin, key.controller, key.key));
         line(
             "parked",
-            &format!("for {}, after {} failures", age(key.seconds), key.attempts),
+            &format!(
+                "for {}, after {}",
+                age(key.seconds),
+                times(key.attempts.into(), "failure")
+            ),
         );
         line("reason", &key.reason);
         line("cause", &key.cause);
@@ -445,6 +460,11 @@ pub(super) fn parked_show(look: Look, keys: &[ParkedKey]) -> String {
         }
     }
     out
+}
+
+/// `1 failure`, `2 failures`.
+fn times(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn age(seconds: u64) -> String {

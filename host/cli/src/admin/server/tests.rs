@@ -18,6 +18,7 @@ fn admin() -> Arc<Admin> {
     Arc::new(Admin {
         front,
         recent: Arc::new(Recent::new()),
+        probation_seconds: 600,
     })
 }
 

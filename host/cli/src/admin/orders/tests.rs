@@ -1,3 +1,5 @@
+use pilothouse_lifecycle::VersionStatus;
+
 use super::*;
 
 fn life(state: LifeState) -> LifeStatus {
