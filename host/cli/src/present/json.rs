@@ -76,12 +76,13 @@ pub(super) fn happening(at: Moment, happening: &Happening) -> Option<Value> {
             insert_key(&mut object, &found.object);
             map.insert("object".into(), Value::Object(object));
             map.insert("fields".into(), found.fields.as_slice().into());
-            let manager = match &found.other {
-                Other::Itself => Value::Null,
-                Other::Manager(manager) => manager.as_str().into(),
-                Other::Unknown => "unknown".into(),
+            let (other, manager) = match &found.other {
+                Other::Itself => ("itself", None),
+                Other::Manager(manager) => ("manager", Some(manager.as_str())),
+                Other::Unknown => ("unknown", None),
             };
-            map.insert("otherManager".into(), manager);
+            map.insert("other".into(), other.into());
+            map.insert("otherManager".into(), manager.into());
             map.insert("message".into(), found.to_string().into());
             map
         }
