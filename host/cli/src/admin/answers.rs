@@ -19,6 +19,9 @@ use crate::{front::Front, serve::Health as _};
 /// Lines of what the host waits for.
 const WAITING: usize = 20;
 
+/// Keys that loop are shown of one plugin at most.
+const MAX_LOOPS: usize = 16;
+
 /// A status and a body.
 pub(crate) type Answer = (StatusCode, String);
 
@@ -195,6 +198,14 @@ impl Admin {
         })
     }
 
+    fn hot_loops(&self, plugin: &str) -> Vec<String> {
+        let loops = self.front.host().map(|host| host.hot_loops()).unwrap_or_default();
+        let own = loops.iter().filter(|found| *found.id.plugin == *plugin);
+        own.take(MAX_LOOPS)
+            .map(|found| bounded(&format!("{} {}: {found}", found.id.controller, found.key)))
+            .collect()
+    }
+
     pub(super) fn plugin_status(
         &self,
         name: &str,
@@ -209,6 +220,7 @@ impl Admin {
                 .as_ref()
                 .and_then(|snapshot| Some(forms::breaker(snapshot.now, &snapshot.breaker?))),
             controllers: forms::controllers(snapshot, plugin),
+            hot_loops: self.hot_loops(name),
             last_error: self.recent.error(name),
             memory_limit_bytes: plugin.map(|plugin| plugin.limits.memory as u64),
             serving: plugin.map(|plugin| api::Version {

@@ -64,6 +64,8 @@ pub(crate) struct PluginStatus {
     /// The sums over its controllers.
     pub(crate) queue: Queue,
     pub(crate) controllers: Vec<Controller>,
+    /// Its keys that go round in circles and are slowed, a line for people each; of many the first.
+    pub(crate) hot_loops: Vec<String>,
     pub(crate) last_error: Option<LastError>,
     /// What the cache would hold for it alone; with `detail` only.
     pub(crate) cache_bytes: Option<u64>,

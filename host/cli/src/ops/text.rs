@@ -192,6 +192,9 @@ fn note(plugin: &PluginStatus) -> Cell {
     {
         notes.push(why.clone());
     }
+    if let Some(first) = plugin.hot_loops.first() {
+        notes.push(format!("a key loops: {first}"));
+    }
     if let Some(from) = &plugin.rolled_back_from {
         notes.push(format!("rolled back from {}", short(from)));
     }
@@ -313,6 +316,9 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
                 &format!("the oldest ready key has waited for {}", seconds(Some(oldest))),
             );
         }
+    }
+    for (number, found) in plugin.hot_loops.iter().enumerate() {
+        line(if number == 0 { "loops" } else { "" }, found);
     }
     if let (Some(held), Some(objects)) = (plugin.cache_bytes, plugin.cache_objects) {
         line("cache", &format!("{objects} objects, {}", bytes(held)));

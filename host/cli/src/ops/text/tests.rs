@@ -71,6 +71,11 @@ fn status_tells_at_one_look_what_each_plugin_does() {
         }),
         ..serving()
     };
+    let looping = PluginStatus {
+        name: "zz".to_owned(),
+        hot_loops: vec!["beast a/b: it sets the same again".to_owned()],
+        ..serving()
+    };
     let all = Status {
         host: HostStatus {
             version: "0.1.0".to_owned(),
@@ -81,7 +86,7 @@ fn status_tells_at_one_look_what_each_plugin_does() {
             pool_size: 64,
             ..HostStatus::default()
         },
-        plugins: vec![serving(), refused, tripped],
+        plugins: vec![serving(), refused, tripped, looping],
         ..Status::default()
     };
     assert_eq!(
@@ -92,7 +97,9 @@ fn status_tells_at_one_look_what_each_plugin_does() {
          greeting  serving  0.1.0    aaaaaaaaaaaa  closed   1/4  3+2    5       0.2s\n\
          team      refused  -        -             -        0/0  0+0    0       -       grants: asks for more than is granted\n\
          zoo       serving  0.1.0    aaaaaaaaaaaa  open 9s  1/4  3+2    5       0.2s    20 reconciles failed in a row; 4s ago \
-         a/b: Trap: unreachable\\u{1b}[2J\n"
+         a/b: Trap: unreachable\\u{1b}[2J\n\
+         zz        serving  0.1.0    aaaaaaaaaaaa  closed   1/4  3+2    5       0.2s    a key loops: beast a/b: it sets the \
+         same again\n"
     );
     let on_terminal = Look {
         columns: Some(100),
