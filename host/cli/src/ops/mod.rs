@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`args`] | the command lines |
 //! | `client` | the exchange with the host |
-//! | `text`, `table` | answers as people read them |
+//! | `text`, `keys`, `table` | answers as people read them |
 //!
 //! Promises: answers go to stdout, and with `-o json` as the host gave them; what guests and servers wrote can't steer a
 //! terminal. It reads nothing of the host's own files.
 
 pub(crate) mod args;
 mod client;
+mod keys;
 mod table;
 mod text;
 
@@ -142,7 +143,7 @@ pub(crate) async fn queue(args: &args::Queue) -> Result<u8, Stop> {
         .with("limit", Some(&args.limit.to_string()));
     let answered = Client::new(&args.asking)?.get(path).await?;
     show(&args.asking, &answered, |look, detail: &QueueDetail| {
-        text::queue(look, detail)
+        keys::queue(look, detail)
     })?;
     Ok(OK)
 }
@@ -156,7 +157,7 @@ pub(crate) async fn parked(args: &args::Parked) -> Result<u8, Stop> {
         ParkedWhat::List(own) => {
             let answered = list(own).await?;
             show(&own.asking, &answered, |look, parked: &Parked| {
-                text::parked_list(look, &parked.keys, parked.next.is_some())
+                keys::parked_list(look, &parked.keys, parked.next.is_some())
             })?;
         }
         ParkedWhat::Show(own) => {
@@ -172,7 +173,7 @@ pub(crate) async fn parked(args: &args::Parked) -> Result<u8, Stop> {
                 )));
             }
             show(&own.asking, &answered, |look, parked: &Parked| {
-                text::parked_show(look, &parked.keys)
+                keys::parked_show(look, &parked.keys)
             })?;
         }
         ParkedWhat::Retry(own) => release("retry", "tried again", own).await?,

@@ -1,5 +1,8 @@
 use super::*;
-use crate::admin::api::{ControllerKeys, KeyError, LastError, Past, QueuedKey, Refused};
+use crate::{
+    admin::api::{ControllerKeys, KeyError, LastError, ParkedKey, Past, QueueDetail, QueuedKey, Refused},
+    ops::keys::{parked_list, parked_show, queue},
+};
 
 const LOOK: Look = Look {
     style: Style {
