@@ -21,7 +21,7 @@ pub enum EngineError {
     /// wasmtime refused: most often the operating system gave no address space.
     #[error(
         "the WebAssembly engine could not start: {message}. It reserves about 8 GiB of address space (not memory) for \
-         each of {slots} slots: lower EngineConfig::slots or lift the limit on address space (ulimit -v)"
+         each of {slots} slots: lower host.poolSize or lift the limit on address space (ulimit -v)"
     )]
     Engine {
         /// What wasmtime says.
@@ -173,7 +173,7 @@ pub enum LoadError {
     /// It needs more memory, tables or instances than this host gives to any plugin, whatever its limits.
     #[error(
         "the component needs more than this host gives to any plugin: {message}. Build it with a smaller memory to start \
-         with (for C: `-Wl,-z,stack-size=65536`), or raise EngineConfig::max_memory"
+         with (for C: `-Wl,-z,stack-size=65536`), or let one plugin have more by limits.memoryMiB"
     )]
     Demanding {
         /// What it needs, and the limit.
