@@ -38,6 +38,7 @@ A plugin directory holds files NAME.wasm; a plugin's identity is its file name.
 Exit codes:
     0  it ended as asked
     1  something went wrong while running; `inspect`: the module would not load; `pack`: it can't be packed;
+       `rbac`: some would not load;
        `status`, `plugins`, `queue`, `parked`: no host is there, or it did not come to what was ordered
     2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply or to embed
     3  `dev`: no plugin could be loaded
@@ -56,6 +57,7 @@ pub(crate) enum Command {
     /// Compile one module, for the host that starts this: not for people.
     #[command(hide = true)]
     Compile,
+    Rbac(Rbac),
 }
 
 /// Run the plugins of a directory against a cluster.
@@ -222,6 +224,11 @@ pub(crate) struct Inspect {
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub(crate) output: Output,
+
+    /// Write nothing but the grants that the module asks for, ready to paste: `file` as they stand in NAME.yaml beside
+    /// the module, `config` as a configuration file. What amounts to more rights than it says stands under `dangerous`.
+    #[arg(verbatim_doc_comment, long, value_enum, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "file", conflicts_with_all = ["output", "no_run"])]
+    pub(crate) grant: Option<GrantForm>,
 }
 
 const INSPECT_HELP: &str = "\
@@ -229,6 +236,7 @@ Examples:
   pilothouse inspect plugins/greeting.wasm
   pilothouse inspect plugins/greeting.wasm --config pilothouse.yaml
   pilothouse inspect --no-run plugins/greeting.wasm
+  pilothouse inspect plugins/greeting.wasm --grant=config > pilothouse.yaml
   pilothouse inspect plugins/greeting.wasm -o json | jq .manifest.controllers";
 
 /// Make a module ready to be handed on: a component that says what it is without being run.
@@ -262,6 +270,55 @@ Examples:
   pilothouse pack greeting.wasm --crd crd.yaml
   pilothouse pack target/wasm32-wasip1/release/greeting.wasm -o plugins/greeting.wasm --crd crd.yaml --scenarios scenarios/
   pilothouse inspect --no-run plugins/greeting.wasm";
+
+/// Print the least roles that the host needs on the cluster for the plugins of a directory.
+///
+/// With a configuration file: for what they are granted; without: for all that they ask for. A ClusterRole has what is
+/// needed everywhere, a Role of each namespace what is needed there alone. Who the host is and what binds it to them is
+/// yours to write. No cluster is asked and nothing of the modules is run but their descriptions.
+///
+/// The exit code is 1 if a module would not load; its roles are then missing, and the reason is told.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = RBAC_HELP)]
+pub(crate) struct Rbac {
+    /// Directory with the plugins, files NAME.wasm.
+    #[arg(value_name = "DIR")]
+    pub(crate) plugins: PathBuf,
+
+    /// Configuration file with what they are granted. Without one, roles for all that they ask for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// YAML or JSON files, or directories of them, with CustomResourceDefinitions: how kinds that are not Kubernetes' own
+    /// are called in roles. Of others it is guessed, and said so. May be given again.
+    #[arg(verbatim_doc_comment, long, value_name = "FILE_OR_DIR")]
+    pub(crate) crd: Vec<PathBuf>,
+
+    /// Roles for each plugin, named pilothouse-PLUGIN, instead of those for all of them together, named pilothouse.
+    #[arg(long)]
+    pub(crate) per_plugin: bool,
+
+    /// Form of the roles.
+    #[arg(short, long, value_enum, default_value_t = RbacOutput::Yaml, value_name = "FORMAT")]
+    pub(crate) output: RbacOutput,
+}
+
+const RBAC_HELP: &str = "\
+Examples:
+  pilothouse rbac plugins/ --config pilothouse.yaml --crd crds/ | kubectl apply -f -
+  pilothouse rbac plugins/ --config pilothouse.yaml --per-plugin -o json";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GrantForm {
+    File,
+    Config,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RbacOutput {
+    Yaml,
+    Json,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {

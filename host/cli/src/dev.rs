@@ -86,7 +86,8 @@ async fn finish(writer: Writer, result: Result<(), Stop>, signals: &mut Signals)
 
 /// From the moment that it listens to signals they are in `signals`.
 async fn with_stream(args: &args::Dev, stream: &Stream, signals: &mut Option<Signals>) -> Result<(), Stop> {
-    let config = plugins::config(args.config.as_deref())?.granting_what_is_asked();
+    let config = plugins::config(args.config.as_deref())?
+        .granting_what_is_asked(args.kubeconfig.is_none() && args.context.is_none());
     plugins::check(&args.plugins)?;
     let documents = documents::read(&args.apply).map_err(Stop::usage)?;
     // Not before: until here a signal ends the program by itself, also while it waits for a file.

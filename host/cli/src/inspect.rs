@@ -9,16 +9,38 @@ use std::{
 };
 
 use pilothouse_lifecycle::{
-    API_VERSION, Controller, Inspection, LimitOverrides, Manifest, Permission, Refusal, Scope, Shown,
+    API_VERSION, Config, Controller, Inspection, LimitOverrides, Manifest, Permission, Refusal, Scope, Shown,
+    grants_of_config, grants_of_file, said_of,
 };
 use pilothouse_object::escape_control;
+use pilothouse_runtime::Modules;
 use serde::Serialize;
 
 use crate::{
-    args::{self, Output},
+    args::{self, GrantForm, Output},
     exit::{FAILED, OK, Stop},
     plugins, present,
 };
+
+/// Takes the module through the steps of loading, with what the operator says of it beside it or in `config`.
+pub(crate) async fn look(modules: &Modules, path: &Path, config: Option<&Config>) -> Inspection {
+    let name = path.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    let max_bytes = config.cloned().unwrap_or_default().host.max_module_bytes();
+    match said_of(directory, &name, config) {
+        Ok(own) => pilothouse_lifecycle::inspect(modules, path, own.as_ref(), max_bytes).await,
+        Err(refusal) => {
+            let mut seen = pilothouse_lifecycle::inspect(modules, path, None, max_bytes).await;
+            seen.judged_with_config = true;
+            seen.would_load = false;
+            seen.refusal.get_or_insert(refusal);
+            seen
+        }
+    }
+}
 
 /// Writes the answer to stdout; the exit code says whether this host would load the module.
 ///
@@ -50,7 +72,24 @@ pub(crate) async fn inspect(args: &args::Inspect) -> Result<u8, Stop> {
         Some(file) => Some(plugins::config(Some(file))?),
     };
     let modules = plugins::modules(&config.clone().unwrap_or_default(), None)?;
-    let seen = pilothouse_lifecycle::inspect(&modules, path, config.as_ref()).await;
+    let seen = look(&modules, path, config.as_ref()).await;
+    if let (Some(form), Some(manifest)) = (args.grant, &seen.manifest) {
+        let host_namespace = plugins::config(args.config.as_deref())?.host.namespace;
+        let (asked, host_namespace) = (&manifest.permissions, host_namespace.as_deref());
+        let lines = match form {
+            GrantForm::File => grants_of_file(asked, host_namespace),
+            GrantForm::Config => {
+                let lines = grants_of_config(&seen.plugin, asked, host_namespace);
+                format!("apiVersion: {API_VERSION}\n{lines}")
+            }
+        };
+        return put(&(lines + "\n")).map(|()| OK);
+    }
+    if args.grant.is_some() {
+        // Nothing on stdout: it would be pasted.
+        let why = seen.refusal.as_ref().map(ToString::to_string).unwrap_or_default();
+        return Err(Stop::failed(format!("it doesn't come to say what it asks for: {why}")));
+    }
     answer(args.output, &seen, |seen| text(path, seen))?;
     Ok(if seen.would_load { OK } else { FAILED })
 }
@@ -65,6 +104,14 @@ pub(crate) fn answer<T: Serialize>(form: Output, seen: &T, text: impl Fn(&T) -> 
             present::harmless(&json) + "\n"
         }
     };
+    put(&text)
+}
+
+/// Writes to stdout.
+///
+/// # Errors
+/// It can't be written.
+pub(crate) fn put(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A reader that has seen enough, as in `| head`.
@@ -346,7 +393,7 @@ mod tests {
                 "pilothouse:plugin/log@0.1.0".into(),
             ],
             exports: vec!["pilothouse:plugin/controller@0.1.0".into()],
-            grants_to_paste: pilothouse_lifecycle::grants_to_paste("greeting", &manifest.permissions[..1]),
+            grants_to_paste: grants_of_config("greeting", &manifest.permissions[..1], None),
             manifest: Some(manifest),
             embedded: Some(Embedded::default()),
             limits: Some(limits),

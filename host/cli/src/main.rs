@@ -1,4 +1,4 @@
-//! The binary `pilothouse`: `run`, `dev`, `inspect`, `pack`, and what operators ask a running host.
+//! The binary `pilothouse`: `run`, `dev`, `inspect`, `rbac`, `pack`, and what operators ask a running host.
 //!
 //! Promises: data goes to stdout and logs to stderr; every error is one message that names what, where and the mend; exit
 //! codes mean what `--help` says. Nothing heavy is done before it is needed: the program answers within milliseconds.
@@ -7,6 +7,7 @@ mod admin;
 mod apply;
 mod args;
 mod dev;
+mod digest_key;
 mod documents;
 mod exit;
 mod front;
@@ -20,6 +21,7 @@ mod pack;
 mod plugins;
 mod present;
 mod quiet;
+mod rbac;
 mod reach;
 mod run;
 mod serve;
@@ -103,6 +105,7 @@ fn start(cli: &Cli, started: Instant) -> Result<u8, Stop> {
             Command::Compile => Err(Stop::usage(
                 "`compile` is for the host to call, and there is no such process here",
             )),
+            Command::Rbac(args) => rbac::rbac(args).await,
         }
     });
     runtime.shutdown_timeout(LAST_WAIT);

@@ -1,6 +1,11 @@
 //! From the plugin directory to plugins that run: what `run` and `dev` have in common.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
 
 use pilothouse_controller::Lane;
 use pilothouse_lifecycle::{Config, Plugin, load_all, scan};
@@ -20,14 +25,40 @@ pub(crate) struct Plugins {
     pub(crate) disabled: usize,
 }
 
-/// Reads the configuration file; without one, the defaults.
+/// Where a pod finds the namespace that it runs in.
+const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Reads the configuration file; without one, the defaults. The host's own namespace is the pod's unless the file says.
 ///
 /// # Errors
 /// Wrong configuration: file, field, and mend.
 pub(crate) fn config(file: Option<&Path>) -> Result<Config, Stop> {
-    match file {
-        None => Ok(Config::default()),
-        Some(file) => Config::read(file).map_err(|error| Stop::usage(error.to_string())),
+    let mut config = match file {
+        None => Config::default(),
+        Some(file) => Config::read(file).map_err(|error| Stop::usage(error.to_string()))?,
+    };
+    if let Some(namespace) = own_namespace()? {
+        config
+            .host
+            .runs_in(&namespace)
+            .map_err(|problem| Stop::usage(problem.to_string()))?;
+    }
+    Ok(config)
+}
+
+fn own_namespace() -> Result<Option<String>, Stop> {
+    if let Some(named) = std::env::var_os("POD_NAMESPACE").filter(|named| !named.is_empty()) {
+        return Ok(Some(named.to_string_lossy().into_owned()));
+    }
+    // Longer than any name may be, so that what is none is seen to be none.
+    let mut text = String::new();
+    let read = File::open(POD).and_then(|file| file.take(256).read_to_string(&mut text));
+    match read {
+        Ok(_) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Stop::usage(format!(
+            "{POD}: can't be read: {error}: set host.namespace in the configuration file, or POD_NAMESPACE"
+        ))),
     }
 }
 

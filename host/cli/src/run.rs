@@ -20,7 +20,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     admin::{Doors, Places, answers::Admin, recent::Recent},
-    args,
+    args, digest_key,
     exit::Stop,
     front::Front,
     kubeconfig,
@@ -45,6 +45,8 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     plugins::check(&args.plugins)?;
     let state_directory = args.state_dir.as_deref().or(config.host.state_directory.as_deref());
     let state = state(state_directory)?;
+    // Once the directory is this host's alone.
+    let key = state_directory.map(digest_key::keep).transpose()?;
     let surroundings = kubeconfig::Surroundings::of_process();
     let target = kubeconfig::find(args.kubeconfig.as_deref(), args.context.as_deref(), &surroundings).await?;
     let server = target.config.cluster_url.to_string();
@@ -118,6 +120,9 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     // What goes wrong with plugins that serve. Full: the same plugin's trouble is told a thousand times already.
     let (tell, troubles) = mpsc::channel(TROUBLES);
     options.trouble = Arc::new(move |trouble| _ = tell.try_send(trouble));
+    if let Some(key) = key {
+        options.digest_key = key;
+    }
     let host = front.put(Host::start(client, plugins, options));
     let supervising = tasks.spawn(supervisor.run(host, troubles));
     let own = front.clone();

@@ -75,10 +75,13 @@ fn agree(members: &mut Members, field: &str, value: &str) -> Result<(), ApiError
 
 /// Preconditions into the metadata; managedFields stay out.
 fn complete(metadata: &mut Members, options: &Options) -> Result<(), ApiError> {
-    if metadata.contains_key("managedFields") {
+    // Strategic patches have words about a field before its name (`$patch`, `$deleteFromPrimitiveList/FIELD`); of the
+    // metadata as a whole none is needed.
+    let is_theirs = |name: &String| name == "managedFields" || name == "$patch" || name.ends_with("/managedFields");
+    if metadata.keys().any(is_theirs) {
         return Err(ApiError::of_host(
             reason::DENIED,
-            "metadata.managedFields is the API server's to write: leave it out of the body",
+            "metadata.managedFields is the API server's to write: leave it, and `$patch` in metadata, out of the body",
         ));
     }
     if let Some(uid) = &options.uid {
@@ -115,18 +118,18 @@ pub(crate) fn patch(target: &ObjectRef, change: &Change, options: &Options) -> R
             })
         }
         Change::JsonPatch(json) => {
-            let operations: Vec<Box<RawValue>> = serde_json::from_str(json)
-                .map_err(|error| bad_request(format!("the JSON patch is no list: {error}")))?;
+            // Taken apart and written anew, so that what was looked at is what is sent, even of members that stand twice.
+            let operations: Vec<Members> = serde_json::from_str(json)
+                .map_err(|error| bad_request(format!("the JSON patch is no list of operations: {error}")))?;
             let mut paths = Vec::new();
             for operation in &operations {
-                let path = serde_json::from_str::<Value>(operation.get())
-                    .ok()
-                    .and_then(|operation| operation.get("path")?.as_str().map(str::to_owned))
-                    .unwrap_or_default();
-                let from = serde_json::from_str::<Value>(operation.get())
-                    .ok()
-                    .and_then(|operation| operation.get("from")?.as_str().map(str::to_owned))
-                    .unwrap_or_default();
+                let text = |name| {
+                    let text = operation
+                        .get(name)
+                        .map(|text| serde_json::from_str::<String>(text.get()));
+                    text.and_then(Result::ok).unwrap_or_default()
+                };
+                let (path, from) = (text("path"), text("from"));
                 // "" and "/metadata" would replace it with everything else.
                 let touches = |path: &str| {
                     path == "/metadata" || path == "/metadata/" || path.starts_with("/metadata/managedFields")
@@ -148,11 +151,12 @@ pub(crate) fn patch(target: &ObjectRef, change: &Change, options: &Options) -> R
                 ("/metadata/uid", &options.uid),
                 ("/metadata/resourceVersion", &options.resource_version),
             ];
-            let mut all: Vec<Box<RawValue>> = operations;
+            let mut all = operations;
             for (path, value) in preconditions {
                 if let Some(value) = value {
-                    let operation = json!({"op": "add", "path": path, "value": value});
-                    all.push(to_raw_value(&operation).map_err(|error| bad_request(error.to_string()))?);
+                    let members = [("op", "add"), ("path", path), ("value", value)];
+                    let members = members.map(|(name, value)| Ok((name.to_owned(), raw(value)?)));
+                    all.push(members.into_iter().collect::<Result<_, ApiError>>()?);
                 }
             }
             let body = serde_json::to_vec(&all).map_err(|error| bad_request(error.to_string()))?;
@@ -344,6 +348,13 @@ mod tests {
             Change::JsonPatch(r#"[{"op":"replace","path":"/metadata","value":{}}]"#.into()),
             Change::JsonPatch(r#"[{"op":"replace","path":"","value":{}}]"#.into()),
             Change::JsonPatch(r#"[{"op":"move","from":"/metadata/managedFields","path":"/data/x"}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"remove","path":"/a","path":"/metadata/managedFields/0"}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"remove","path":"\u002fmetadata/managedFields"}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"remove","path":1}]"#.into()),
+            Change::Merge(r#"{"metadata":{"managed\u0046ields":null}}"#.into()),
+            Change::Merge(r#"{"metadata":{"managedFields":[]},"metadata":{"managedFields":[{}]}}"#.into()),
+            Change::Strategic(r#"{"metadata":{"$patch":"replace","name":"w"}}"#.into()),
+            Change::Strategic(r#"{"metadata":{"$deleteFromPrimitiveList/managedFields":["x"]}}"#.into()),
         ] {
             assert_eq!(
                 patch(&target(), &change, &plain()).unwrap_err().reason,
@@ -351,6 +362,16 @@ mod tests {
                 "{change:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_sent_as_it_was_looked_at() {
+        let twice = r#"[{"op":"add","path":"/metadata/managedFields","value":1,"path":"/spec/a","value":1.10}]"#;
+        let sent = patch(&target(), &Change::JsonPatch(twice.into()), &plain()).unwrap();
+        assert_eq!(text(&sent.body), r#"[{"op":"add","path":"/spec/a","value":1.10}]"#);
+        let twice = r#"{"metadata":{"managedFields":[]},"metadata":{"labels":{}}}"#;
+        let sent = patch(&target(), &Change::Merge(twice.into()), &plain()).unwrap();
+        assert_eq!(text(&sent.body), r#"{"metadata":{"labels":{}}}"#);
     }
 
     #[test]

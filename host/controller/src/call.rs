@@ -22,6 +22,7 @@ use crate::lock::lock;
 use crate::{
     Cause, ControllerId, Happening, Observer,
     api::Api,
+    digest::DigestKey,
     events::{Emitted, PerObject, Place},
     kinds::Kinds,
     ledger::Ledger,
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) provenance: Mutex<Provenance>,
     /// To the task that sends Events; what doesn't fit is dropped and counted.
     pub(crate) events: tokio::sync::mpsc::Sender<(Emitted, Place)>,
+    /// What digests of Secrets are made with.
+    pub(crate) digest_key: DigestKey,
     /// Jitter of retries. What plugins get is not from here: they could tell what comes next.
     pub(crate) random: Mutex<fastrand::Rng>,
     pub(crate) bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
@@ -288,7 +291,7 @@ impl Backend for Call {
         let uid = known.map(|object| object.head().uid.to_string()).unwrap_or_default();
         // An Event is about what the plugin can see or may write to; anything else would be a way to write elsewhere.
         let within = !uid.is_empty() || (kind == self.primary_kind() && key == self.key) || own;
-        if !within {
+        if !within || !self.plugin.plugin.events {
             self.shared.metrics.event(&self.plugin.name, "refused");
             return;
         }

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::lock::lock;
 use crate::{
-    ApiConfig, ControllerId, Dispatcher, HotLoop, Observer,
+    ApiConfig, ControllerId, DigestKey, Dispatcher, HotLoop, Observer,
     api::Api,
     cache_bound,
     call::Shared,
@@ -61,6 +61,9 @@ pub struct HostOptions {
     /// What plugins get from `call.random`: so many bytes, fewer where there are none. Default: the operating system's,
     /// so that no plugin can tell what another one gets; seeded ones are for tests.
     pub bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
+    /// What digests of Secrets are made with. Default: a new one, so that digests are others after a restart; one that is
+    /// kept is better.
+    pub digest_key: DigestKey,
     /// The wall clock that plugins see. Default: the system's.
     pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Where parked keys are kept over restarts, with those that the last host kept there. Default: nowhere; then every
@@ -89,6 +92,7 @@ impl HostOptions {
             seed,
             observer,
             bytes: Arc::new(system_bytes),
+            digest_key: DigestKey::new(system_key()),
             wall: Arc::new(system_time),
             parked: None,
             lists_within: LISTS_WITHIN,
@@ -96,6 +100,15 @@ impl HostOptions {
             lane: None,
         }
     }
+}
+
+/// A key for this run.
+fn system_key() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "the operating system gives no random bytes: digests of Secrets can be guessed at");
+    }
+    bytes
 }
 
 fn system_bytes(count: usize) -> Vec<u8> {
@@ -171,6 +184,7 @@ impl Host {
             provenance: Mutex::new(Provenance::default()),
             events,
             random: Mutex::new(rng.fork()),
+            digest_key: options.digest_key,
             bytes: options.bytes,
             wall: options.wall,
             trouble: options.trouble,

@@ -36,6 +36,7 @@
 //! | `body` | bodies of writes, checked and completed | no |
 //! | `partly` | which patches would take away what the plugin does not see | no |
 //! | `events` | Kubernetes Events: merged, limited | sends |
+//! | `digest` | what tells that a Secret changed, and nothing of what is in it | no |
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
 //! | `path`, `refusal` | their paths, and errors as guests see them | no |
@@ -57,6 +58,7 @@ mod cause;
 mod changed;
 mod concurrency;
 mod core;
+mod digest;
 mod dispatcher;
 mod events;
 mod exchange;
@@ -100,6 +102,7 @@ mod writes;
 pub use api::ApiConfig;
 pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
 pub use concurrency::ApiLoad;
+pub use digest::DigestKey;
 pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
 pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words, why_words};
 pub use host::{Host, HostOptions, Stopped};

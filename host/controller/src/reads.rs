@@ -73,6 +73,11 @@ impl Call {
     /// The object from the API server, whole, if the plugin's view of its kind (where it has one) shows it.
     async fn live(&self, kind: &Gvk, key: &Key) -> Result<Option<Object>, ApiError> {
         self.check(Verb::Get, kind, key.namespace.as_deref(), Some(&key.name), None)?;
+        self.fetch(kind, key).await
+    }
+
+    /// The same, for who may read it.
+    async fn fetch(&self, kind: &Gvk, key: &Key) -> Result<Option<Object>, ApiError> {
         let resource = self.resolve(kind).await?;
         let uri = uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[])?;
         let answer = match self.request(Method::GET, uri, None, Vec::new()).await {
@@ -99,17 +104,34 @@ impl Call {
 
     pub(crate) async fn read_digest(&self, target: ObjectRef) -> Result<Option<String>, ApiError> {
         let (kind, key) = (gvk_of(&target.kind), key_of(&target));
+        if kind.is_secret() {
+            return self.secrets_digest(&kind, &key).await;
+        }
         // A digest is of the whole object: one of metadata alone would never change, one of some fields too rarely.
-        let whole = |view: &&Reader| {
-            let cut = matches!(view.view().projection, Projection::Metadata | Projection::Fields(_));
-            kind.is_secret() || !cut
-        };
+        let whole = |view: &&Reader| !matches!(view.view().projection, Projection::Metadata | Projection::Fields(_));
         let views = self.plugin.views.get(&kind);
         if views.is_some_and(|views| views.iter().any(|view| whole(&view) && view.view().sees_key(&key))) {
             let object = self.seen_through(&kind, &key, views.into_iter().flatten().filter(whole))?;
             return Ok(object.map(|object| object.digest()));
         }
         Ok(self.live(&kind, &key).await?.map(|object| object.digest()))
+    }
+
+    /// The digest of a Secret, which takes a right of its own, or that to its data. It is keyed: whoever knows the uid and
+    /// guesses at a short value can't find out whether the guess is right.
+    async fn secrets_digest(&self, kind: &Gvk, key: &Key) -> Result<Option<String>, ApiError> {
+        let (namespace, name) = (key.namespace.as_deref(), Some(&*key.name));
+        let capabilities = &self.plugin.plugin.capabilities;
+        if capabilities.allows(Verb::Get, kind, namespace, name, None).is_err() {
+            self.check(Verb::Digest, kind, namespace, name, None)?;
+        }
+        let views = self.plugin.views.get(kind);
+        let object = if views.is_some_and(|views| views.iter().any(|view| view.view().sees_key(key))) {
+            self.seen_through(kind, key, views.into_iter().flatten())?
+        } else {
+            self.fetch(kind, key).await?
+        };
+        Ok(object.map(|object| self.shared.digest_key.of(&object.digest())))
     }
 
     pub(crate) async fn read_many(&self, query: Query, how: Freshness) -> Result<Page, ApiError> {

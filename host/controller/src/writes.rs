@@ -61,6 +61,7 @@ impl Call {
             named,
             options.subresource.as_deref(),
         )?;
+        not_an_event(&kind)?;
         if options.subresource.is_some() && target.name.is_empty() {
             return Err(bad_request("a subresource is of an object: name it"));
         }
@@ -114,6 +115,10 @@ impl Call {
             return Err(bad_request("force is for apply alone"));
         }
         self.check_named(Verb::Patch, &kind, &target, &options)?;
+        not_an_event(&kind)?;
+        if matches!(change, Change::Apply(_)) && options.subresource.is_none() && options.uid.is_none() {
+            self.check_that_it_may_be_new(&kind, &target)?;
+        }
         let patch = body::patch(&target, &change, &options)?;
         if let Change::Merge(json) = &change {
             self.check_lists(&kind, &key, json, &options)?;
@@ -165,6 +170,7 @@ impl Call {
             return Err(bad_request("force is for apply alone"));
         }
         self.check_named(Verb::Replace, &kind, &target, &options)?;
+        not_an_event(&kind)?;
         let live = options
             .resource_version
             .as_deref()
@@ -265,6 +271,19 @@ impl Call {
             Some(&target.name),
             options.subresource.as_deref(),
         )
+    }
+
+    /// What is applied and isn't there is created, which takes that right, too. With a uid nothing is.
+    fn check_that_it_may_be_new(&self, kind: &Gvk, target: &ObjectRef) -> Result<(), ApiError> {
+        let namespace = target.namespace.as_deref();
+        let checked = self.check(Verb::Create, kind, namespace, Some(&target.name), None);
+        checked.map_err(|denied| ApiError {
+            message: format!(
+                "apply creates what is not there: with the object's uid as a precondition it needs no right to create. {}",
+                denied.message
+            ),
+            ..denied
+        })
     }
 
     /// `pilothouse/PLUGIN`, or with the guest's suffix behind it.
@@ -539,6 +558,20 @@ impl Call {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Who reports an Event is the host's to say, and what of it repeats the host's to count.
+fn not_an_event(kind: &Gvk) -> Result<(), ApiError> {
+    if *kind.kind == *"Event" && matches!(&*kind.group, "" | "events.k8s.io") {
+        return Err(ApiError {
+            code: 403,
+            ..ApiError::of_host(
+                reason::DENIED,
+                "Events are not written but emitted (`events.emit`), so that they name who reports them",
+            )
+        });
+    }
+    Ok(())
 }
 
 /// What a write answered.

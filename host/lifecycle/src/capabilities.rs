@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use pilothouse_object::Gvk;
 
-use crate::grant::{Grant, Grants};
+use crate::danger::{danger, touches_the_host};
+use crate::grant::{Grant, Granted, Grants};
 use crate::permission::{Permission, Verb};
 use crate::problem::shown;
 
@@ -27,15 +28,29 @@ struct Inner {
     rules: HashMap<Box<str>, HashMap<Box<str>, Vec<Rule>>>,
     /// For the words of a refusal only.
     asked: Vec<Permission>,
+    /// Where writes need a rule that is also for there.
+    host_namespace: Option<Box<str>>,
 }
 
 /// One asked permission cut with one grant.
 #[derive(Debug)]
 struct Rule {
     verbs: Vec<Verb>,
-    /// Empty: the object itself.
-    subresources: Vec<Box<str>>,
+    /// None: the object itself.
+    subresource: Option<Box<str>>,
     reach: Reach,
+    /// Whether writes in the host's own namespace are among it.
+    there_too: bool,
+}
+
+/// A part of what a plugin may do.
+pub(crate) struct Held<'a> {
+    pub(crate) group: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) verbs: &'a [Verb],
+    /// None: the objects themselves.
+    pub(crate) subresource: Option<&'a str>,
+    pub(crate) reach: &'a Reach,
 }
 
 /// Where a capability holds: every pair of one of the namespaces and one of the names.
@@ -95,19 +110,18 @@ impl Extent {
 
 impl Capabilities {
     /// What `plugin` (its identity, used in messages) may do when it asked for `asked` and was granted `granted`.
-    pub fn new(plugin: &str, asked: &[Permission], granted: &Grants) -> Self {
+    pub fn new(plugin: &str, asked: &[Permission], granted: &Granted) -> Self {
+        let grants = granted.entries(asked);
         let mut rules: HashMap<Box<str>, HashMap<Box<str>, Vec<Rule>>> = HashMap::new();
         for permission in asked {
             let own = rules.entry(permission.group.as_str().into()).or_default();
             let own = own.entry(permission.kind.as_str().into()).or_default();
-            match granted {
-                Grants::Asked => own.extend(cut(permission, None)),
-                Grants::Only(grants) => {
-                    let about = grants
-                        .iter()
-                        .filter(|g| g.covers_kind(&permission.group, &permission.kind));
-                    own.extend(about.flat_map(|grant| cut(permission, Some(grant))));
-                }
+            for grant in &grants {
+                let there_too = match &granted.host_namespace {
+                    Some(namespace) if granted.plain != Grants::Everything => grant.names_namespace(namespace),
+                    _ => true,
+                };
+                own.extend(cut(permission, Some(grant), there_too));
             }
         }
         Self {
@@ -115,13 +129,14 @@ impl Capabilities {
                 plugin: plugin.into(),
                 rules,
                 asked: asked.to_vec(),
+                host_namespace: granted.host_namespace.as_deref().map(Into::into),
             }),
         }
     }
 
     /// Whether the plugin may do `verb` on that object of that kind (the version doesn't matter). No namespace: objects
     /// that live in none, or all namespaces at once. No name: all names at once, or one that the server makes up.
-    /// `list` and `watch` know no subresource.
+    /// `list`, `watch` and `digest` know no subresource.
     ///
     /// # Errors
     /// [`Denied`], fit to be handed to the guest as it is. Nothing must then be sent.
@@ -133,8 +148,12 @@ impl Capabilities {
         name: Option<&str>,
         subresource: Option<&str>,
     ) -> Result<(), Denied> {
+        let there = self.is_at_the_host(verb, kind, namespace);
         let allowed = self.rules(kind).iter().any(|rule| {
-            rule.is_about(verb, subresource) && rule.reach.namespaces.holds(namespace) && rule.reach.names.holds(name)
+            rule.is_about(verb, subresource)
+                && (rule.there_too || !there)
+                && rule.reach.namespaces.holds(namespace)
+                && rule.reach.names.holds(name)
         });
         if allowed {
             Ok(())
@@ -153,6 +172,28 @@ impl Capabilities {
             }
         }
         reach
+    }
+
+    /// Everything that it may do, entry by entry; parts may overlap.
+    pub(crate) fn held(&self) -> impl Iterator<Item = Held<'_>> {
+        self.inner.rules.iter().flat_map(|(group, kinds)| {
+            kinds.iter().flat_map(move |(kind, rules)| {
+                rules.iter().map(move |rule| Held {
+                    group,
+                    kind,
+                    verbs: &rule.verbs,
+                    subresource: rule.subresource.as_deref(),
+                    reach: &rule.reach,
+                })
+            })
+        })
+    }
+
+    /// Whether this would touch the host's own namespace.
+    fn is_at_the_host(&self, verb: Verb, kind: &Gvk, namespace: Option<&str>) -> bool {
+        namespace.is_some()
+            && namespace == self.inner.host_namespace.as_deref()
+            && touches_the_host(verb, &kind.group, &kind.kind)
     }
 
     fn rules(&self, kind: &Gvk) -> &[Rule] {
@@ -178,7 +219,7 @@ impl Capabilities {
             .iter()
             .filter(|permission| permission.is_about(kind))
             .any(|permission| {
-                cut(permission, None).iter().any(|rule| {
+                cut(permission, None, true).iter().any(|rule| {
                     rule.is_about(verb, subresource)
                         && rule.reach.namespaces.holds(namespace)
                         && rule.reach.names.holds(name)
@@ -194,25 +235,29 @@ impl Capabilities {
             namespace: namespace.map(quoted),
             name: name.map(quoted),
             subresource: subresource.map(quoted),
-            lacking: if asked { Lacking::Granted } else { Lacking::Asked },
+            lacking: match asked {
+                false => Lacking::Asked,
+                // As a grant would have to be that names the object, which is the most that a plain one can.
+                true if self.is_at_the_host(verb, kind, namespace)
+                    || danger(verb, &kind.group, &kind.kind, subresource, name.is_some()).is_some() =>
+                {
+                    Lacking::Dangerous
+                }
+                true => Lacking::Granted,
+            },
         }
     }
 }
 
 impl Rule {
     fn is_about(&self, verb: Verb, subresource: Option<&str>) -> bool {
-        self.verbs.contains(&verb)
-            && match subresource {
-                None => self.subresources.is_empty(),
-                Some(wanted) => self.subresources.iter().any(|own| **own == *wanted),
-            }
+        self.verbs.contains(&verb) && self.subresource.as_deref() == subresource
     }
 }
 
 /// The rules that `asked` and `grant` (none: everything asked for) have in common; at most one about the objects
-/// themselves and one about subresources.
-fn cut(asked: &Permission, grant: Option<&Grant>) -> Vec<Rule> {
-    let granted = |verb: &Verb| grant.is_none_or(|grant| grant.covers_verb(*verb));
+/// themselves and one about each subresource.
+fn cut(asked: &Permission, grant: Option<&Grant>, there_too: bool) -> Vec<Rule> {
     let mut reach = Reach {
         namespaces: Extent::of(&asked.namespaces),
         names: Extent::of(&asked.names),
@@ -225,45 +270,27 @@ fn cut(asked: &Permission, grant: Option<&Grant>) -> Vec<Rule> {
             _ => return Vec::new(),
         }
     }
-    let about_object = |verb: &Verb| {
-        (asked.subresources.is_empty() || !verb.knows_subresources())
-            && grant.is_none_or(|grant| grant.covers_subresource(*verb, None))
-    };
-    let mut rules = Vec::new();
-    let verbs: Vec<Verb> = asked
-        .verbs
-        .iter()
-        .copied()
-        .filter(|verb| granted(verb) && about_object(verb))
-        .collect();
-    if !verbs.is_empty() {
-        rules.push(Rule {
+    let rule = |subresource: Option<&str>| {
+        let is_asked = |verb: Verb| match subresource {
+            None => asked.subresources.is_empty() || !verb.knows_subresources(),
+            Some(_) => verb.knows_subresources(),
+        };
+        let covered = |verb| grant.is_none_or(|grant| grant.covers(verb, &asked.group, &asked.kind, subresource));
+        let verbs: Vec<Verb> = asked
+            .verbs
+            .iter()
+            .copied()
+            .filter(|verb| is_asked(*verb) && covered(*verb))
+            .collect();
+        (!verbs.is_empty()).then(|| Rule {
             verbs,
-            subresources: Vec::new(),
+            subresource: subresource.map(Into::into),
             reach: reach.clone(),
-        });
-    }
-    let verbs: Vec<Verb> = asked
-        .verbs
-        .iter()
-        .copied()
-        .filter(|v| granted(v) && v.knows_subresources())
-        .collect();
-    // Which subresources a grant covers doesn't depend on the verb, once the verb can be about one at all.
-    let subresources: Vec<Box<str>> = asked
-        .subresources
-        .iter()
-        .filter(|name| grant.is_none_or(|grant| grant.covers_subresource(Verb::Patch, Some(name))))
-        .map(|name| name.as_str().into())
-        .collect();
-    if !verbs.is_empty() && !subresources.is_empty() {
-        rules.push(Rule {
-            verbs,
-            subresources,
-            reach,
-        });
-    }
-    rules
+            there_too,
+        })
+    };
+    let subresources = asked.subresources.iter().map(|name| Some(name.as_str()));
+    std::iter::once(None).chain(subresources).filter_map(rule).collect()
 }
 
 /// A call that the plugin has no capability for. Its text says what was lacking and how it is mended.
@@ -294,6 +321,8 @@ pub enum Lacking {
     Asked,
     /// The manifest asks for it, and it was not granted: the operator's to mend.
     Granted,
+    /// The same, and only a grant under `dangerous` gives it.
+    Dangerous,
 }
 
 impl fmt::Display for Denied {
@@ -314,12 +343,14 @@ impl fmt::Display for Denied {
             // An object that lives in no namespace.
             (None, Some(_)) => {}
         }
+        // A plain grant of these holds where it names the objects.
+        let by_name = *self.group == *"" && *self.kind == *"Secret" && matches!(self.verb, Verb::Get | Verb::Digest);
         let entry = Permission {
             group: self.group.to_string(),
             kind: self.kind.to_string(),
             verbs: vec![self.verb],
             namespaces: self.namespace.iter().map(ToString::to_string).collect(),
-            names: Vec::new(),
+            names: self.name.iter().filter(|_| by_name).map(ToString::to_string).collect(),
             subresources: self.subresource.iter().map(ToString::to_string).collect(),
         };
         match self.lacking {
@@ -327,11 +358,18 @@ impl fmt::Display for Denied {
                 f,
                 ": its manifest does not ask for it; the plugin's author adds to the manifest's permissions: {entry}"
             ),
-            Lacking::Granted => write!(
-                f,
-                ": it was not granted; the operator adds under plugins.{}.grants: - {entry}",
-                self.plugin
-            ),
+            Lacking::Granted | Lacking::Dangerous => {
+                let section = if self.lacking == Lacking::Dangerous {
+                    "dangerous"
+                } else {
+                    "grants"
+                };
+                write!(
+                    f,
+                    ": it was not granted; the operator adds to `{section}`, in {plugin}.yaml or under plugins.{plugin}: - {entry}",
+                    plugin = self.plugin
+                )
+            }
         }
     }
 }

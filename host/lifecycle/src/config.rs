@@ -134,15 +134,20 @@ impl Config {
     /// What the operator says of a plugin elsewhere, its `grants` filled in.
     pub(crate) fn completed(&self, mut plugin: PluginConfig) -> PluginConfig {
         plugin.grants.get_or_insert_with(|| self.without_grants.clone());
+        plugin.host_namespace.clone_from(&self.host.namespace);
         plugin
     }
 
     /// The same, but for plugins whose entry says nothing of `grants`: these get whatever their manifests ask for, as if
-    /// `grants: asked` stood there. For `dev` on a local cluster; on any other, whoever can write a module into the
-    /// directory could do what the host may.
+    /// `grants: asked` stood there, or [`Grants::Everything`]. The latter is for a cluster in memory; on any other, whoever
+    /// can write a module into the directory could do what the host may.
     #[must_use]
-    pub fn granting_what_is_asked(mut self) -> Self {
-        self.without_grants = Grants::Asked;
+    pub fn granting_what_is_asked(mut self, dangerous_too: bool) -> Self {
+        self.without_grants = if dangerous_too {
+            Grants::Everything
+        } else {
+            Grants::Asked
+        };
         self
     }
 

@@ -1,12 +1,13 @@
 //! What the operator grants a plugin.
 //!
-//! A grant has a permission's shape, and `*` besides. What amounts to more rights than it says ([`is_dangerous`],
-//! [`is_dangerous_subresource`]) is never covered by `*`: it must be named.
+//! A grant has a permission's shape, and `*` besides. What amounts to more rights than it says ([`danger`]) is covered by
+//! those grants alone that stand under `dangerous:`, and what comes near it ([`is_sensitive`]) never by `*`.
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::danger::{danger, is_sensitive, touches_the_host};
 use crate::permission::{Permission, Verb};
 use crate::rules::{Group, KindName, Label, ObjectName, Rule, Subresource, items, list, one};
 
@@ -14,14 +15,14 @@ use crate::rules::{Group, KindName, Label, ObjectName, Rule, Subresource, items,
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Grant {
-    /// The API group; empty for the core group; `*` for every group, which covers no dangerous kind.
+    /// The API group; empty for the core group; `*` for every group, which covers no sensitive kind.
     #[serde(deserialize_with = "one::<_, OrStar<Group>>")]
     pub group: String,
-    /// The kind, of whatever version; `*` for every kind but the dangerous ones.
+    /// The kind, of whatever version; `*` for every kind but the sensitive ones.
     #[serde(deserialize_with = "one::<_, OrStar<KindName>>")]
     pub kind: String,
     /// What may be done with its objects; not empty; `*` for everything.
-    #[serde(deserialize_with = "items::<_, _, 8>")]
+    #[serde(deserialize_with = "items::<_, _, 9>")]
     pub verbs: Vec<GrantedVerb>,
     /// In these namespaces, at most 1000; empty, or `*` among them: in all.
     #[serde(
@@ -38,13 +39,16 @@ pub struct Grant {
     )]
     pub names: Vec<String>,
     /// Subresources, at most 16; empty: the objects themselves; `*` for every subresource but the dangerous ones. With
-    /// any here, all verbs but `list` and `watch` are about the subresources alone.
+    /// any here, all verbs but `list`, `watch` and `digest` are about the subresources alone.
     #[serde(
         default,
         deserialize_with = "list::<_, OrStar<Subresource>, 16>",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub subresources: Vec<String>,
+    /// Whether it stands under `dangerous:`.
+    #[serde(skip)]
+    pub(crate) dangerous: bool,
 }
 
 /// A verb, or `*` for all of them.
@@ -57,6 +61,8 @@ pub enum GrantedVerb {
     List,
     /// Watch the kind and read the cache.
     Watch,
+    /// Read a Secret's digest.
+    Digest,
     /// Create.
     Create,
     /// Patch, in whatever form.
@@ -78,6 +84,7 @@ impl GrantedVerb {
             Self::Get => verb == Verb::Get,
             Self::List => verb == Verb::List,
             Self::Watch => verb == Verb::Watch,
+            Self::Digest => verb == Verb::Digest,
             Self::Create => verb == Verb::Create,
             Self::Patch => verb == Verb::Patch,
             Self::Replace => verb == Verb::Replace,
@@ -97,40 +104,66 @@ impl<R: Rule<Out = String>> Rule for OrStar<R> {
 }
 
 impl Grant {
-    /// Whether this grant is about that kind.
-    pub(crate) fn covers_kind(&self, group: &str, kind: &str) -> bool {
+    /// Whether this grant covers that verb on a kind, or on a subresource of it; where and on which names apart.
+    pub(crate) fn covers(&self, verb: Verb, group: &str, kind: &str, subresource: Option<&str>) -> bool {
+        self.covers_kind(group, kind)
+            && self.verbs.iter().any(|granted| granted.covers(verb))
+            && self.covers_subresource(verb, subresource)
+            && (self.dangerous || danger(verb, group, kind, subresource, self.names_some()).is_none())
+    }
+
+    /// Whether it holds in the host's own namespace, where writes need their own word.
+    pub(crate) fn names_namespace(&self, namespace: &str) -> bool {
+        self.dangerous && self.namespaces.iter().any(|own| own == namespace)
+    }
+
+    fn covers_kind(&self, group: &str, kind: &str) -> bool {
         let named = self.group == group && self.kind == kind;
         let matches = (self.group == "*" || self.group == group) && (self.kind == "*" || self.kind == kind);
-        named || (matches && !is_dangerous(group, kind))
+        named || (matches && !is_sensitive(group, kind))
     }
 
-    /// Whether this grant covers that verb.
-    pub(crate) fn covers_verb(&self, verb: Verb) -> bool {
-        self.verbs.iter().any(|granted| granted.covers(verb))
-    }
-
-    /// Whether this grant is about that subresource; none is the object itself.
-    pub(crate) fn covers_subresource(&self, verb: Verb, subresource: Option<&str>) -> bool {
+    /// None is the object itself. That `*` covers no dangerous subresource is [`danger`]'s to see to.
+    fn covers_subresource(&self, verb: Verb, subresource: Option<&str>) -> bool {
         match subresource {
             None => self.subresources.is_empty() || !verb.knows_subresources(),
             Some(subresource) => {
                 verb.knows_subresources()
-                    && self.subresources.iter().any(|granted| {
-                        granted == subresource || (granted == "*" && !is_dangerous_subresource(subresource))
-                    })
+                    && self
+                        .subresources
+                        .iter()
+                        .any(|granted| granted == subresource || granted == "*")
             }
+        }
+    }
+
+    fn names_some(&self) -> bool {
+        !self.names.is_empty() && !self.names.iter().any(|name| name == "*")
+    }
+
+    /// Whatever this permission asks for, wherever and on whichever names.
+    fn of_asked(permission: &Permission, dangerous: bool) -> Self {
+        Self {
+            group: permission.group.clone(),
+            kind: permission.kind.clone(),
+            verbs: vec![GrantedVerb::All],
+            namespaces: Vec::new(),
+            names: Vec::new(),
+            subresources: permission.subresources.clone(),
+            dangerous,
         }
     }
 }
 
-/// Everything an operator grants one plugin.
+/// What stands under `grants:`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grants {
     /// These and nothing else.
     Only(Vec<Grant>),
-    /// Whatever the plugin's manifest asks for, dangerous kinds included: the word `asked` in the file. Whoever can
-    /// change the module can then do whatever the host itself may. Meant for `dev` on a local cluster.
+    /// Whatever the plugin's manifest asks for, but for what is dangerous: the word `asked` in the file.
     Asked,
+    /// Whatever the plugin's manifest asks for. No file says this; it is for `dev` on a cluster in memory.
+    Everything,
 }
 
 impl Default for Grants {
@@ -180,69 +213,81 @@ impl<'de> Deserialize<'de> for Grants {
     }
 }
 
-/// Whether rights on this kind amount to more rights than they say: to secrets, to code that runs with another's
-/// rights, or to changing who may do what. No `*` covers these.
-pub fn is_dangerous(group: &str, kind: &str) -> bool {
-    match group {
-        "" => matches!(
-            kind,
-            "Secret"
-                | "ServiceAccount"
-                | "Pod"
-                | "PodTemplate"
-                | "ReplicationController"
-                | "Node"
-                | "Namespace"
-                | "PersistentVolume"
-                | "Binding"
-        ),
-        "apps" | "batch" => true,
-        "rbac.authorization.k8s.io"
-        | "admissionregistration.k8s.io"
-        | "certificates.k8s.io"
-        | "apiextensions.k8s.io"
-        | "apiregistration.k8s.io"
-        | "authentication.k8s.io"
-        | "authorization.k8s.io"
-        | "flowcontrol.apiserver.k8s.io"
-        | "storage.k8s.io"
-        | "node.k8s.io"
-        | "policy" => true,
-        _ => false,
+/// What stands under `dangerous:`: every grant there names what it is about.
+pub(crate) fn dangerous<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Grant>, D::Error> {
+    let mut grants = match Option::<Grants>::deserialize(deserializer)? {
+        None => Vec::new(),
+        Some(Grants::Only(grants)) => grants,
+        Some(_) => {
+            return Err(de::Error::custom(
+                "a list is needed here: what is dangerous is granted by name",
+            ));
+        }
+    };
+    for grant in &mut grants {
+        let mut words = [&grant.group, &grant.kind].into_iter().chain(&grant.subresources);
+        if words.any(|word| word == "*") || grant.verbs.contains(&GrantedVerb::All) {
+            return Err(de::Error::custom(
+                "`*` is not allowed here: name the group, the kind, the verbs and the subresources",
+            ));
+        }
+        grant.dangerous = true;
+    }
+    Ok(grants)
+}
+
+/// Everything an operator grants one plugin, and where it takes a word of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Granted {
+    /// What stands under `grants:`.
+    pub plain: Grants,
+    /// What stands under `dangerous:`.
+    pub dangerous: Vec<Grant>,
+    /// The namespace that the host itself runs in, where it is known: what is written there is dangerous, whatever it is.
+    pub host_namespace: Option<String>,
+}
+
+impl From<Grants> for Granted {
+    fn from(plain: Grants) -> Self {
+        Self {
+            plain,
+            ..Self::default()
+        }
     }
 }
 
-/// Whether a subresource amounts to more rights than it says. No `*` covers these.
-pub fn is_dangerous_subresource(subresource: &str) -> bool {
-    matches!(
-        subresource,
-        "exec"
-            | "attach"
-            | "portforward"
-            | "proxy"
-            | "ephemeralcontainers"
-            | "token"
-            | "binding"
-            | "eviction"
-            | "approval"
-            | "finalize"
-            | "resize"
-    )
+impl Granted {
+    /// The grants one by one; what is granted as `asked` is that of these permissions.
+    pub(crate) fn entries(&self, asked: &[Permission]) -> Vec<Grant> {
+        let as_asked = |dangerous| asked.iter().map(move |own| Grant::of_asked(own, dangerous));
+        let mut entries: Vec<Grant> = match &self.plain {
+            Grants::Only(grants) => grants.clone(),
+            Grants::Asked => as_asked(false).collect(),
+            Grants::Everything => as_asked(true).collect(),
+        };
+        entries.extend(self.dangerous.iter().cloned());
+        entries
+    }
+
+    /// The namespace in which that verb needs a grant that names it.
+    pub(crate) fn guarded(&self, verb: Verb, group: &str, kind: &str) -> Option<&str> {
+        self.host_namespace
+            .as_deref()
+            .filter(|_| self.plain != Grants::Everything && touches_the_host(verb, group, kind))
+    }
 }
 
 /// What of `asked` no grant covers: what the operator must still grant, or the plugin is not loaded. A permission that
 /// names no namespaces (or names) asks for wherever it is granted: any is enough. Where it names some, each is needed.
-pub fn missing(asked: &[Permission], granted: &Grants) -> Vec<Permission> {
-    let Grants::Only(grants) = granted else {
-        return Vec::new();
-    };
+pub fn missing(asked: &[Permission], granted: &Granted) -> Vec<Permission> {
+    let grants = granted.entries(asked);
     asked
         .iter()
-        .filter_map(|permission| missing_of(permission, grants))
+        .filter_map(|permission| missing_of(permission, &grants, granted))
         .collect()
 }
 
-fn missing_of(asked: &Permission, grants: &[Grant]) -> Option<Permission> {
+fn missing_of(asked: &Permission, grants: &[Grant], granted: &Granted) -> Option<Permission> {
     let mut lacking = Permission {
         verbs: Vec::new(),
         namespaces: Vec::new(),
@@ -259,10 +304,10 @@ fn missing_of(asked: &Permission, grants: &[Grant]) -> Option<Permission> {
         for subresource in subresources {
             let about: Vec<&Grant> = grants
                 .iter()
-                .filter(|g| g.covers_kind(&asked.group, &asked.kind))
-                .filter(|g| g.covers_verb(verb) && g.covers_subresource(verb, subresource))
+                .filter(|g| g.covers(verb, &asked.group, &asked.kind, subresource))
                 .collect();
-            let namespaces = lacking_namespaces(asked, &about);
+            let guarded = granted.guarded(verb, &asked.group, &asked.kind);
+            let namespaces = lacking_namespaces(asked, &about, guarded);
             if namespaces.is_empty() {
                 continue;
             }
@@ -279,7 +324,7 @@ fn missing_of(asked: &Permission, grants: &[Grant]) -> Option<Permission> {
 }
 
 /// The namespaces (none: any) in which not every asked name is covered by one of these grants.
-fn lacking_namespaces<'a>(asked: &'a Permission, about: &[&Grant]) -> Vec<Option<&'a str>> {
+fn lacking_namespaces<'a>(asked: &'a Permission, about: &[&Grant], guarded: Option<&str>) -> Vec<Option<&'a str>> {
     let holds = |list: &[String], wanted: Option<&str>| {
         wanted.is_none_or(|wanted| list.is_empty() || list.iter().any(|own| own == "*" || own == wanted))
     };
@@ -295,9 +340,13 @@ fn lacking_namespaces<'a>(asked: &'a Permission, about: &[&Grant]) -> Vec<Option
         .into_iter()
         .filter(|namespace| {
             !names.iter().all(|name| {
-                about
-                    .iter()
-                    .any(|g| holds(&g.namespaces, *namespace) && holds(&g.names, *name))
+                about.iter().any(|g| {
+                    let there = match namespace {
+                        Some(namespace) if guarded == Some(namespace) => g.names_namespace(namespace),
+                        namespace => holds(&g.namespaces, *namespace),
+                    };
+                    there && holds(&g.names, *name)
+                })
             })
         })
         .collect()

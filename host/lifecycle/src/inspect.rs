@@ -5,11 +5,12 @@ use std::path::Path;
 use pilothouse_runtime::{Engine, Modules};
 use serde::Serialize;
 
-use crate::config::{Config, LimitOverrides, PluginConfig};
+use crate::config::{LimitOverrides, PluginConfig};
 use crate::directory::ModuleFile;
 use crate::embedded::{self, Embedded};
-use crate::load::{self, Examined, Failed, effective_limits, grants_to_paste};
+use crate::load::{self, Examined, Failed, effective_limits};
 use crate::manifest::Manifest;
+use crate::paste::grants_of_config;
 use crate::refusal::{Refusal, Step};
 use crate::rules::is_label;
 
@@ -44,13 +45,10 @@ pub struct Inspection {
     pub refusal: Option<Refusal>,
 }
 
-/// Takes the module at `path` through the steps of loading and says how far it comes. With the operator's file `config`,
-/// all of them; without, those that need nothing of an operator. Needs a tokio runtime.
-pub async fn inspect(modules: &Modules, path: &Path, config: Option<&Config>) -> Inspection {
-    let file = ModuleFile::at(path);
-    let max_bytes = config.cloned().unwrap_or_default().host.max_module_bytes();
-    let own = config.map(|config| config.plugin(&file.name));
-    let file = file.pinned(own.as_ref().and_then(|own| own.sha256));
+/// Takes the module at `path` through the steps of loading and says how far it comes. With what the operator says of it,
+/// all of them; without, those that need nothing of an operator. `max_bytes` is how long it may be. Needs a tokio runtime.
+pub async fn inspect(modules: &Modules, path: &Path, own: Option<&PluginConfig>, max_bytes: u64) -> Inspection {
+    let file = ModuleFile::at(path).pinned(own.and_then(|own| own.sha256));
     let mut seen = Inspection {
         plugin: file.name.clone(),
         size: None,
@@ -67,9 +65,9 @@ pub async fn inspect(modules: &Modules, path: &Path, config: Option<&Config>) ->
     };
     let judged = match load::examine(modules, &file, max_bytes).await {
         Ok(examined) => {
-            seen.take(&file, &examined, own.as_ref());
+            seen.take(&file, &examined, own);
             match embedded::hold(&file.name, &examined.embedded, &examined.manifest) {
-                Ok(()) => judge(modules.engine(), &file, examined, own.as_ref()).await,
+                Ok(()) => judge(modules.engine(), &file, examined, own).await,
                 Err(refusal) => Err(refusal),
             }
         }
@@ -120,7 +118,8 @@ impl Inspection {
             events: Some(limits.events),
         });
         if !manifest.permissions.is_empty() {
-            self.grants_to_paste = grants_to_paste(&file.name, &manifest.permissions);
+            let host_namespace = own.and_then(|own| own.host_namespace.as_deref());
+            self.grants_to_paste = grants_of_config(&file.name, &manifest.permissions, host_namespace);
         }
         self.manifest = Some(manifest.clone());
     }
@@ -145,8 +144,8 @@ async fn judge(
         Some(own) if !own.enabled => Err(Refusal::new(
             &file.name,
             Step::Config,
-            "the operator's file disables it",
-            format!("set plugins.{}.enabled to true", file.name),
+            "the operator disables it",
+            format!("set {} to true", own.place_of(&file.name, "enabled")),
         )),
         Some(own) => load::settle(engine, file, examined, own).await.map(|_| ()),
     }

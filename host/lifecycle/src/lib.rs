@@ -6,6 +6,9 @@
 //! | `manifest`, `permission` | [`Manifest`]: what a plugin is, watches and asks for |
 //! | `shown` | [`Shown`]: how much of a kind's objects the plugin sees |
 //! | `grant`, `capabilities` | [`Grants`], and [`Capabilities`] = asked ∩ granted, checked at every import call |
+//! | `danger` | [`danger`]: what is granted under `dangerous:` alone |
+//! | `rbac` | [`Rights`]: what the API server must allow the host for it |
+//! | `paste` | the lines that grant what a module asks for |
 //! | `config`, `queue_settings` | [`Config`]: the operator's file |
 //! | `directory` | [`scan`]: which files are modules, and what stands beside them |
 //! | `watch` | what in the directory changed, once it stands still |
@@ -23,6 +26,7 @@
 mod capabilities;
 mod config;
 mod config_schema;
+mod danger;
 mod directory;
 pub mod embedded;
 mod grant;
@@ -32,9 +36,11 @@ mod load;
 mod manifest;
 mod manifest_check;
 mod manifest_schema;
+mod paste;
 mod permission;
 mod problem;
 mod queue_settings;
+mod rbac;
 mod refusal;
 mod rules;
 mod shown;
@@ -49,19 +55,22 @@ pub use config::{
     API_VERSION, ApiTimeouts, BreakerSettings, Budget, CompileSettings, Concurrency, Config, ConfigError,
     ControllerOverrides, HostConfig, InstanceSettings, LimitOverrides, MAX_CONFIG_BYTES, Place, PluginConfig,
 };
-pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, scan};
-pub use grant::{Grant, GrantedVerb, Grants, is_dangerous, is_dangerous_subresource, missing};
+pub use danger::{danger, is_sensitive};
+pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, said_of, scan};
+pub use grant::{Grant, Granted, GrantedVerb, Grants, missing};
 pub use inspect::{Inspection, inspect};
 pub use lives::{LifeEvent, LifeObserver, LifeState, LifeStatus, Order, OrderError, Rules, VersionStatus, What};
-pub use load::{Hash, Loaded, Plugin, RequestLimits, effective_limits, grants_to_paste, load, load_all};
+pub use load::{Hash, Loaded, Plugin, RequestLimits, effective_limits, load, load_all};
 pub use manifest::{
     Backoff, Controller, Index, MAX_MANIFEST_BYTES, Manifest, ManifestError, Mapping, OwnerKind, Predicate, Scope,
     SuggestedLimits, Watch,
 };
 pub use manifest_schema::MANIFEST_SCHEMA;
+pub use paste::{grants_of_config, grants_of_file};
 pub use permission::{Permission, Verb};
 pub use problem::Problem;
 pub use queue_settings::{BackoffSettings, FastSlow, QueueSettings, RetryRate, Retrying};
+pub use rbac::{Names, Right, Rights};
 pub use refusal::{Refusal, Step};
 pub use shown::Shown;
 pub use stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};

@@ -26,7 +26,7 @@ use crate::directory::{self, Directory, DirectoryError, ModuleFile};
 use crate::embedded::{self, Embedded};
 use crate::grant::missing;
 use crate::manifest::{Controller, Manifest, SuggestedLimits};
-use crate::permission::Permission;
+use crate::paste::not_granted;
 use crate::problem::{Problem, nearest, shown};
 use crate::queue_settings::Retrying;
 use crate::refusal::{Refusal, Step};
@@ -53,6 +53,8 @@ pub struct Plugin {
     pub configuration: Hash,
     /// The limits of each of its calls: the operator's, else the manifest's suggestion, else the host's default.
     pub limits: Limits,
+    /// Whether it may emit Kubernetes Events.
+    pub events: bool,
     /// How many single requests to the API server it may send, over all its calls.
     pub requests: RequestLimits,
     /// What else all its calls together may use.
@@ -344,10 +346,10 @@ pub(crate) async fn settle(
     let Examined {
         hash, module, manifest, ..
     } = examined;
-    let granted = config.grants.clone().unwrap_or_default();
+    let granted = config.granted();
     let lacking = missing(&manifest.permissions, &granted);
     if !lacking.is_empty() {
-        return Err(not_granted(&file.name, &lacking));
+        return Err(not_granted(&file.name, &lacking, config));
     }
     check_controllers(&file.name, &manifest, config)?;
     let retrying = retrying(&file.name, &manifest, config)
@@ -377,6 +379,7 @@ pub(crate) async fn settle(
         config: config.config.to_string().into(),
         configuration: config.hash(),
         limits,
+        events: config.events,
         requests: RequestLimits {
             per_second: config.api_requests_per_second,
             burst: config.api_request_burst,
@@ -388,45 +391,6 @@ pub(crate) async fn settle(
         fair_namespaces: config.fair_namespaces,
         controllers: Arc::new(config.controllers.clone()),
     })
-}
-
-fn not_granted(plugin: &str, lacking: &[Permission]) -> Refusal {
-    let what: Vec<String> = lacking
-        .iter()
-        .map(|permission| {
-            let verbs: Vec<&str> = permission.verbs.iter().map(|verb| verb.as_str()).collect();
-            let group = if permission.group.is_empty() {
-                String::new()
-            } else {
-                format!(".{}", permission.group)
-            };
-            // Behind a `/` each, as `inspect` shows them.
-            let kind = format!("{}{group}", permission.kind);
-            let kinds: Vec<String> = match &permission.subresources[..] {
-                [] => vec![kind],
-                some => some.iter().map(|subresource| format!("{kind}/{subresource}")).collect(),
-            };
-            format!("{} {}", verbs.join("/"), kinds.join(" and "))
-        })
-        .collect();
-    Refusal::new(
-        plugin,
-        Step::Grants,
-        format!("it asks for what it was not granted: {}", what.join(", ")),
-        format!(
-            "if it may do this, add these grants to the operator's file (--config):\n{}",
-            grants_to_paste(plugin, lacking)
-        ),
-    )
-}
-
-/// The lines of the operator's file that grant these permissions to this plugin.
-pub fn grants_to_paste(plugin: &str, permissions: &[Permission]) -> String {
-    let mut lines = format!("plugins:\n  {}:\n    grants:", shown(plugin));
-    for permission in permissions {
-        lines.push_str(&format!("\n    - {permission}"));
-    }
-    lines
 }
 
 /// A setting for a controller that isn't there would be in force nowhere.

@@ -302,7 +302,7 @@ fn check_permissions(manifest: &Manifest, found: &mut Vec<Problem>) {
             found.push(Problem::new(
                 format!("{at}.verbs"),
                 "is empty",
-                "name at least one of get, list, watch, create, patch, replace, delete",
+                "name at least one of get, list, watch, digest, create, patch, replace, delete",
             ));
         }
         repeats(&permission.verbs, &format!("{at}.verbs"), found);

@@ -18,7 +18,7 @@ pub struct Permission {
     #[serde(deserialize_with = "one::<_, KindName>")]
     pub kind: String,
     /// What is done with its objects; not empty.
-    #[serde(deserialize_with = "items::<_, _, 7>")]
+    #[serde(deserialize_with = "items::<_, _, 8>")]
     pub verbs: Vec<Verb>,
     /// In these namespaces, at most 256; empty: wherever the operator grants it.
     #[serde(
@@ -35,8 +35,8 @@ pub struct Permission {
     )]
     pub names: Vec<String>,
     /// Subresources such as `status`, at most 16. Empty: the objects themselves. Otherwise `get`, `create`, `patch`,
-    /// `replace` and `delete` are about these subresources alone; `list` and `watch` know none and are always about the
-    /// objects themselves.
+    /// `replace` and `delete` are about these subresources alone; `list`, `watch` and `digest` know none and are always
+    /// about the objects themselves.
     #[serde(
         default,
         deserialize_with = "list::<_, Subresource, 16>",
@@ -55,6 +55,9 @@ pub enum Verb {
     List,
     /// Watch the kind and read the cache.
     Watch,
+    /// Read a Secret's digest, which tells that it changed and not what is in it. Other kinds need no right of their own
+    /// for that: who sees an object whole may have its digest.
+    Digest,
     /// Create.
     Create,
     /// Patch, in whatever form.
@@ -67,10 +70,11 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Get,
         Self::List,
         Self::Watch,
+        Self::Digest,
         Self::Create,
         Self::Patch,
         Self::Replace,
@@ -83,6 +87,7 @@ impl Verb {
             Self::Get => "get",
             Self::List => "list",
             Self::Watch => "watch",
+            Self::Digest => "digest",
             Self::Create => "create",
             Self::Patch => "patch",
             Self::Replace => "replace",
@@ -90,9 +95,14 @@ impl Verb {
         }
     }
 
-    /// Whether the verb can be about a subresource; `list` and `watch` can't.
+    /// Whether the verb can be about a subresource; `list`, `watch` and `digest` can't.
     pub(crate) fn knows_subresources(self) -> bool {
-        !matches!(self, Self::List | Self::Watch)
+        !matches!(self, Self::List | Self::Watch | Self::Digest)
+    }
+
+    /// Whether it changes something.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Create | Self::Patch | Self::Replace | Self::Delete)
     }
 }
 

@@ -194,6 +194,8 @@ pub enum Verb {
     List,
     /// Read and list from the cache, and be woken by changes. The manifest asks for it by itself where it watches.
     Watch,
+    /// Read the digest of a Secret: whether it changed, not what is in it. The operator grants it by the Secret's name.
+    Digest,
     /// Create.
     Create,
     /// Patch, in whatever form; what `save` and `ensure_owned` need.
@@ -377,6 +379,7 @@ impl Verb {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Verb::Get => "get",
+            Verb::Digest => "digest",
             Verb::List => "list",
             Verb::Watch => "watch",
             Verb::Create => "create",

@@ -59,6 +59,7 @@ fn plugin() -> Plugin {
         .may_save_status::<Machine>()
         .may::<ConfigMap>([Verb::Create, Verb::Patch, Verb::Delete])
         .permission(Permission::of::<Secret>([Verb::Get]).named(["granted"]))
+        .permission(Permission::of::<Secret>([Verb::Digest]).named(["other"]))
 }
 
 fn whole() -> Value {

@@ -83,7 +83,7 @@ impl Scene {
         let config = Config::parse(config, "bench.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
         let options = SupervisorOptions {
             directory: directory.clone(),
-            config: config.granting_what_is_asked(),
+            config: config.granting_what_is_asked(true),
             modules: modules.clone(),
             observer: Arc::new(Complaints),
         };

@@ -167,7 +167,7 @@ fn compile(directory: &Path) -> Outcome<()> {
 /// A host's start, as far as its plugins go.
 fn load(files: &Path, count: usize) -> Outcome<()> {
     let state = files.parent().ok_or("no directory of the bench's")?;
-    let config = Config::default().granting_what_is_asked();
+    let config = Config::default().granting_what_is_asked(true);
     let start = now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let modules = modules(state)?;

@@ -63,7 +63,7 @@ impl Running {
         let host = runtime.block_on(async {
             let engine = Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}"));
             let modules = Modules::new(engine, Compiler::InProcess);
-            let config = Config::default().granting_what_is_asked();
+            let config = Config::default().granting_what_is_asked(true);
             let loaded = load_all(&modules, directory.path(), &config)
                 .await
                 .unwrap_or_else(|error| panic!("{error}"));

@@ -153,6 +153,11 @@ pub(crate) fn rules() -> Value {
     ])
 }
 
+/// What the zoo is granted that takes a word of its own.
+fn dangerous() -> Value {
+    json!([{"group": "", "kind": "Secret", "verbs": ["get", "patch"], "names": ["open"]}])
+}
+
 /// What the plugins are granted in a namespace.
 fn grants(namespace: &str) -> Value {
     let all =
@@ -161,7 +166,10 @@ fn grants(namespace: &str) -> Value {
     status["subresources"] = json!(["status"]);
     json!({
         "greeting": {"grants": [all("demo.pilothouse.dev", "Greeting"), status, all("", "ConfigMap")]},
-        "zoo": {"grants": [all("zoo.pilothouse.dev", "Beast"), all("", "ConfigMap"), all("", "Secret")]},
+        "zoo": {
+            "grants": [all("zoo.pilothouse.dev", "Beast"), all("", "ConfigMap"), all("", "Secret")],
+            "dangerous": dangerous(),
+        },
     })
 }
 
@@ -203,7 +211,9 @@ impl Ordeal {
             .unwrap_or_else(|error| panic!("{error}"));
         match setup.rights {
             Rights::Namespace => scene.config(&grants(&namespace)),
-            Rights::Cluster => scene.config(&json!({"greeting": {"grants": "asked"}, "zoo": {"grants": "asked"}})),
+            Rights::Cluster => scene.config(
+                &json!({"greeting": {"grants": "asked"}, "zoo": {"grants": "asked", "dangerous": dangerous()}}),
+            ),
         }
         let metrics = format!("127.0.0.1:{}", free_port());
         let kubeconfig = kubeconfig.display().to_string();

@@ -139,6 +139,7 @@ impl Scene {
         for plugin in plugins.as_object_mut().into_iter().flat_map(Map::values_mut) {
             if plugin["grants"].is_null() {
                 plugin["grants"] = self.grants(&[&self.namespace]);
+                plugin["dangerous"] = self.dangerous(&[&self.namespace]);
             }
         }
         // YAML is a superset of JSON.
@@ -158,8 +159,14 @@ impl Scene {
             granted("demo.pilothouse.dev", "Greeting", &["status"]),
             granted("zoo.pilothouse.dev", "Beast", &[]),
             granted("", "ConfigMap", &[]),
-            granted("", "Secret", &[]),
+            json!({"group": "", "kind": "Secret", "verbs": ["watch"], "namespaces": namespaces}),
+            json!({"group": "", "kind": "Secret", "verbs": ["get"], "namespaces": namespaces, "names": ["open"]}),
         ])
+    }
+
+    /// What of it is dangerous.
+    pub fn dangerous(&self, namespaces: &[&str]) -> Value {
+        json!([{"group": "", "kind": "Secret", "verbs": ["patch"], "namespaces": namespaces, "names": ["open"]}])
     }
 
     /// Writes a configuration file that grants every plugin what tests need, unless there is one.

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::lives::Rules;
-use crate::rules::{number, or_default};
+use crate::problem::{Problem, shown};
+use crate::rules::{is_label, number, or_default};
 
 /// The host's own settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -67,12 +68,23 @@ pub struct HostConfig {
     /// The file with that token, of this user alone.
     #[serde(deserialize_with = "path")]
     pub admin_token_file: Option<PathBuf>,
+    /// The namespace that the host itself runs in; null, the default: as its pod says (`POD_NAMESPACE`, or its service
+    /// account), which whoever starts it fills in. What is written there is granted under `dangerous` alone.
+    #[serde(deserialize_with = "namespace")]
+    pub namespace: Option<String>,
 }
 
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     match Option::<String>::deserialize(deserializer)? {
         Some(path) if path.is_empty() || path.contains('\0') => Err(D::Error::custom("is no path: name a file")),
         path => Ok(path.map(PathBuf::from)),
+    }
+}
+
+fn namespace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        Some(name) if !is_label(&name) => Err(D::Error::custom("is no namespace's name")),
+        name => Ok(name),
     }
 }
 
@@ -182,11 +194,31 @@ impl Default for HostConfig {
             admin_socket: None,
             admin_address: None,
             admin_token_file: None,
+            namespace: None,
         }
     }
 }
 
 impl HostConfig {
+    /// Says which namespace the host runs in, unless the file does.
+    ///
+    /// # Errors
+    /// It is no namespace's name: nothing would be told apart by it.
+    pub fn runs_in(&mut self, namespace: &str) -> Result<(), Problem> {
+        if !is_label(namespace) {
+            return Err(Problem::new(
+                "host.namespace",
+                format!(
+                    "`{}`, which is said to be the host's own, is no namespace's name",
+                    shown(namespace)
+                ),
+                "set it in the operator's file (--config), or correct POD_NAMESPACE",
+            ));
+        }
+        self.namespace.get_or_insert_with(|| namespace.to_owned());
+        Ok(())
+    }
+
     /// [`HostConfig::grace_period_seconds`] as a duration.
     pub fn grace_period(&self) -> Duration {
         Duration::from_secs(self.grace_period_seconds.into())

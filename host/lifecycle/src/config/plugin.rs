@@ -13,7 +13,7 @@ use super::concurrency::Concurrency;
 use super::instances::InstanceSettings;
 use super::limits::LimitOverrides;
 use super::{ConfigError, named, yaml};
-use crate::grant::Grants;
+use crate::grant::{self, Grant, Granted, Grants};
 use crate::load::Hash;
 use crate::queue_settings::QueueSettings;
 use crate::rules::{number, or_default};
@@ -29,6 +29,17 @@ pub struct PluginConfig {
     pub config: Value,
     /// What the plugin may do; where it is not said, nothing (or what [`granting_what_is_asked`](super::Config::granting_what_is_asked) says).
     pub grants: Option<Grants>,
+    /// What it may do of that which amounts to more rights than it says ([`danger`](crate::danger())), each by name.
+    #[serde(deserialize_with = "grant::dangerous")]
+    pub dangerous: Vec<Grant>,
+    /// Whether it may emit Kubernetes Events about what it sees; true by default.
+    pub events: bool,
+    /// The host's own namespace, where it is known; [`Config::plugin`](super::Config::plugin) fills it in.
+    #[serde(skip)]
+    pub(crate) host_namespace: Option<String>,
+    /// Whether this stands in `NAME.yaml` beside the module and not in the operator's file: errors name the right one.
+    #[serde(skip)]
+    pub(crate) beside: bool,
     /// Limits of each of its calls; they win over the manifest's suggestions.
     #[serde(deserialize_with = "or_default")]
     pub limits: LimitOverrides,
@@ -78,6 +89,24 @@ impl PluginConfig {
         yaml::parse(&text, file)
     }
 
+    /// Where an operator sets this field of that plugin: in the file that says the rest of it.
+    pub(crate) fn place_of(&self, plugin: &str, field: &str) -> String {
+        if self.beside {
+            format!("`{field}` in {plugin}.yaml beside the module")
+        } else {
+            format!("plugins.{plugin}.{field} in the operator's file (--config)")
+        }
+    }
+
+    /// Everything that it is granted.
+    pub fn granted(&self) -> Granted {
+        Granted {
+            plain: self.grants.clone().unwrap_or_default(),
+            dangerous: self.dangerous.clone(),
+            host_namespace: self.host_namespace.clone(),
+        }
+    }
+
     /// Tells whether anything of this is another that may make a key go well that failed: its configuration, grants, limits
     /// and how it is tried again. Keys that a host before this one parked are tried again then. The order of fields and what
     /// is written out and empty make no difference.
@@ -85,15 +114,17 @@ impl PluginConfig {
         let grants = match &self.grants {
             None => Value::Null,
             Some(Grants::Asked) => "asked".into(),
+            Some(Grants::Everything) => "everything".into(),
             Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
         };
         // What is said of concurrency alone says nothing here.
         let said = |(_, own): &(&String, &ControllerOverrides)| own.queue != QueueSettings::default();
         let controllers: BTreeMap<_, _> = self.controllers.iter().filter(said).collect();
         let all = serde_json::json!({
-            "config": self.config, "grants": grants, "limits": self.limits, "budget": self.budget, "queue": self.queue,
-            "controllers": controllers, "breaker": self.breaker, "weight": self.weight,
-            "fairNamespaces": self.fair_namespaces, "instances": self.instances,
+            "config": self.config, "grants": grants, "dangerous": self.dangerous, "events": self.events,
+            "limits": self.limits, "budget": self.budget, "queue": self.queue, "controllers": controllers,
+            "breaker": self.breaker, "weight": self.weight, "fairNamespaces": self.fair_namespaces,
+            "instances": self.instances,
         });
         Hash::of(all.to_string().as_bytes())
     }
@@ -104,6 +135,8 @@ impl PluginConfig {
     pub(crate) fn differs_in_concurrency_alone(&self, other: &Self) -> bool {
         let without = |config: &Self| {
             let mut config = config.clone();
+            // Where it stands makes no difference.
+            config.beside = false;
             config.controllers.values_mut().for_each(|own| own.concurrency = None);
             config
                 .controllers
@@ -120,6 +153,10 @@ impl Default for PluginConfig {
             enabled: true,
             config: Value::Object(Map::new()),
             grants: None,
+            dangerous: Vec::new(),
+            events: true,
+            host_namespace: None,
+            beside: false,
             limits: LimitOverrides::default(),
             instances: InstanceSettings::default(),
             budget: Budget::default(),

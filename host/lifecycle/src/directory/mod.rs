@@ -221,6 +221,33 @@ impl Directory {
     }
 }
 
+/// What the operator says of the plugin whose module lies in `directory`: in `NAME.yaml` beside it, or else in the operator's
+/// file `config`; none where neither is there.
+///
+/// # Errors
+/// A [`Refusal`] that names file, line, field and mend, and quotes no value; or both places where both speak of it. Also
+/// where something lies beside the module that the directory's rules forbid to read.
+pub fn said_of(directory: &Path, name: &str, config: Option<&Config>) -> Result<Option<PluginConfig>, Refusal> {
+    let file_name = format!("{name}.yaml");
+    // Asked first, since a person may look at modules in directories that plugins are not taken from.
+    let nothing =
+        fs::symlink_metadata(directory.join(&file_name)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let beside = if nothing {
+        None
+    } else {
+        let open = Directory::open(directory);
+        let open = open.map_err(|error| Refusal::new(name, Step::Read, error.to_string(), ""))?;
+        open.beside(name)?
+    };
+    match (beside, config) {
+        (None, config) => Ok(config.map(|config| config.plugin(name))),
+        (Some((text, _)), config) => {
+            let config = config.cloned().unwrap_or_default();
+            own_config(&config, directory, name, Some(&text)).map(Some)
+        }
+    }
+}
+
 /// The operator's side of a plugin: what stands beside its module, or else in the operator's file.
 ///
 /// # Errors
@@ -245,7 +272,8 @@ pub(crate) fn own_config(
         ));
     }
     let own = PluginConfig::parse(bytes, &file);
-    let own = own.map_err(|error| Refusal::new(name, Step::Config, error.to_string(), ""))?;
+    let mut own = own.map_err(|error| Refusal::new(name, Step::Config, error.to_string(), ""))?;
+    own.beside = true;
     Ok(config.completed(own))
 }
 

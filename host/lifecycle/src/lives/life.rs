@@ -55,8 +55,7 @@ impl Candidate for Arc<Plugin> {
     }
 
     fn fits(&self, config: &PluginConfig) -> bool {
-        let granted = config.grants.clone().unwrap_or_default();
-        missing(&self.manifest.permissions, &granted).is_empty()
+        missing(&self.manifest.permissions, &config.granted()).is_empty()
     }
 
     fn has_controller(&self, name: &str) -> bool {

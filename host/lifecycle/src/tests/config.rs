@@ -161,8 +161,10 @@ fn what_is_not_said_or_left_empty_has_its_default() {
 fn a_plugin_that_the_file_does_not_name_is_granted_nothing_unless_dev_says_so() {
     let config = parse("apiVersion: pilothouse.dev/v1\nplugins: {none: {grants: []}}").unwrap();
     assert_eq!(config.plugin("unnamed").grants, Some(Grants::Only(Vec::new())));
-    let dev = config.granting_what_is_asked();
+    let dev = config.clone().granting_what_is_asked(false);
     assert_eq!(dev.plugin("unnamed").grants, Some(Grants::Asked));
+    let in_memory = config.granting_what_is_asked(true);
+    assert_eq!(in_memory.plugin("unnamed").grants, Some(Grants::Everything));
     assert_eq!(dev.plugin("none").grants, Some(Grants::Only(Vec::new())));
 }
 
@@ -173,7 +175,7 @@ fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
         "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
          gracePeriodSeconds, maxModuleMiB, compile, stateDirectory, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression, \
          pluginPollSeconds, probationSeconds, probationTraps, adminSocket, adminAddress, \
-         adminTokenFile; did you mean `poolSize`?"
+         adminTokenFile, namespace; did you mean `poolSize`?"
     );
     let error = error_of("plugins:\n  greeting:\n    limit: {}\n");
     assert!(

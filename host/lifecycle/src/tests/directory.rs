@@ -141,7 +141,11 @@ fn what_stands_beside_a_module_is_the_operators_side_of_it() {
         Some(crate::grant::Grants::default()),
         "nothing is granted that isn't said"
     );
-    assert_eq!(own(&none, "# nothing yet\n").unwrap(), none.plugin("a"));
+    let nothing = PluginConfig {
+        beside: true,
+        ..none.plugin("a")
+    };
+    assert_eq!(own(&none, "# nothing yet\n").unwrap(), nothing);
     // Errors name file, line and field, and quote no value.
     let refused = own(&none, "config: {password: hunter2}\nlimits:\n  wallMs: hunter2\n").unwrap_err();
     let text = refused.to_string();

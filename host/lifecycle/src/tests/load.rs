@@ -71,7 +71,7 @@ fn config(rest: &str) -> Config {
 }
 
 fn granting() -> Config {
-    config("").granting_what_is_asked()
+    config("").granting_what_is_asked(false)
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -268,10 +268,11 @@ fn a_plugin_that_asks_for_what_it_was_not_granted_is_refused_with_the_lines_to_p
     assert_eq!(
         text,
         "plugin greeting was not loaded: grants: it asks for what it was not granted: watch/create ConfigMap\n\
-         if it may do this, add these grants to the operator's file (--config):\n\
+         if it may do this, add these grants to the operator's file (--config), or what stands under its name, to \
+         greeting.yaml beside the module:\n\
          plugins:\n  greeting:\n    grants:\n    - {group: \"\", kind: ConfigMap, verbs: [watch, create]}"
     );
-    let paste = text.split_once("(--config):\n").unwrap().1;
+    let paste = text.split_once("beside the module:\n").unwrap().1;
     assert!(load_one(&good_module(), &config(paste)).is_ok());
 }
 
@@ -358,7 +359,7 @@ fn a_memory_limit_above_the_engines_is_refused_and_not_cut_quietly() {
 
 #[test]
 fn a_disabled_plugin_is_not_even_read_and_a_misspelt_one_is_warned_of() {
-    let config = config("plugins: {off: {enabled: false}, onn: {grants: asked}}").granting_what_is_asked();
+    let config = config("plugins: {off: {enabled: false}, onn: {grants: asked}}").granting_what_is_asked(false);
     let loaded = load(&[("off", b"garbage"), ("on", &good_module())], &config);
     assert_eq!(loaded.disabled, ["off"]);
     assert_eq!(loaded.plugins.len(), 1);
@@ -407,7 +408,9 @@ fn the_operators_limits_win_over_the_manifests_and_these_over_the_hosts() {
 }
 
 fn inspection(path: &Path, config: Option<&Config>) -> (crate::Inspection, Value) {
-    let seen = run(inspect(&MODULES, path, config));
+    let own = config.map(|config| config.plugin(path.file_stem().and_then(|name| name.to_str()).unwrap_or_default()));
+    let max = config.cloned().unwrap_or_default().host.max_module_bytes();
+    let seen = run(inspect(&MODULES, path, own.as_ref(), max));
     let json = serde_json::to_value(&seen).unwrap();
     (seen, json)
 }

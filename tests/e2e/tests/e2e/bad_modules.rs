@@ -242,7 +242,8 @@ async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste(
         &[
             "grants: it asks for what it was not granted: ",
             "watch Beast.zoo.pilothouse.dev",
-            "get/patch Secret",
+            "get Secret",
+            "patch Secret (dangerous: what trusts a Secret trusts who writes it",
         ],
     );
     server.api().greet("world").await;
@@ -250,12 +251,12 @@ async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste(
     host.signal("TERM").await;
     assert_eq!(host.end().await.code, Some(0));
 
-    let (_, lines) = refusal
-        .split_once("add these grants to the operator's file (--config):\n")
-        .unwrap();
+    let (_, lines) = refusal.split_once("zoo.yaml beside the module:\n").unwrap();
     let mut plugins = yaml(&lines.replace("\n    ", "\n").replacen("    ", "", 1))["plugins"].clone();
-    for grant in plugins["zoo"]["grants"].as_array_mut().expect("grants") {
-        grant["namespaces"] = json!([scene.namespace()]);
+    for section in ["grants", "dangerous"] {
+        for grant in plugins["zoo"][section].as_array_mut().expect("grants") {
+            grant["namespaces"] = json!([scene.namespace()]);
+        }
     }
     plugins["greeting"] = json!({});
     scene.config(&plugins);

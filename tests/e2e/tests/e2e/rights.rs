@@ -1,6 +1,6 @@
 //! What a host may see of a cluster: everything, or one namespace and no more than it needs there.
 
-use pilothouse_e2e::{GREETINGS, NAMESPACES, On, Scene, Server, field, message, on_both, on_real};
+use pilothouse_e2e::{GREETING_CRD, GREETINGS, NAMESPACES, On, Scene, Server, field, message, on_both, on_real};
 use pilothouse_realcluster::Scope;
 use serde_json::{Value, json};
 
@@ -57,6 +57,52 @@ async fn a_host_needs_no_more_rights_than_the_readme_says(on: On) {
     let user = plane.user(ns, "host").unwrap();
     plane.grant(&user, Scope::Namespace(ns), &rules(true)).unwrap();
 
+    let host = scene.run_as(user.kubeconfig(), &[]);
+    api.greet("world").await;
+    assert_eq!(host.greeted(&api, "world").await, "Hello, world!");
+    api.delete(GREETINGS, ns, "world").await;
+    host.until("the Greeting to be gone", async || {
+        api.get(GREETINGS, ns, "world").await.is_none().then_some(())
+    })
+    .await;
+    host.until("both Events", async || {
+        (api.events_about(ns, "world").await.len() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(host.count(is_grave), 0, "{:#?}", host.log());
+}
+
+on_real!(a_host_needs_no_more_rights_than_rbac_prints);
+/// On the real one alone: the local cluster lets everybody do everything.
+async fn a_host_needs_no_more_rights_than_rbac_prints(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let api = Server::new(&scene).await.api();
+    scene.config(&json!({"greeting": {}}));
+    scene.file("crd.yaml", GREETING_CRD);
+    let args = [
+        "rbac",
+        "plugins",
+        "--config",
+        "config.yaml",
+        "--crd",
+        "crd.yaml",
+        "-o",
+        "json",
+    ];
+    let printed = scene.run_to_end(&args).await;
+    assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
+    let roles: Value = serde_json::from_str(&printed.stdout).unwrap();
+    let roles = roles["items"].as_array().unwrap();
+    assert_eq!(roles.len(), 1, "{roles:#?}");
+    assert_eq!(
+        (&roles[0]["kind"], &roles[0]["metadata"]["namespace"]),
+        (&json!("Role"), &json!(ns))
+    );
+
+    let plane = scene.control_plane();
+    let user = plane.user(ns, "host").unwrap();
+    plane.grant(&user, Scope::Namespace(ns), &roles[0]["rules"]).unwrap();
     let host = scene.run_as(user.kubeconfig(), &[]);
     api.greet("world").await;
     assert_eq!(host.greeted(&api, "world").await, "Hello, world!");
