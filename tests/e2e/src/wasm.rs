@@ -32,6 +32,12 @@ pub fn keyhole() -> &'static [u8] {
     built(&BYTES, "keyhole")
 }
 
+/// The plugin that writes what it must not.
+pub fn forger() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    built(&BYTES, "forger")
+}
+
 /// A plugin whose `describe` answers this text. `!panic` panics and `!loop` loops instead.
 ///
 /// # Panics

@@ -248,8 +248,8 @@ metadata: {"name":"pilothouse","namespace":"a"}
 rules:
 - {apiGroups: [""], resources: ["configmaps"], verbs: ["create","get","list","update","watch"]}
 - {apiGroups: [""], resources: ["secrets"], verbs: ["list","watch"]}
-- {apiGroups: [""], resources: ["secrets"], resourceNames: ["z"], verbs: ["delete"]}
 - {apiGroups: [""], resources: ["secrets"], resourceNames: ["y","z"], verbs: ["get"]}
+- {apiGroups: [""], resources: ["secrets"], resourceNames: ["z"], verbs: ["delete"]}
 "##
         );
     }

@@ -9,6 +9,7 @@ mod bad_modules;
 mod bad_plugins;
 mod bad_writes;
 mod fields;
+mod grants;
 mod greeting;
 mod hot_loops;
 mod kubectl;

@@ -1,6 +1,6 @@
 //! What a host may see of a cluster: everything, or one namespace and no more than it needs there.
 
-use pilothouse_e2e::{GREETING_CRD, GREETINGS, NAMESPACES, On, Scene, Server, field, message, on_both, on_real};
+use pilothouse_e2e::{GREETING_CRD, GREETINGS, NAMESPACES, On, Scene, Server, field, message, on_both, on_real, yaml};
 use pilothouse_realcluster::Scope;
 use serde_json::{Value, json};
 
@@ -78,31 +78,39 @@ async fn a_host_needs_no_more_rights_than_rbac_prints(on: On) {
     let scene = Scene::with_greeting().on(on);
     let ns = scene.namespace();
     let api = Server::new(&scene).await.api();
-    scene.config(&json!({"greeting": {}}));
-    scene.file("crd.yaml", GREETING_CRD);
-    let args = [
-        "rbac",
-        "plugins",
-        "--config",
-        "config.yaml",
-        "--crd",
-        "crd.yaml",
-        "-o",
-        "json",
-    ];
-    let printed = scene.run_to_end(&args).await;
-    assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
-    let roles: Value = serde_json::from_str(&printed.stdout).unwrap();
-    let roles = roles["items"].as_array().unwrap();
-    assert_eq!(roles.len(), 1, "{roles:#?}");
-    assert_eq!(
-        (&roles[0]["kind"], &roles[0]["metadata"]["namespace"]),
-        (&json!("Role"), &json!(ns))
+    scene.config(&json!({}));
+    // Beside the module, where `rbac` finds it by itself.
+    scene.file(
+        "plugins/greeting.yaml",
+        json!({"grants": scene.grants(&[ns])}).to_string(),
     );
+    scene.file("crd.yaml", GREETING_CRD);
+    let printed = scene.run_to_end(&["rbac", "plugins", "--crd", "crd.yaml"]).await;
+    assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
+    let roles: Vec<Value> = printed.stdout.split("---\n").skip(1).map(yaml).collect();
+    let names = |roles: &[Value]| -> Vec<(Value, Value)> {
+        let of = |role: &Value| (role["kind"].clone(), role["metadata"].clone());
+        roles.iter().map(of).collect()
+    };
+    let role = |name: &str| (json!("Role"), json!({"name": name, "namespace": ns}));
+    assert_eq!(names(&roles), [role("pilothouse")], "nothing is needed elsewhere");
+    let each = scene
+        .run_to_end(&["rbac", "plugins", "--crd", "crd.yaml", "--per-plugin", "-o", "json"])
+        .await;
+    let each: Value = serde_json::from_str(&each.stdout).unwrap();
+    let each = each["items"].as_array().unwrap();
+    assert_eq!(names(each), [role("pilothouse-greeting")]);
+    assert_eq!(each[0]["rules"], roles[0]["rules"], "there is one plugin");
 
     let plane = scene.control_plane();
     let user = plane.user(ns, "host").unwrap();
-    plane.grant(&user, Scope::Namespace(ns), &roles[0]["rules"]).unwrap();
+    scene.file("roles.yaml", &printed.stdout);
+    scene.kubectl_ok("apply -f roles.yaml").await;
+    scene
+        .kubectl_ok(&format!(
+            "create rolebinding host --role=pilothouse --serviceaccount={ns}:host"
+        ))
+        .await;
     let host = scene.run_as(user.kubeconfig(), &[]);
     api.greet("world").await;
     assert_eq!(host.greeted(&api, "world").await, "Hello, world!");
