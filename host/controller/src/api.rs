@@ -12,7 +12,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use pilothouse_apiclient::{Meter, Pace, TooLong};
@@ -30,6 +30,9 @@ use crate::{
     lock::lock,
     refusal::{no_answer, refused, retry_after, sheds, unauthorized, unavailable},
 };
+
+/// The header that says as whom a request is meant.
+const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 
 /// Bounds of requests.
 #[derive(Clone, Debug)]
@@ -70,6 +73,8 @@ pub(crate) struct Api {
     client: kube::Client,
     host: Arc<Host>,
     sender: Arc<Sender>,
+    /// As whom, if not as the host itself.
+    user: Option<HeaderValue>,
 }
 
 /// What all senders have in common.
@@ -149,6 +154,7 @@ impl Api {
             client,
             host: host.into(),
             sender: own.into(),
+            user: None,
         }
     }
 
@@ -170,6 +176,17 @@ impl Api {
     /// What this sender's requests have shown since the last time.
     pub(crate) fn take_load(&self) -> ApiLoad {
         std::mem::take(&mut lock(&self.sender.load))
+    }
+
+    /// The same, as that user, or as the host itself. Of groups it names none: the API server gives a user and a service
+    /// account those that they have, and the host needs no right to be any group.
+    pub(crate) fn acting_as(&self, user: Option<HeaderValue>) -> Self {
+        Self { user, ..self.clone() }
+    }
+
+    /// As whom it sends, if not as the host itself.
+    pub(crate) fn user(&self) -> Option<HeaderValue> {
+        self.user.clone()
     }
 
     /// Ends when no request is under way any more; bounded by their time-outs.
@@ -253,6 +270,9 @@ impl Api {
             .method(method.clone())
             .uri(uri)
             .header(header::ACCEPT, "application/json");
+        if let Some(user) = &self.user {
+            request = request.header(IMPERSONATE, user);
+        }
         if let Some(content_type) = content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }

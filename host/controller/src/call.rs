@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use crate::lock::lock;
 use crate::{
     Cause, ControllerId, Happening, Observer,
+    access::Access,
     api::Api,
     digest::DigestKey,
     events::{Emitted, PerObject, Place},
@@ -72,8 +73,10 @@ pub(crate) struct PluginState {
     pub(crate) broken: Vec<String>,
     /// What it wrote, to know it again.
     pub(crate) repeats: Mutex<Repeats>,
-    /// Its share of the requests to the API server.
+    /// Its share of the requests to the API server, as whom it acts.
     pub(crate) api: Api,
+    /// What is known of what the other may see as whom it acts; none where it acts as the host.
+    pub(crate) access: Option<Arc<Access>>,
     /// How many log lines it may still write.
     pub(crate) logs: Arc<Mutex<LogBudget>>,
     /// How many of its Events wait to be sent.
@@ -184,6 +187,16 @@ impl Inner {
             })
     }
 
+    /// Whether whom the plugin acts as may see what it reads.
+    fn may_read(&self) -> Result<(), ApiError> {
+        let Some(access) = &self.plugin.access else {
+            return Ok(());
+        };
+        access
+            .check()
+            .inspect_err(|_| self.shared.metrics.denied(&self.plugin.name))
+    }
+
     /// Sends a request of this call, and remembers where the API server did not do its part.
     pub(crate) async fn request(
         &self,
@@ -253,15 +266,24 @@ pub(crate) fn gvk_of(kind: &pilothouse_runtime::Gvk) -> Gvk {
 
 impl Backend for Call {
     fn get(&self, target: ObjectRef, how: Freshness) -> Reply<'_, Option<String>> {
-        Box::pin(self.read_one(target, how))
+        Box::pin(async {
+            self.may_read()?;
+            self.read_one(target, how).await
+        })
     }
 
     fn select(&self, query: Query, how: Freshness) -> Reply<'_, Page> {
-        Box::pin(self.read_many(query, how))
+        Box::pin(async {
+            self.may_read()?;
+            self.read_many(query, how).await
+        })
     }
 
     fn digest(&self, target: ObjectRef) -> Reply<'_, Option<String>> {
-        Box::pin(self.read_digest(target))
+        Box::pin(async {
+            self.may_read()?;
+            self.read_digest(target).await
+        })
     }
 
     fn create(&self, target: ObjectRef, object: String, options: Options) -> Reply<'_, String> {
@@ -303,6 +325,7 @@ impl Backend for Call {
             reason,
             action,
             note,
+            user: self.plugin.api.user(),
             at: (self.shared.wall)(),
             most: PerObject::of(&self.plugin.plugin.budget),
         };

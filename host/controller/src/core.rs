@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) parked: Notify,
     /// Where calls go that compute for long.
     pub(crate) lane: Option<Lane>,
+    /// A plugin has come whose access is to be reviewed.
+    pub(crate) reviews: Notify,
 }
 
 impl Core {

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{
-        BTreeMap,
+        BTreeMap, BTreeSet,
         btree_map::Entry::{Occupied, Vacant},
     },
     fmt,
@@ -146,6 +146,8 @@ pub struct Dispatcher {
     pub(crate) entries: BTreeMap<ControllerId, Entry>,
     pub(crate) gate: Gate<Arc<str>, ControllerId>,
     pub(crate) breakers: Breakers,
+    /// Plugins that are not called though nothing is wrong with them.
+    held: BTreeSet<Arc<str>>,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
     /// When failing keys were hastened last.
@@ -163,6 +165,7 @@ impl Dispatcher {
             entries: BTreeMap::new(),
             gate: Gate::new(pool),
             breakers: Breakers::default(),
+            held: BTreeSet::new(),
             parked_changes: 0,
             hastened: None,
             advanced: None,
@@ -315,6 +318,15 @@ impl Dispatcher {
         }
     }
 
+    /// Whether no key of a plugin may begin; they wait, merged as ever.
+    pub(crate) fn hold(&mut self, plugin: &Arc<str>, held: bool) {
+        if held {
+            self.held.insert(plugin.clone());
+        } else {
+            self.held.remove(plugin);
+        }
+    }
+
     /// The next job, or none where no started controller has a ready key and a permit.
     pub fn next(&mut self, now: Duration) -> Option<Job> {
         if self.advanced != Some(now) {
@@ -324,10 +336,10 @@ impl Dispatcher {
             }
             self.breakers.advance(now);
         }
-        let (entries, breakers) = (&mut self.entries, &mut self.breakers);
+        let (entries, breakers, held) = (&mut self.entries, &mut self.breakers, &self.held);
         let id = self.gate.next_turn(|id| {
             let ready = entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty());
-            ready && breakers.may_begin(&id.plugin)
+            ready && breakers.may_begin(&id.plugin) && !held.contains(&id.plugin)
         })?;
         let taken = entries
             .get_mut(&id)

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
+use http::{HeaderValue, Method};
 use pilothouse_informer::Resource;
 use pilothouse_lifecycle::Budget;
 use pilothouse_object::{Gvk, escape_control, shorten};
@@ -65,6 +65,8 @@ pub(crate) struct Emitted {
     pub(crate) reason: String,
     pub(crate) action: String,
     pub(crate) note: String,
+    /// Who sends it, if not the host itself.
+    pub(crate) user: Option<HeaderValue>,
     pub(crate) at: Timestamp,
     /// How many its plugin may have about one object.
     pub(crate) most: PerObject,
@@ -344,6 +346,7 @@ mod tests {
             reason: "Said".into(),
             action: "Say".into(),
             note: note.into(),
+            user: None,
             at: Timestamp {
                 seconds: 1_800_000_000,
                 nanoseconds: 5,

@@ -23,6 +23,7 @@ use tokio::{
 use crate::lock::lock;
 use crate::{
     ApiConfig, ControllerId, DigestKey, Dispatcher, HotLoop, Observer,
+    access::{self, Standing},
     api::Api,
     cache_bound,
     call::Shared,
@@ -201,6 +202,7 @@ impl Host {
             keeps: file.is_some(),
             parked: Notify::new(),
             lane: options.lane,
+            reviews: Notify::new(),
         });
         let keep = file.map(|file| Arc::new(Keep::new(file)));
         let mut host = Self {
@@ -226,6 +228,8 @@ impl Host {
         host.tasks
             .spawn(watch_caches(core.clone(), host.live.clone(), host.informers.clone()));
         host.tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
+        host.tasks
+            .spawn(access::run(core.clone(), host.live.clone(), rng.fork()));
         if let Some(kept) = kept.filter(|kept| !kept.records.is_empty()) {
             tracing::info!(
                 "{} parked keys of the last run are of controllers that this host does not run: they are forgotten",
@@ -312,6 +316,12 @@ impl Host {
     /// Quarantines a plugin until [`Host::reset_breaker`]: see [`Dispatcher::quarantine`].
     pub fn quarantine(&self, plugin: &str) -> bool {
         lock(&self.core.dispatcher).quarantine(self.core.now(), plugin)
+    }
+
+    /// What is known of what the other may see as whom a plugin acts; none where it acts as the host, or isn't there.
+    pub fn access(&self, plugin: &str) -> Option<Standing> {
+        let live = lock(&self.live);
+        Some(live.plugin(plugin)?.access.as_ref()?.standing())
     }
 
     /// The controllers that this host runs.
@@ -576,7 +586,8 @@ async fn send_events(core: Arc<Core>, mut queue: mpsc::Receiver<(Emitted, Place)
                 event.most
             );
         }
-        let result = events::send(&core.shared.api, &mut correlator, action).await;
+        let api = core.shared.api.acting_as(event.user.clone());
+        let result = events::send(&api, &mut correlator, action).await;
         core.shared.metrics.event(&event.plugin, result);
     }
 }

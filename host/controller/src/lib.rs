@@ -37,6 +37,7 @@
 //! | `partly` | which patches would take away what the plugin does not see | no |
 //! | `events` | Kubernetes Events: merged, limited | sends |
 //! | `digest` | what tells that a Secret changed, and nothing of what is in it | no |
+//! | `access` | what another may see, as whom a plugin acts | asks |
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
 //! | `api`, `kinds` | single requests to the API server | yes |
 //! | `path`, `refusal` | their paths, and errors as guests see them | no |
@@ -48,6 +49,7 @@
 //! | `rarely` | lines that would come for each of many keys | no |
 //! | `metrics`, `happening` | what is counted and told | no |
 
+mod access;
 mod api;
 mod body;
 mod breakers;
@@ -99,6 +101,7 @@ mod wake_tests;
 mod windows;
 mod writes;
 
+pub use access::Standing;
 pub use api::ApiConfig;
 pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
 pub use concurrency::ApiLoad;

@@ -21,7 +21,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{ControllerId, Dispatcher, ResultLabel, cache_metrics::CacheMetrics, lock::lock};
+use crate::{ControllerId, Dispatcher, ResultLabel, access::Finding, cache_metrics::CacheMetrics, lock::lock};
 
 /// The content type of [`Host::metrics`](crate::Host::metrics).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -136,6 +136,8 @@ pub(crate) struct Metrics {
     loose: Mutex<(HashSet<ByEnd>, HashSet<ByPluginResult>, HashSet<Served>)>,
     breaker_state: Family<ByPluginState, Gauge>,
     breaker_trips: Family<ByPlugin, Counter>,
+    access_allowed: Family<ByPlugin, Gauge>,
+    access_reviews: Family<ByPluginResult, Counter>,
     reachable: Gauge,
     outages: Counter,
     unreachable: Counter<f64, std::sync::atomic::AtomicU64>,
@@ -176,6 +178,8 @@ impl Metrics {
             loose: Mutex::default(),
             breaker_state: Family::default(),
             breaker_trips: Family::default(),
+            access_allowed: Family::default(),
+            access_reviews: Family::default(),
             reachable: Gauge::default(),
             outages: Counter::default(),
             unreachable: Counter::default(),
@@ -310,6 +314,16 @@ impl Metrics {
             m.breaker_trips.clone(),
         );
         r.register(
+            "pilothouse_plugin_access_allowed",
+            "1 while whom the plugin acts as may see what it watches, else 0, and it is not called",
+            m.access_allowed.clone(),
+        );
+        r.register(
+            "pilothouse_plugin_access_reviews",
+            "Rounds of access reviews by what they found",
+            m.access_reviews.clone(),
+        );
+        r.register(
             "pilothouse_api_server_reachable",
             "1 while the API server answers and takes the credentials, else 0",
             m.reachable.clone(),
@@ -434,6 +448,11 @@ impl Metrics {
         for family in [&self.denied, &self.log_dropped, &self.breaker_trips, &self.swaps] {
             family.remove(&by);
         }
+        self.access_allowed.remove(&by);
+        for result in Finding::ALL {
+            let plugin = plugin.to_owned();
+            self.access_reviews.remove(&ByPluginResult { plugin, result });
+        }
         let mut loose = lock(&self.loose);
         loose
             .1
@@ -502,6 +521,26 @@ impl Metrics {
             let plugin = plugin.to_owned();
             self.breaker_trips.get_or_create(&ByPlugin { plugin }).inc();
         }
+    }
+
+    /// Whether whom a plugin acts as may see what it watches; none where it acts as the host.
+    pub(crate) fn access(&self, plugin: &str, allowed: Option<bool>) {
+        let plugin = ByPlugin {
+            plugin: plugin.to_owned(),
+        };
+        match allowed {
+            Some(allowed) => _ = self.access_allowed.get_or_create(&plugin).set(allowed.into()),
+            None => _ = self.access_allowed.remove(&plugin),
+        }
+    }
+
+    pub(crate) fn reviewed(&self, plugin: &str, found: &'static str) {
+        self.access_reviews
+            .get_or_create(&ByPluginResult {
+                plugin: plugin.to_owned(),
+                result: found,
+            })
+            .inc();
     }
 
     pub(crate) fn stale(&self, id: &ControllerId) {

@@ -180,6 +180,10 @@ async fn attempt(
     let key = &job.taken.key;
     ascertain(core, call, job).await?;
     name_other(core, call, job).await;
+    // It was allowed when the key began, and what follows shows the plugin an object.
+    if let Some(access) = &controller.plugin.access {
+        access.check().map_err(|error| error.message)?;
+    }
     let kind = &controller.kind;
     // Through this controller's own windows: another one of the plugin may see more of the kind, or less.
     let object = controller

@@ -14,7 +14,8 @@ use pilothouse_object::Key;
 use tokio::sync::watch;
 
 use crate::{
-    ControllerId, Happening, Host, Waker,
+    ControllerId, Dispatcher, Happening, Host, Waker,
+    access::{self, Access, Finding, Standing},
     breakers::settings,
     call::PluginState,
     core::Core,
@@ -39,7 +40,11 @@ impl Stage for Host {
             let _turn = turn.lock().await;
             let before = lock(&self.live).plugin(&plugin.name).cloned();
             match before {
-                None => self.begin(plugin, None),
+                None => {
+                    let access = Access::of(&plugin, self.core.now())?;
+                    self.reviewed(access.as_ref(), false).await?;
+                    self.begin_as(plugin, None, access)
+                }
                 Some(before) => self.exchange(plugin, before).await,
             }
         })
@@ -99,7 +104,17 @@ impl Host {
     ///
     /// # Errors
     /// The host stops.
-    pub(crate) fn begin(&self, plugin: Arc<Plugin>, mut kept: Option<&mut Kept>) -> Result<(), NotServed> {
+    pub(crate) fn begin(&self, plugin: Arc<Plugin>, kept: Option<&mut Kept>) -> Result<(), NotServed> {
+        let access = Access::of(&plugin, self.core.now())?;
+        self.begin_as(plugin, kept, access)
+    }
+
+    fn begin_as(
+        &self,
+        plugin: Arc<Plugin>,
+        mut kept: Option<&mut Kept>,
+        access: Option<Arc<Access>>,
+    ) -> Result<(), NotServed> {
         let core = &self.core;
         {
             let mut dispatcher = lock(&core.dispatcher);
@@ -119,20 +134,24 @@ impl Host {
             dispatcher.set_plugin(&plugin.name, settings(&plugin.breaker), plugin.weight);
             dispatcher.set_fair_namespaces(&plugin.name, plugin.fair_namespaces);
             dispatcher.reset_breaker(core.now(), &plugin.name);
+            self.hold(&mut dispatcher, &plugin.name, access.as_deref());
         }
         core.shared.metrics.serves(None, &plugin);
-        let opened = windows::open(core, &self.informers, plugin, None);
+        let opened = windows::open(core, &self.informers, plugin, None, access);
         let controllers = opened.controllers.clone();
         drop(lock(&self.live).put(opened.state, opened.controllers));
         // No key may be handed out before its controller is found there.
         for controller in controllers {
             arrived(core, &controller.id, &controller.tenure);
         }
+        core.reviews.notify_one();
         Ok(())
     }
 
     async fn exchange(&self, plugin: Arc<Plugin>, before: Arc<PluginState>) -> Result<(), NotServed> {
-        let opened = windows::open(&self.core, &self.informers, plugin, Some(&before));
+        let access = Access::of(&plugin, self.core.now())?;
+        self.reviewed(access.as_ref(), true).await?;
+        let opened = windows::open(&self.core, &self.informers, plugin, Some(&before), access);
         if let Some(why) = opened.state.broken.first() {
             return Err(NotServed {
                 why: why.clone(),
@@ -152,6 +171,54 @@ impl Host {
             self.listed(&opened).await?;
         }
         self.switch(&before, opened)
+    }
+
+    /// No key of a plugin begins before its access has been reviewed.
+    fn hold(&self, dispatcher: &mut Dispatcher, plugin: &Arc<str>, access: Option<&Access>) {
+        let allowed = access.map(Access::is_allowed);
+        dispatcher.hold(plugin, allowed == Some(false));
+        self.core.shared.metrics.access(plugin, allowed);
+    }
+
+    /// Reviews what whom a version acts as may see. Where the API server doesn't answer it is asked until it does, if
+    /// `wait` says so, as long as for lists; else the reviews go on once the plugin serves.
+    ///
+    /// # Errors
+    /// It is denied, or there was no answer to wait for.
+    #[expect(clippy::disallowed_methods, reason = "the driver: waits between reviews")]
+    async fn reviewed(&self, access: Option<&Arc<Access>>, wait: bool) -> Result<(), NotServed> {
+        let (Some(access), core) = (access, &self.core) else {
+            return Ok(());
+        };
+        let since = core.now();
+        loop {
+            let finding = tokio::select! {
+                biased;
+                () = core.stops() => return Err(stopping()),
+                finding = access::ask(access, &core.shared.api, &core.shared.kinds) => finding,
+            };
+            match &finding {
+                Finding::Denied(why) => {
+                    return Err(NotServed {
+                        why: why.clone(),
+                        mend: "then load it again".to_owned(),
+                    });
+                }
+                Finding::NoAnswer(why) if wait && core.now() - since >= self.lists_within => {
+                    return Err(NotServed {
+                        why: format!("the access of {} could not be reviewed: {why}", access.whom),
+                        mend: "load it again once the API server answers".to_owned(),
+                    });
+                }
+                _ => {}
+            }
+            let answered = finding == Finding::Allowed;
+            access.take(core.now(), &mut lock(&core.shared.random), finding);
+            if answered || !wait {
+                return Ok(());
+            }
+            tokio::time::sleep(access.due().saturating_sub(core.now())).await;
+        }
     }
 
     /// Waits until all first lists of a version that comes are there.
@@ -250,10 +317,12 @@ impl Host {
             dispatcher.set_plugin(&state.name, settings(&state.plugin.breaker), state.plugin.weight);
             dispatcher.set_fair_namespaces(&state.name, state.plugin.fair_namespaces);
             dispatcher.reset_breaker(now, &state.name);
+            self.hold(&mut dispatcher, &state.name, state.access.as_deref());
             (past, handed, fresh)
         };
         core.wake.notify_one();
         core.parked.notify_one();
+        core.reviews.notify_one();
         drop(past);
         core.shared.metrics.serves(Some(&before.plugin), &state.plugin);
         core.shared.observer.happened(&Happening::Swapped {
@@ -325,6 +394,7 @@ impl Drop for End {
         lock(&core.uncertain).retain(|(id, _), _| !removed.contains(id));
         removed.iter().for_each(|id| core.shared.metrics.forget(id));
         if all {
+            lock(&core.dispatcher).hold(&self.name, false);
             core.shared.metrics.forget_plugin(&self.name);
             let plugin = self.name.clone();
             core.shared.observer.happened(&Happening::Unloaded { plugin });
@@ -336,6 +406,11 @@ impl PluginState {
     /// What it waits for before every controller of it runs, a line for people each.
     pub(crate) fn waiting_for(&self) -> Vec<String> {
         let mut lines = self.broken.clone();
+        if let Some(access) = &self.access
+            && matches!(access.standing(), Standing::Unreviewed(_))
+        {
+            lines.push(format!("{}: reviews of what {} may see", self.name, access.whom));
+        }
         for (kind, windows) in &self.views {
             for window in windows.iter().filter(|window| !window.synced()) {
                 let mut why: Vec<String> = window

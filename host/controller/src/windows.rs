@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     ControllerId, Route,
+    access::Access,
     api::Share,
     call::PluginState,
     core::{Controller, Core},
@@ -37,12 +38,14 @@ pub(crate) struct Opened {
 /// Opens the windows of a version on the kinds that it watches.
 ///
 /// Where there is none before it, it serves from now on: its controllers are registered, and run after one more
-/// [`Tenure::arrived`] than they have windows. Otherwise it comes, and remembers what it hears.
+/// [`Tenure::arrived`] than they have windows. Otherwise it comes, and remembers what it hears. With `access` its requests
+/// go out as whom that is about.
 pub(crate) fn open(
     core: &Arc<Core>,
     informers: &SharedInformers,
     plugin: Arc<Plugin>,
     before: Option<&PluginState>,
+    access: Option<Arc<Access>>,
 ) -> Opened {
     let name = plugin.name.clone();
     let ready = Arc::new(Notify::new());
@@ -105,6 +108,7 @@ pub(crate) fn open(
         Some(before) => before.api.clone(),
         None => core.shared.api.share(&name, Share::of(&plugin)),
     };
+    let api = api.acting_as(access.as_ref().map(|access| access.user.clone()));
     let logs = match same {
         Some(before) => before.logs.clone(),
         None => Arc::new(Mutex::new(LogBudget::new(&plugin.budget))),
@@ -117,6 +121,7 @@ pub(crate) fn open(
         broken: open.broken,
         repeats: Mutex::default(),
         api,
+        access,
         logs,
         events_waiting: before.map(|before| before.events_waiting.clone()).unwrap_or_default(),
         _subscriptions: open.subscriptions,

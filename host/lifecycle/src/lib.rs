@@ -53,7 +53,8 @@ mod watch;
 pub use capabilities::{Capabilities, Denied, Extent, Lacking, Reach};
 pub use config::{
     API_VERSION, ApiTimeouts, BreakerSettings, Budget, CompileSettings, Concurrency, Config, ConfigError,
-    ControllerOverrides, HostConfig, InstanceSettings, LimitOverrides, MAX_CONFIG_BYTES, Place, PluginConfig,
+    ControllerOverrides, HostConfig, Impersonate, InstanceSettings, LimitOverrides, MAX_CONFIG_BYTES, Place,
+    PluginConfig,
 };
 pub use danger::{danger, is_sensitive};
 pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, said_of, scan};

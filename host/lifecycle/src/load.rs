@@ -20,7 +20,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::capabilities::Capabilities;
-use crate::config::{BreakerSettings, Budget, Concurrency, Config, ControllerOverrides, LimitOverrides, PluginConfig};
+use crate::config::{
+    BreakerSettings, Budget, Concurrency, Config, ControllerOverrides, Impersonate, LimitOverrides, PluginConfig,
+};
 use crate::config_schema::ConfigSchema;
 use crate::directory::{self, Directory, DirectoryError, ModuleFile};
 use crate::embedded::{self, Embedded};
@@ -55,6 +57,8 @@ pub struct Plugin {
     pub limits: Limits,
     /// Whether it may emit Kubernetes Events.
     pub events: bool,
+    /// As whom its own requests go out; none: as the host.
+    pub impersonate: Option<Impersonate>,
     /// How many single requests to the API server it may send, over all its calls.
     pub requests: RequestLimits,
     /// What else all its calls together may use.
@@ -380,6 +384,7 @@ pub(crate) async fn settle(
         configuration: config.hash(),
         limits,
         events: config.events,
+        impersonate: config.impersonate.clone(),
         requests: RequestLimits {
             per_second: config.api_requests_per_second,
             burst: config.api_request_burst,

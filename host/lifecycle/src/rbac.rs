@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::capabilities::{Capabilities, Extent};
+use crate::capabilities::{Capabilities, Extent, Reach};
+use crate::config::Impersonate;
 use crate::manifest::{Manifest, Scope};
 use crate::permission::Verb;
 
@@ -22,7 +23,7 @@ pub struct Right {
     pub kind: String,
     /// Of this subresource; none: of the objects themselves.
     pub subresource: Option<String>,
-    /// `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`.
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, or `impersonate`.
     pub verb: &'static str,
 }
 
@@ -34,40 +35,70 @@ pub struct Rights(BTreeMap<Right, Names>);
 pub type Names = Option<BTreeSet<String>>;
 
 impl Rights {
-    /// What a plugin of that manifest and those capabilities needs; `events`: it emits some, and may.
+    /// What the host needs for a plugin of that manifest and those capabilities; `events`: it emits some, and may.
     pub fn of(manifest: &Manifest, capabilities: &Capabilities, events: bool) -> Self {
+        let mut rights = Self::watching(manifest, capabilities);
+        rights.extend(Self::acting(manifest, capabilities, events));
+        rights
+    }
+
+    /// What the host needs for a plugin whose own requests go out as another: to watch for it, to be that other, and to ask
+    /// what the other may see.
+    pub fn of_host_for(manifest: &Manifest, capabilities: &Capabilities, other: &Impersonate) -> Self {
+        let mut rights = Self::watching(manifest, capabilities);
+        let (namespace, kind, name) = match other {
+            Impersonate::User(name) => (None, "User", name),
+            Impersonate::ServiceAccount { namespace, name } => (Some(namespace.clone()), "ServiceAccount", name),
+        };
+        let name = Some(BTreeSet::from([name.clone()]));
+        rights.add(namespace, ("", kind), None, "impersonate", name);
+        let review = ("authorization.k8s.io", "SubjectAccessReview");
+        rights.add(None, review, None, "create", None);
+        rights
+    }
+
+    /// What the other needs as whom a plugin's own requests go out.
+    pub fn of_other(manifest: &Manifest, capabilities: &Capabilities, events: bool) -> Self {
+        let mut rights = Self::seen(manifest, capabilities);
+        rights.extend(Self::acting(manifest, capabilities, events));
+        rights
+    }
+
+    /// What the plugin sees through its watches, as whoever may see that may read it by itself: by name where it sees
+    /// objects of some names alone.
+    pub fn seen(manifest: &Manifest, capabilities: &Capabilities) -> Self {
+        let mut rights = Self::default();
+        each_watch(manifest, capabilities, |kind, namespace, reach| {
+            for verb in ["get", "list", "watch"] {
+                rights.add(namespace.clone(), kind, None, verb, names(reach));
+            }
+        });
+        rights
+    }
+
+    fn watching(manifest: &Manifest, capabilities: &Capabilities) -> Self {
+        let mut rights = Self::default();
+        each_watch(manifest, capabilities, |kind, namespace, _| {
+            for verb in ["list", "watch"] {
+                rights.add(namespace.clone(), kind, None, verb, None);
+            }
+        });
+        rights
+    }
+
+    /// All but the watches.
+    fn acting(manifest: &Manifest, capabilities: &Capabilities, events: bool) -> Self {
         let mut rights = Self::default();
         let mut watched = BTreeSet::new();
-        for controller in &manifest.controllers {
-            let watches = controller.watches.iter().map(|watch| (&watch.kind, watch.scope));
-            for (kind, scope) in std::iter::once((&controller.kind, controller.scope)).chain(watches) {
-                watched.insert((kind.group.to_string(), kind.kind.to_string()));
-                // As the windows are: a controller's namespaces are those of whatever lives in some.
-                let named: &[String] = if scope == Scope::Cluster {
-                    &[]
-                } else {
-                    &controller.namespaces
-                };
-                for reach in capabilities.reach(Verb::Watch, kind, None) {
-                    for namespace in namespaces(&reach.namespaces, named) {
-                        for verb in ["list", "watch"] {
-                            let kind = (&*kind.group, &*kind.kind);
-                            rights.add(namespace.clone(), kind, None, verb, None);
-                        }
-                        if events {
-                            for verb in ["create", "patch"] {
-                                rights.add(namespace.clone(), ("", "Event"), None, verb, None);
-                            }
-                        }
-                    }
+        each_watch(manifest, capabilities, |kind, namespace, _| {
+            watched.insert((kind.0.to_owned(), kind.1.to_owned()));
+            if events {
+                for verb in ["create", "patch"] {
+                    rights.add(namespace.clone(), ("", "Event"), None, verb, None);
                 }
             }
-        }
+        });
         for held in capabilities.held() {
-            let names = match &held.reach.names {
-                Extent::All => None,
-                Extent::Only(some) => Some(some.iter().map(|name| name.to_string()).collect()),
-            };
             let kind = (held.group, held.kind);
             for namespace in namespaces(&held.reach.namespaces, &[]) {
                 for verb in held.verbs {
@@ -83,10 +114,10 @@ impl Rights {
                     };
                     // Lists tell no names apart, and what is created has none yet that RBAC could know.
                     let nameless = right == "list" || (right == "create" && held.subresource.is_none());
-                    let about = names.clone().filter(|_| !nameless);
+                    let about = names(held.reach).filter(|_| !nameless);
                     rights.add(namespace.clone(), kind, held.subresource, right, about);
                     if verb.writes() {
-                        rights.add(namespace.clone(), kind, None, "get", names.clone());
+                        rights.add(namespace.clone(), kind, None, "get", names(held.reach));
                     }
                 }
             }
@@ -146,6 +177,37 @@ fn covers(wider: &Names, names: &Names) -> bool {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(wider), Some(names)) => names.is_subset(wider),
+    }
+}
+
+/// Calls for each part of a kind that the plugin has a window on: group and kind, namespace (none: every one), reach.
+fn each_watch(
+    manifest: &Manifest,
+    capabilities: &Capabilities,
+    mut tell: impl FnMut((&str, &str), &Option<String>, &Reach),
+) {
+    for controller in &manifest.controllers {
+        let watches = controller.watches.iter().map(|watch| (&watch.kind, watch.scope));
+        for (kind, scope) in std::iter::once((&controller.kind, controller.scope)).chain(watches) {
+            // As the windows are: a controller's namespaces are those of whatever lives in some.
+            let named: &[String] = if scope == Scope::Cluster {
+                &[]
+            } else {
+                &controller.namespaces
+            };
+            for reach in capabilities.reach(Verb::Watch, kind, None) {
+                for namespace in namespaces(&reach.namespaces, named) {
+                    tell((&kind.group, &kind.kind), &namespace, &reach);
+                }
+            }
+        }
+    }
+}
+
+fn names(reach: &Reach) -> Names {
+    match &reach.names {
+        Extent::All => None,
+        Extent::Only(some) => Some(some.iter().map(|name| name.to_string()).collect()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
 };
 
-use pilothouse_lifecycle::{Capabilities, Granted, Grants, Right, Rights, said_of, scan};
+use pilothouse_lifecycle::{Capabilities, Granted, Grants, Impersonate, Right, Rights, said_of, scan};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 mod resources;
 
 use resources::Resources;
+
+/// The API group of roles.
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Says which kinds' names were guessed.
 const GUESSED: &str = "pilothouse.dev/guessed-resources";
@@ -36,6 +39,7 @@ pub(crate) async fn rbac(args: &args::Rbac) -> Result<u8, Stop> {
     let max_bytes = config.clone().unwrap_or_default().host.max_module_bytes();
     let mut code = OK;
     let mut all: Vec<(String, Rights)> = Vec::new();
+    let mut others: Vec<(String, Impersonate, Rights)> = Vec::new();
     for refusal in &found.refused {
         tracing::error!("{refusal}");
         code = FAILED;
@@ -68,11 +72,17 @@ pub(crate) async fn rbac(args: &args::Rbac) -> Result<u8, Stop> {
             .imports
             .iter()
             .any(|name| name.starts_with("pilothouse:plugin/events"));
-        let may_emit = own.as_ref().is_none_or(|own| own.events);
-        all.push((
-            module.name.clone(),
-            Rights::of(manifest, &capabilities, emits && may_emit),
-        ));
+        let emits = emits && own.as_ref().is_none_or(|own| own.events);
+        let other = own.and_then(|own| own.impersonate);
+        let host = match &other {
+            None => Rights::of(manifest, &capabilities, emits),
+            Some(other) => Rights::of_host_for(manifest, &capabilities, other),
+        };
+        all.push((module.name.clone(), host));
+        if let Some(other) = other {
+            let rights = Rights::of_other(manifest, &capabilities, emits);
+            others.push((module.name.clone(), other, rights));
+        }
     }
     if all.is_empty() && code == OK {
         return Err(Stop::no_plugin(format!(
@@ -89,6 +99,12 @@ pub(crate) async fn rbac(args: &args::Rbac) -> Result<u8, Stop> {
         let mut together = Rights::default();
         all.into_iter().for_each(|(_, rights)| together.extend(rights));
         roles = roles_of("pilothouse", &together, &resources);
+    }
+    for (plugin, other, rights) in &others {
+        // No plugin's name has a colon: this is no other's.
+        let own = roles_of(&format!("pilothouse-{plugin}:account"), rights, &resources);
+        let bindings: Vec<Value> = own.iter().map(|role| binding(role, other)).collect();
+        roles.extend(own.into_iter().chain(bindings));
     }
     let text = match args.output {
         RbacOutput::Yaml => roles.iter().map(yaml).collect::<String>(),
@@ -151,13 +167,32 @@ fn roles_of(name: &str, rights: &Rights, resources: &Resources) -> Vec<Value> {
             metadata["annotations"] = json!({GUESSED: guesses.join(",")});
         }
         json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "apiVersion": format!("{RBAC}/v1"),
             "kind": if namespace.is_some() { "Role" } else { "ClusterRole" },
             "metadata": metadata,
             "rules": rules.collect::<Vec<_>>(),
         })
     };
     scopes.into_iter().map(role).collect()
+}
+
+/// Binds a role to whom a plugin's own requests go out as.
+fn binding(role: &Value, other: &Impersonate) -> Value {
+    let kind = plain(&role["kind"]);
+    let subject = match other {
+        Impersonate::User(name) => json!({"kind": "User", "apiGroup": RBAC, "name": name}),
+        Impersonate::ServiceAccount { namespace, name } => {
+            json!({"kind": "ServiceAccount", "name": name, "namespace": namespace})
+        }
+    };
+    let mut metadata = json!({"name": role["metadata"]["name"]});
+    if let Some(namespace) = role["metadata"].get("namespace") {
+        metadata["namespace"] = namespace.clone();
+    }
+    json!({
+        "apiVersion": role["apiVersion"], "kind": format!("{kind}Binding"), "metadata": metadata,
+        "roleRef": {"apiGroup": RBAC, "kind": kind, "name": metadata["name"]}, "subjects": [subject],
+    })
 }
 
 /// One document, a rule a line. JSON's scalars and lists are YAML's.
@@ -175,7 +210,12 @@ fn yaml(role: &Value) -> String {
         plain(&role["apiVersion"]),
         plain(&role["kind"])
     );
-    let _ = writeln!(out, "metadata: {metadata}\nrules:");
+    let _ = writeln!(out, "metadata: {metadata}");
+    if !role["roleRef"].is_null() {
+        let _ = writeln!(out, "roleRef: {}\nsubjects: {}", role["roleRef"], role["subjects"]);
+        return out;
+    }
+    let _ = writeln!(out, "rules:");
     for rule in role["rules"].as_array().into_iter().flatten() {
         let _ = write!(
             out,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::breaker::BreakerSettings;
 use super::budget::Budget;
 use super::concurrency::Concurrency;
+use super::impersonate::Impersonate;
 use super::instances::InstanceSettings;
 use super::limits::LimitOverrides;
 use super::{ConfigError, named, yaml};
@@ -34,6 +35,8 @@ pub struct PluginConfig {
     pub dangerous: Vec<Grant>,
     /// Whether it may emit Kubernetes Events about what it sees; true by default.
     pub events: bool,
+    /// As whom its own requests go out; by default as the host.
+    pub impersonate: Option<Impersonate>,
     /// The host's own namespace, where it is known; [`Config::plugin`](super::Config::plugin) fills it in.
     #[serde(skip)]
     pub(crate) host_namespace: Option<String>,
@@ -122,9 +125,9 @@ impl PluginConfig {
         let controllers: BTreeMap<_, _> = self.controllers.iter().filter(said).collect();
         let all = serde_json::json!({
             "config": self.config, "grants": grants, "dangerous": self.dangerous, "events": self.events,
-            "limits": self.limits, "budget": self.budget, "queue": self.queue, "controllers": controllers,
-            "breaker": self.breaker, "weight": self.weight, "fairNamespaces": self.fair_namespaces,
-            "instances": self.instances,
+            "impersonate": self.impersonate, "limits": self.limits, "budget": self.budget, "queue": self.queue,
+            "controllers": controllers, "breaker": self.breaker, "weight": self.weight,
+            "fairNamespaces": self.fair_namespaces, "instances": self.instances,
         });
         Hash::of(all.to_string().as_bytes())
     }
@@ -155,6 +158,7 @@ impl Default for PluginConfig {
             grants: None,
             dangerous: Vec::new(),
             events: true,
+            impersonate: None,
             host_namespace: None,
             beside: false,
             limits: LimitOverrides::default(),

@@ -34,7 +34,7 @@ pub(crate) trait Candidate: Clone {
     fn mark(&self) -> Mark;
     /// What it calls itself: its author's text.
     fn version(&self) -> &str;
-    /// Whether everything that it asks for is granted there.
+    /// Whether everything that it asks for is granted there, and it acts as whom that says.
     fn fits(&self, config: &PluginConfig) -> bool;
     /// Whether it has a controller of this name.
     fn has_controller(&self, name: &str) -> bool;
@@ -55,7 +55,8 @@ impl Candidate for Arc<Plugin> {
     }
 
     fn fits(&self, config: &PluginConfig) -> bool {
-        missing(&self.manifest.permissions, &config.granted()).is_empty()
+        // As another than it is said to be it would have rights that it is to have no longer.
+        self.impersonate == config.impersonate && missing(&self.manifest.permissions, &config.granted()).is_empty()
     }
 
     fn has_controller(&self, name: &str) -> bool {
