@@ -273,9 +273,13 @@ Examples:
 
 /// Print the least roles that the host needs on the cluster for the plugins of a directory.
 ///
-/// With a configuration file: for what they are granted; without: for all that they ask for. A ClusterRole has what is
-/// needed everywhere, a Role of each namespace what is needed there alone. Who the host is and what binds it to them is
-/// yours to write. No cluster is asked and nothing of the modules is run but their descriptions.
+/// For what a plugin is granted, in NAME.yaml beside it or in the configuration file; without either: for all that it asks
+/// for. A ClusterRole has what is needed everywhere, a Role of each namespace what is needed there alone. Who the host is
+/// and what binds it to them is yours to write. No cluster is asked and nothing of the modules is run but their
+/// descriptions.
+///
+/// For a plugin that acts as another (impersonate) the host's role has what that takes, and a role pilothouse-NAME:account
+/// what the other needs, with what binds it.
 ///
 /// The exit code is 1 if a module would not load; its roles are then missing, and the reason is told.
 #[derive(Debug, Args)]
@@ -285,7 +289,7 @@ pub(crate) struct Rbac {
     #[arg(value_name = "DIR")]
     pub(crate) plugins: PathBuf,
 
-    /// Configuration file with what they are granted. Without one, roles for all that they ask for.
+    /// Configuration file with what they are granted, but for those with a NAME.yaml beside them.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 

@@ -11,11 +11,15 @@ use std::{
 };
 
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Either};
 use kube::client::Body;
 use pilothouse_controller::{Happening, Host, HostOptions, Observer, Standing};
 use pilothouse_lifecycle::{Config, Plugin, Stage, load_all};
-use pilothouse_localcluster::{Cluster, Request as Asked, User, service::LocalService, shared::SharedCluster};
+use pilothouse_localcluster::{
+    Cluster, Request as Asked, User,
+    service::LocalService,
+    shared::{AnswerBody, SharedCluster},
+};
 use pilothouse_runtime::{Compiler, Engine, EngineConfig, Modules};
 use serde_json::{Value, json};
 use tower::Service;
@@ -42,8 +46,8 @@ struct Seen {
     reviews: Vec<Value>,
     /// Of every other request that names one: method, and as whom.
     acted: Vec<(Method, String)>,
-    /// Requests as the host itself.
-    own: Vec<Method>,
+    /// Requests as the host itself: method, path and query.
+    own: Vec<(Method, String)>,
 }
 
 /// A local cluster behind it.
@@ -54,7 +58,7 @@ struct Judge {
 }
 
 impl Service<Request<Body>> for Judge {
-    type Response = Response<Body>;
+    type Response = Response<Either<AnswerBody, Body>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -78,11 +82,11 @@ impl Service<Request<Body>> for Judge {
                     let mut seen = seen.lock().unwrap();
                     match user {
                         Some(user) => seen.acted.push((head.method.clone(), user)),
-                        None => seen.own.push(head.method.clone()),
+                        None => seen.own.push((head.method.clone(), head.uri.to_string())),
                     }
                 }
                 let answer = inner.call(Request::from_parts(head, body)).await?;
-                return Ok(answer.map(Body::wrap_body));
+                return Ok(answer.map(Either::Left));
             }
             assert_eq!((head.method, user), (Method::POST, None), "the host asks, as itself");
             let body = body.collect().await.unwrap().to_bytes();
@@ -100,7 +104,7 @@ impl Service<Request<Body>> for Judge {
                 ),
             };
             seen.reviews.push(review["spec"].clone());
-            let mut answer = Response::new(Body::from(answer.to_string().into_bytes()));
+            let mut answer = Response::new(Either::Right(Body::from(answer.to_string().into_bytes())));
             *answer.status_mut() = StatusCode::from_u16(status).unwrap();
             Ok(answer)
         })
@@ -231,7 +235,11 @@ async fn own_requests_go_out_as_the_other_and_watches_and_reviews_as_the_host() 
     for acted in &seen.acted {
         assert_eq!(*acted, (Method::PATCH, "system:serviceaccount:team:bench".to_owned()));
     }
-    assert!(seen.own.iter().all(|method| *method == Method::GET), "{:?}", seen.own);
+    assert!(
+        seen.own.iter().all(|(method, _)| *method == Method::GET),
+        "{:?}",
+        seen.own
+    );
     let mut asked: Vec<String> = Vec::new();
     for spec in &seen.reviews {
         assert_eq!(spec["user"], "system:serviceaccount:team:bench");
@@ -269,7 +277,11 @@ async fn what_is_denied_when_it_comes_is_refused_with_the_mend_and_never_runs() 
     );
     pass(30).await;
     assert!(!world.ran("first") && host.plugins().is_empty());
-    assert!(world.seen.lock().unwrap().own.is_empty(), "nothing was watched");
+    let own = &world.seen.lock().unwrap().own;
+    assert!(
+        own.iter().all(|(_, uri)| !uri.contains("resourceVersion")),
+        "nothing was watched: {own:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

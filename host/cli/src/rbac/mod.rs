@@ -240,8 +240,13 @@ mod tests {
 
     use super::*;
 
-    /// What a plugin needs that asks for all this and is granted it.
+    /// What the host needs for a plugin that asks for all this and is granted it.
     fn rights() -> Rights {
+        let (manifest, own) = plugin();
+        Rights::of(&manifest, &own, true)
+    }
+
+    fn plugin() -> (Manifest, Capabilities) {
         let manifest = json!({
             "name": "greeting", "version": "0.1.0",
             "controllers": [{
@@ -262,7 +267,7 @@ mod tests {
         });
         let manifest = Manifest::parse(&manifest.to_string()).unwrap();
         let own = Capabilities::new("greeting", &manifest.permissions, &Grants::Everything.into());
-        Rights::of(&manifest, &own, true)
+        (manifest, own)
     }
 
     #[test]
@@ -292,6 +297,56 @@ rules:
 - {apiGroups: [""], resources: ["secrets"], resourceNames: ["z"], verbs: ["delete"]}
 "##
         );
+    }
+
+    #[test]
+    fn for_a_plugin_that_acts_as_another_the_host_watches_and_the_other_does_the_rest() {
+        let (manifest, own) = plugin();
+        let account = Impersonate::ServiceAccount {
+            namespace: "team".to_owned(),
+            name: "greeter".to_owned(),
+        };
+        let resources = Resources::default();
+        let host = roles_of(
+            "pilothouse",
+            &Rights::of_host_for(&manifest, &own, &account),
+            &resources,
+        );
+        let rules = |role: &Value| yaml(role).split_once("rules:\n").unwrap().1.to_owned();
+        assert_eq!(
+            host.iter().map(rules).collect::<String>(),
+            r#"- {apiGroups: ["authorization.k8s.io"], resources: ["subjectaccessreviews"], verbs: ["create"]}
+- {apiGroups: ["demo.io"], resources: ["greetings"], verbs: ["list","watch"]}
+- {apiGroups: [""], resources: ["configmaps","secrets"], verbs: ["list","watch"]}
+- {apiGroups: [""], resources: ["serviceaccounts"], resourceNames: ["greeter"], verbs: ["impersonate"]}
+"#
+        );
+        let other = roles_of("p:account", &Rights::of_other(&manifest, &own, true), &resources);
+        assert_eq!(
+            other.iter().map(rules).collect::<String>(),
+            r#"- {apiGroups: [""], resources: ["events"], verbs: ["create","patch"]}
+- {apiGroups: ["demo.io"], resources: ["greetings"], verbs: ["get","list","watch"]}
+- {apiGroups: ["demo.io"], resources: ["greetings/status"], verbs: ["patch"]}
+- {apiGroups: [""], resources: ["configmaps"], verbs: ["create","get","list","update","watch"]}
+- {apiGroups: [""], resources: ["secrets"], resourceNames: ["x"], verbs: ["list","watch"]}
+- {apiGroups: [""], resources: ["secrets"], resourceNames: ["x","y","z"], verbs: ["get"]}
+- {apiGroups: [""], resources: ["secrets"], resourceNames: ["z"], verbs: ["delete"]}
+"#
+        );
+        let bound = binding(&other[1], &account);
+        assert_eq!(
+            yaml(&bound),
+            r#"---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {"name":"p:account","namespace":"a"}
+roleRef: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"p:account"}
+subjects: [{"kind":"ServiceAccount","name":"greeter","namespace":"team"}]
+"#
+        );
+        let user = binding(&other[0], &Impersonate::User("jane".to_owned()));
+        assert_eq!(user["subjects"][0]["kind"], "User");
+        assert_eq!(user["kind"], "ClusterRoleBinding");
     }
 
     #[test]

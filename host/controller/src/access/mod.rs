@@ -199,7 +199,7 @@ impl Access {
                 tracing::info!(plugin, whom, "access reviewed: it may see what the plugin watches")
             }
             (Finding::Denied(why), _) => {
-                tracing::warn!(plugin, whom, "the plugin is not called any more: {why}");
+                tracing::warn!(plugin, whom, "the plugin is not called: {why}");
             }
             (Finding::NoAnswer(why), Standing::Unreviewed(_)) => {
                 tracing::warn!(

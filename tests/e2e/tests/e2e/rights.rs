@@ -126,6 +126,88 @@ async fn a_host_needs_no_more_rights_than_rbac_prints(on: On) {
     assert_eq!(host.count(is_grave), 0, "{:#?}", host.log());
 }
 
+on_real!(a_plugin_acts_as_its_service_account_with_the_roles_that_rbac_prints);
+/// On the real one alone: the local cluster knows neither impersonation nor access reviews.
+async fn a_plugin_acts_as_its_service_account_with_the_roles_that_rbac_prints(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    let api = Server::new(&scene).await.api();
+    scene.config(&json!({}));
+    let account = format!("{ns}/greeter");
+    let beside = json!({"grants": scene.grants(&[ns]), "impersonate": {"serviceAccount": account}});
+    scene.file("plugins/greeting.yaml", beside.to_string());
+    scene.file("crd.yaml", GREETING_CRD);
+    let printed = scene.run_to_end(&["rbac", "plugins", "--crd", "crd.yaml"]).await;
+    assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
+    let (bindings, roles): (Vec<&str>, Vec<&str>) = printed
+        .stdout
+        .split("---\n")
+        .skip(1)
+        .partition(|document| !yaml(document)["roleRef"].is_null());
+    // The host itself may not so much as create a ConfigMap.
+    let own = yaml(
+        roles
+            .iter()
+            .find(|role| yaml(role)["metadata"]["name"] == "pilothouse")
+            .unwrap(),
+    );
+    assert!(!own["rules"].to_string().contains("create\",\"get"), "{own:#}");
+    let plane = scene.control_plane();
+    let user = plane.user(ns, "host").unwrap();
+    scene.file("roles.yaml", roles.join("---\n"));
+    scene.file("bindings.yaml", bindings.join("---\n"));
+    scene.kubectl_ok("create serviceaccount greeter").await;
+    scene.kubectl_ok("apply -f roles.yaml").await;
+    let host_account = format!("--serviceaccount={ns}:host");
+    scene
+        .kubectl_ok(&format!("create rolebinding host --role=pilothouse {host_account}"))
+        .await;
+    scene
+        .kubectl_ok(&format!(
+            "create clusterrolebinding {ns}-host --clusterrole=pilothouse {host_account}"
+        ))
+        .await;
+    let may = async |who: &str, what: &str| {
+        let who = format!("--as=system:serviceaccount:{ns}:{who}");
+        let args: Vec<&str> = ["auth", "can-i"]
+            .into_iter()
+            .chain(what.split(' '))
+            .chain([&*who])
+            .collect();
+        scene.kubectl(&args).output().await.unwrap().status.success()
+    };
+    while !may("host", "create subjectaccessreviews.authorization.k8s.io -A").await
+        || !may("host", &format!("impersonate serviceaccounts/greeter -n {ns}")).await
+    {}
+
+    // Whom it acts as has no rights yet.
+    let host = scene.run_as(user.kubeconfig(), &[]);
+    let refused = host
+        .logged("the denial", |line| {
+            message(line).starts_with("the plugin is not called: ")
+        })
+        .await;
+    let why = message(&refused);
+    assert!(
+        why.contains(&format!("service account {account}, as whom it acts, may not "))
+            && why.contains("`pilothouse rbac`"),
+        "{why}"
+    );
+    api.greet("world").await;
+    host.signal("TERM").await;
+    assert_eq!(host.end().await.code, Some(0));
+    assert_eq!(api.greeted("world").await, None, "it was not called");
+
+    scene.kubectl_ok("apply -f bindings.yaml").await;
+    while !may("greeter", &format!("watch configmaps -n {ns}")).await {}
+    let host = scene.run_as(user.kubeconfig(), &[]);
+    assert_eq!(host.greeted(&api, "world").await, "Hello, world!");
+    host.until("its Event", async || api.events_about(ns, "world").await.pop())
+        .await;
+    assert_eq!(host.count(is_grave), 0, "{:#?}", host.log());
+    scene.kubectl_ok(&format!("delete clusterrolebinding {ns}-host")).await;
+}
+
 on_real!(a_right_that_the_host_lacks_is_named_and_used_once_it_is_given);
 /// On the real one alone: the local cluster lets everybody do everything.
 async fn a_right_that_the_host_lacks_is_named_and_used_once_it_is_given(on: On) {
