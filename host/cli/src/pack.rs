@@ -36,7 +36,7 @@ pub(crate) async fn pack(args: &args::Pack) -> Result<(), Stop> {
     let scenarios = files::scenarios(&args.scenarios).map_err(Stop::usage)?;
     let failed = |what: &str| Stop::failed(told(&args.module, what));
 
-    let component = apart(move || component::component(bytes))
+    let component = apart(move || component::component(bytes.to_vec()))
         .await
         .map_err(|why| failed(&why))?;
     let manifest = described(&config, &component).await.map_err(|why| failed(&why))?;

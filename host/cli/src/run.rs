@@ -13,7 +13,7 @@ use pilothouse_controller::{
     breaker_words,
     parked::{self, StateDirectory},
 };
-use pilothouse_lifecycle::{Supervisor, SupervisorOptions};
+use pilothouse_lifecycle::{Supervisor, SupervisorOptions, kept::PluginStore};
 use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::Level;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -89,6 +89,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         modules: plugins::modules(&config, state_directory)?,
         config: config.clone(),
         observer: recent.observing_lives(lives.clone()),
+        store: state_directory.map(store).transpose()?,
     };
     let started = async {
         let loaded = Supervisor::load(supervised).await;
@@ -117,6 +118,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     options.meter = meter;
     options.parked = state;
     options.lane = Some(plugins::lane()?);
+    options.quarantined = supervisor.quarantined();
     // What goes wrong with plugins that serve. Full: the same plugin's trouble is told a thousand times already.
     let (tell, troubles) = mpsc::channel(TROUBLES);
     options.trouble = Arc::new(move |trouble| _ = tell.try_send(trouble));
@@ -162,6 +164,16 @@ fn state(path: Option<&Path>) -> Result<Option<parked::State>, Stop> {
     Ok(Some(parked::State { file, kept }))
 }
 
+/// Where what is decided of plugins lies in the state directory, which this host has locked.
+///
+/// # Errors
+/// It can't be used, or others might have written there.
+fn store(state_directory: &Path) -> Result<Arc<PluginStore>, Stop> {
+    let store = PluginStore::open(&state_directory.join("plugins"));
+    let store = store.map_err(|error| Stop::usage(format!("plugins' versions in the state directory: {error}")))?;
+    Ok(Arc::new(store))
+}
+
 /// What happens, as log lines: failures are warnings, what went well is for `--log-level debug`.
 struct Log {
     began: Instant,
@@ -182,14 +194,8 @@ impl Observer for Log {
     fn happened(&self, happening: &Happening) {
         match happening {
             Happening::Started { id } => tracing::info!(controller = %id, "controller runs"),
-            Happening::Swapped { before, now } => {
-                let version = escape_control(&now.manifest.version).into_owned();
-                tracing::info!(
-                    plugin = &*now.name, version, hash = %now.hash, before = %before.hash,
-                    "another version of the plugin serves"
-                );
-            }
-            Happening::Unloaded { plugin } => tracing::info!(plugin = &**plugin, "the plugin is gone"),
+            // Of versions that come and go `Lives` tells, which knows why.
+            Happening::Swapped { .. } | Happening::Unloaded { .. } => {}
             Happening::Reconciled(run) => {
                 let object = format!("{} {}", run.kind.kind, run.key);
                 let object = &*escape_control(&object);

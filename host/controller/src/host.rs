@@ -70,6 +70,8 @@ pub struct HostOptions {
     /// Where parked keys are kept over restarts, with those that the last host kept there. Default: nowhere; then every
     /// key is tried again at the start.
     pub parked: Option<parked::State>,
+    /// The plugins that begin in quarantine: they were in it when the last host ended. Default: none.
+    pub quarantined: Vec<String>,
     /// How long a new version of a plugin that serves may wait for the first lists of what it watches besides; after that
     /// the older one serves on. Default 60 s.
     pub lists_within: Duration,
@@ -96,6 +98,7 @@ impl HostOptions {
             digest_key: DigestKey::new(system_key()),
             wall: Arc::new(system_time),
             parked: None,
+            quarantined: Vec::new(),
             lists_within: LISTS_WITHIN,
             trouble: Arc::new(|_| ()),
             lane: None,
@@ -217,7 +220,8 @@ impl Host {
         };
         for plugin in plugins {
             // Refused by hosts that stop, and this one begins.
-            if let Err(refused) = host.begin(plugin, kept.as_mut()) {
+            let quarantined = options.quarantined.iter().any(|name| **name == *plugin.name);
+            if let Err(refused) = host.begin(plugin, kept.as_mut(), quarantined) {
                 tracing::error!("a plugin does not serve: {}", refused.why);
             }
         }

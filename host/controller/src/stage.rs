@@ -34,7 +34,7 @@ const SLICE: usize = 1_000;
 pub(crate) const LISTS_WITHIN: Duration = Duration::from_secs(60);
 
 impl Stage for Host {
-    fn serve(&self, plugin: Arc<Plugin>) -> StageFuture<'_, Result<(), NotServed>> {
+    fn serve(&self, plugin: Arc<Plugin>, quarantined: bool) -> StageFuture<'_, Result<(), NotServed>> {
         Box::pin(async move {
             let turn = self.turn(&plugin.name);
             let _turn = turn.lock().await;
@@ -43,7 +43,7 @@ impl Stage for Host {
                 None => {
                     let access = Access::of(&plugin, self.core.now())?;
                     self.reviewed(access.as_ref(), false).await?;
-                    self.begin_as(plugin, None, access)
+                    self.begin_as(plugin, None, access, quarantined)
                 }
                 Some(before) => self.exchange(plugin, before).await,
             }
@@ -56,6 +56,11 @@ impl Stage for Host {
             // False: it is being withdrawn.
             self.set_concurrency(&id, plugin.concurrency(&controller.name));
         }
+    }
+
+    fn release(&self, name: &str) {
+        // False: it is gone by now.
+        self.reset_breaker(name);
     }
 
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool> {
@@ -104,9 +109,14 @@ impl Host {
     ///
     /// # Errors
     /// The host stops.
-    pub(crate) fn begin(&self, plugin: Arc<Plugin>, kept: Option<&mut Kept>) -> Result<(), NotServed> {
+    pub(crate) fn begin(
+        &self,
+        plugin: Arc<Plugin>,
+        kept: Option<&mut Kept>,
+        quarantined: bool,
+    ) -> Result<(), NotServed> {
         let access = Access::of(&plugin, self.core.now())?;
-        self.begin_as(plugin, kept, access)
+        self.begin_as(plugin, kept, access, quarantined)
     }
 
     fn begin_as(
@@ -114,6 +124,7 @@ impl Host {
         plugin: Arc<Plugin>,
         mut kept: Option<&mut Kept>,
         access: Option<Arc<Access>>,
+        quarantined: bool,
     ) -> Result<(), NotServed> {
         let core = &self.core;
         {
@@ -133,7 +144,11 @@ impl Host {
             }
             dispatcher.set_plugin(&plugin.name, settings(&plugin.breaker), plugin.weight);
             dispatcher.set_fair_namespaces(&plugin.name, plugin.fair_namespaces);
-            dispatcher.reset_breaker(core.now(), &plugin.name);
+            if quarantined {
+                dispatcher.quarantine(core.now(), &plugin.name);
+            } else {
+                dispatcher.reset_breaker(core.now(), &plugin.name);
+            }
             self.hold(&mut dispatcher, &plugin.name, access.as_deref());
         }
         core.shared.metrics.serves(None, &plugin);

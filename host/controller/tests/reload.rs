@@ -287,7 +287,7 @@ impl World {
     async fn serve(&mut self, number: usize) {
         let plugin = Arc::new(self.version(number));
         self.served.push(Arc::downgrade(&plugin));
-        self.host.serve(plugin).await.unwrap();
+        self.host.serve(plugin, false).await.unwrap();
     }
 
     /// Waits until nothing is left to do. The bound ends a test that hangs.
@@ -451,7 +451,7 @@ async fn a_version_whose_lists_do_not_come_says_which_and_the_older_one_serves_o
     let mut manifest = (*smaller.manifest).clone();
     manifest.controllers.retain(|controller| controller.name == "empty");
     smaller.manifest = Arc::new(manifest);
-    world.host.serve(Arc::new(smaller)).await.unwrap();
+    world.host.serve(Arc::new(smaller), false).await.unwrap();
     assert_eq!(world.host.controllers(), [ControllerId::new("bench", "empty")]);
     world.rest().await;
     assert!(
@@ -460,7 +460,7 @@ async fn a_version_whose_lists_do_not_come_says_which_and_the_older_one_serves_o
     );
 
     world.seen.lock().unwrap().forbidden = Some("busies");
-    let refused = world.host.serve(Arc::new(world.version(2))).await.unwrap_err();
+    let refused = world.host.serve(Arc::new(world.version(2)), false).await.unwrap_err();
     let why = &refused.why;
     assert!(
         why.contains("bench: first list of bench.io/v1 Busy: forbidden"),
@@ -537,7 +537,7 @@ async fn a_plugin_that_the_caches_hold_too_much_for_is_told_of_with_what_it_may_
     // Nothing that an operator can write.
     smaller.budget.cache_mib = 0;
     let mark = (smaller.hash, smaller.configuration);
-    world.host.serve(Arc::new(smaller)).await.unwrap();
+    world.host.serve(Arc::new(smaller), false).await.unwrap();
     let told = world.trouble.recv().await.unwrap();
     assert_eq!((&*told.plugin, (told.hash, told.configuration)), ("bench", mark));
     let TroubleKind::CacheFull { bytes, most_mib: 0 } = told.what else {

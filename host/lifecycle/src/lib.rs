@@ -16,6 +16,7 @@
 //! | `stage` | [`Stage`]: what serves plugins, implemented by the room above |
 //! | [`embedded`] | what `pilothouse pack` puts into a module beside its code |
 //! | `lives` | one plugin's life: loading, serving, rolled back, gone |
+//! | [`kept`] | what of the lives outlives a restart |
 //! | `supervisor` | [`Supervisor`]: the driver of all that |
 //! | `inspect` | [`inspect`]: the same steps, told instead of taken |
 //!
@@ -31,6 +32,7 @@ mod directory;
 pub mod embedded;
 mod grant;
 mod inspect;
+pub mod kept;
 mod lives;
 mod load;
 mod manifest;
@@ -60,7 +62,9 @@ pub use danger::{danger, is_sensitive};
 pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, said_of, scan};
 pub use grant::{Grant, Granted, GrantedVerb, Grants, missing};
 pub use inspect::{Inspection, inspect};
-pub use lives::{LifeEvent, LifeObserver, LifeState, LifeStatus, Order, OrderError, Rules, VersionStatus, What};
+pub use lives::{
+    LifeEvent, LifeObserver, LifeState, LifeStatus, Order, OrderError, RejectedStatus, Rules, VersionStatus, What,
+};
 pub use load::{Hash, Loaded, Plugin, RequestLimits, effective_limits, load, load_all};
 pub use manifest::{
     Backoff, Controller, Index, MAX_MANIFEST_BYTES, Manifest, ManifestError, Mapping, OwnerKind, Predicate, Scope,

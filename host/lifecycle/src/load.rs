@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::{Engine, Limits, Module, Modules};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -126,6 +128,19 @@ impl Hash {
     }
 }
 
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        Self::from_hex(&digits).ok_or_else(|| D::Error::custom("is no SHA-256"))
+    }
+}
+
 impl From<Sha256> for Hash {
     fn from(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
@@ -170,8 +185,9 @@ pub async fn load_all(modules: &Modules, directory: &Path, config: &Config) -> R
     let names = names.chain(scan.refused.iter().map(|refusal| refusal.plugin.as_str()));
     loaded.warnings.extend(config.without_module(names));
     loaded.plugins.extend(scan.refused.into_iter().map(Err));
+    let open = Directory::open(directory)?;
     for file in scan.modules {
-        let beside = Directory::open(directory)?.beside(&file.name);
+        let beside = open.beside(&file.name);
         let beside = beside.map(|read| read.map(|(bytes, _)| bytes));
         let own = beside.and_then(|text| directory::own_config(config, directory, &file.name, text.as_deref()));
         let own = match own {
@@ -211,16 +227,30 @@ pub async fn load(
     config: &PluginConfig,
     max_bytes: u64,
 ) -> Result<Plugin, Refusal> {
+    let loaded = load_with_bytes(modules, file, config, max_bytes).await;
+    loaded.map(|(plugin, _)| plugin)
+}
+
+/// The same, with the module's bytes.
+pub(crate) async fn load_with_bytes(
+    modules: &Modules,
+    file: &ModuleFile,
+    config: &PluginConfig,
+    max_bytes: u64,
+) -> Result<(Plugin, Arc<[u8]>), Refusal> {
     let file = file.clone().pinned(config.sha256);
     let examined = examine(modules, &file, max_bytes)
         .await
         .map_err(|failed| failed.refusal)?;
     embedded::hold(&file.name, &examined.embedded, &examined.manifest)?;
-    settle(modules.engine(), &file, examined, config).await
+    let bytes = examined.bytes.clone();
+    let plugin = settle(modules.engine(), &file, examined, config).await?;
+    Ok((plugin, bytes))
 }
 
 /// A module and what it says of itself: the steps that need nothing of the operator.
 pub(crate) struct Examined {
+    pub(crate) bytes: Arc<[u8]>,
     pub(crate) hash: Hash,
     pub(crate) module: Module,
     pub(crate) manifest: Manifest,
@@ -252,24 +282,24 @@ impl Failed {
 
 /// A module's bytes, looked at before anything is compiled or run.
 struct Read {
-    size: u64,
+    bytes: Arc<[u8]>,
     hash: Hash,
     embedded: Result<Embedded, Problem>,
 }
 
 impl Read {
-    fn of(bytes: &[u8]) -> Self {
+    fn of(bytes: Arc<[u8]>) -> Self {
         Self {
-            size: bytes.len() as u64,
-            hash: Hash::of(bytes),
-            embedded: embedded::read(bytes),
+            hash: Hash::of(&bytes),
+            embedded: embedded::read(&bytes),
+            bytes,
         }
     }
 
     fn failed(self, refusal: Refusal, module: Option<Module>) -> Box<Failed> {
         Box::new(Failed {
             refusal,
-            size: Some(self.size),
+            size: Some(self.bytes.len() as u64),
             hash: Some(self.hash),
             module,
             embedded: self.embedded.ok(),
@@ -281,6 +311,7 @@ pub(crate) async fn examine(modules: &Modules, file: &ModuleFile, max_bytes: u64
     let (read, module) = read_and_compile(modules, file, max_bytes).await?;
     match describe(&file.name, &module).await {
         Ok(manifest) => Ok(Examined {
+            bytes: read.bytes,
             hash: read.hash,
             module,
             manifest,
@@ -299,8 +330,8 @@ async fn read_and_compile(modules: &Modules, file: &ModuleFile, max: u64) -> Res
     let (modules, own) = (modules.clone(), file.clone());
     let work = move || {
         let bytes = own.read(max).map_err(Failed::unread)?;
-        let read = Read::of(&bytes);
-        match modules.load(&bytes) {
+        let read = Read::of(bytes);
+        match modules.load(&read.bytes) {
             Ok(module) => Ok((read, module)),
             Err(error) => {
                 let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");

@@ -14,11 +14,14 @@ pub trait Stage: Send + Sync + 'static {
     /// both watch is kept, what the new one watches besides is listed before the switch, and from the switch on no key begins
     /// on the older version. Ends with the switch; runs of the older version end by themselves afterwards.
     ///
+    /// `quarantined`: its breaker is open from the start and stays so until [`Stage::release`] or another version; its keys
+    /// wait. It is what served when the host ended, and was in quarantine then.
+    ///
     /// Dropping the future before its end leaves the older version serving.
     ///
     /// # Errors
     /// Why the switch did not happen; the older version serves on.
-    fn serve(&self, plugin: Arc<Plugin>) -> StageFuture<'_, Result<(), NotServed>>;
+    fn serve(&self, plugin: Arc<Plugin>, quarantined: bool) -> StageFuture<'_, Result<(), NotServed>>;
 
     /// How many keys of this plugin's controllers may be in work at once is as it says from now on; nothing else of it is
     /// another than what serves. Nothing happens where none of its name serves.
@@ -27,6 +30,9 @@ pub trait Stage: Send + Sync + 'static {
     /// Unloads the plugin of this name: no key of it begins any more, and once its runs have ended its watches, its memory
     /// and its metrics go. Ends when they are gone; false where there is no such plugin.
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool>;
+
+    /// Ends a plugin's quarantine: its keys may run again.
+    fn release(&self, name: &str);
 }
 
 /// Why a version that passed every step does not serve.

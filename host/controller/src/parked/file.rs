@@ -1,19 +1,18 @@
 //! The state directory: where the parked keys lie while no host runs.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
+use pilothouse_lifecycle::kept::files;
 use pilothouse_object::escape_control;
 
 use super::{Kept, MAX_BYTES, text};
 
 /// The list of parked keys.
 const NAME: &str = "parked-keys.jsonl";
-/// Written beside it, then renamed.
-const NEW: &str = "parked-keys.jsonl.new";
 /// A list that could not be taken; an older one of this name is replaced.
 const REFUSED: &str = "parked-keys.jsonl.refused";
 /// Locked by the host that uses the directory. Nothing stands in it.
@@ -66,11 +65,11 @@ impl StateDirectory {
         fs::create_dir_all(path).map_err(unusable)?;
         let name = path.join(LOCK);
         // No file yet is as good as one.
-        is_file(&name).map_err(|error| StateError::Unusable {
+        files::is_file(&name).map_err(|error| StateError::Unusable {
             path: name.clone(),
             error,
         })?;
-        let lock = options().write(true).open(&name).map_err(unusable)?;
+        let lock = files::options().write(true).open(&name).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
             TryLockError::Error(error) => unusable(error),
@@ -87,7 +86,7 @@ impl StateDirectory {
         let path = self.path.join(NAME);
         let shown = escape_control(&path.display().to_string()).into_owned();
         let again = "every key is tried again";
-        let text = match read_bounded(&path) {
+        let text = match files::read(&path, MAX_BYTES as u64) {
             Ok(Some(text)) => text,
             Ok(None) => return Kept::default(),
             Err(error) => {
@@ -113,55 +112,9 @@ impl StateDirectory {
     }
 }
 
-/// False where there is nothing of this name.
-///
-/// # Errors
-/// Something else stands there: a link would be followed, a pipe would keep the host waiting.
-fn is_file(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is no regular file")),
-        Ok(_) => Ok(true),
-    }
-}
-
-/// None where there is no such file. One byte more than may be is enough to tell that it is too long.
-fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    if !is_file(path)? {
-        return Ok(None);
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
-    Ok(Some(text))
-}
-
-/// Reasons are foreign text, and keys may tell what others must not know: for the host's user alone.
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
 impl ParkedFile for StateDirectory {
     fn write(&self, text: &str) -> Result<(), String> {
-        let new = self.path.join(NEW);
-        let write = || {
-            // One of a write that was cut, or whatever else: never followed, never written through.
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = options().write(true).create_new(true).open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&new, self.path.join(NAME))?;
-            // The name as well.
-            File::open(&self.path)?.sync_all()
-        };
-        write().map_err(|error: io::Error| {
+        files::replace(&self.path, NAME, text.as_bytes()).map_err(|error: io::Error| {
             let path = escape_control(&self.path.display().to_string()).into_owned();
             format!("{path}: {error}; make room there, or give the directory to the user that pilothouse runs as")
         })

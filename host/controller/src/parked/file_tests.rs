@@ -132,7 +132,7 @@ fn a_link_in_the_way_is_not_written_through() {
     fs::write(&victim, "precious").unwrap();
     let path = scratch.path().join("state");
     let (directory, _) = StateDirectory::open(&path).unwrap();
-    std::os::unix::fs::symlink(&victim, path.join(NEW)).unwrap();
+    std::os::unix::fs::symlink(&victim, path.join("parked-keys.jsonl.new")).unwrap();
     directory.write(&text()).unwrap();
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 }
@@ -143,7 +143,7 @@ fn a_write_that_fails_says_where_and_leaves_the_old_list() {
     let (directory, _) = StateDirectory::open(scratch.path()).unwrap();
     directory.write(&text()).unwrap();
     // Something that can't be removed like a file stands in the way.
-    fs::create_dir(scratch.path().join(NEW)).unwrap();
+    fs::create_dir(scratch.path().join("parked-keys.jsonl.new")).unwrap();
     let error = directory.write("new").unwrap_err();
     assert!(error.contains(&scratch.path().display().to_string()), "{error}");
     drop(directory);

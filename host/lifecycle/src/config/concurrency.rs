@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::rules::number;
 
@@ -27,7 +27,7 @@ impl Concurrency {
 }
 
 /// What may stand behind `auto:`.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Auto {
     #[serde(deserialize_with = "number::<_, 1, 1000>")]
@@ -51,6 +51,16 @@ impl Auto {
             )));
         }
         Ok(Concurrency::Auto { min, max })
+    }
+}
+
+impl Serialize for Concurrency {
+    /// As it may stand in the operator's file.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Fixed(number) => serializer.serialize_u32(number),
+            Self::Auto { min, max } => serializer.collect_map([("auto", Auto { min, max })]),
+        }
     }
 }
 

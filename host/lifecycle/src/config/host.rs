@@ -31,7 +31,8 @@ pub struct HostConfig {
     /// What compiling one module may take.
     #[serde(deserialize_with = "or_default")]
     pub compile: CompileSettings,
-    /// A directory of this host alone, where it keeps its parked keys over restarts; made if need be, and a relative path
+    /// A directory of this host alone, where it keeps over restarts its parked keys, what was decided of plugins' versions
+    /// with their modules, and compiled code; made if need be, and a relative path
     /// starts where the program does. Null, the default: nothing is kept, and every key is tried again at the start.
     #[serde(deserialize_with = "directory")]
     pub state_directory: Option<PathBuf>,
@@ -72,6 +73,9 @@ pub struct HostConfig {
     /// account), which whoever starts it fills in. What is written there is granted under `dangerous` alone.
     #[serde(deserialize_with = "namespace")]
     pub namespace: Option<String>,
+    /// So many versions of a plugin stay at hand for a rollback, with the one that serves, 1 to 16; 3 by default.
+    #[serde(deserialize_with = "number::<_, 1, 16>")]
+    pub keep_versions: u32,
 }
 
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
@@ -195,6 +199,7 @@ impl Default for HostConfig {
             admin_address: None,
             admin_token_file: None,
             namespace: None,
+            keep_versions: 3,
         }
     }
 }
@@ -234,6 +239,7 @@ impl HostConfig {
         Rules {
             probation: Duration::from_secs(self.probation_seconds.into()),
             traps: self.probation_traps,
+            kept: self.keep_versions as usize,
         }
     }
 

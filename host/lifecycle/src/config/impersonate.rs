@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserializer, Error as _};
+use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::rules::is_label;
@@ -14,8 +15,7 @@ const ACCOUNT: &str = "system:serviceaccount:";
 const MAX_USER: usize = 256;
 
 /// As whom the API server sees a plugin's own requests: a user, or a service account. One of the two is said.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Impersonate {
     /// A user by its name; of groups it has `system:authenticated` alone.
     User(String),
@@ -56,6 +56,20 @@ impl fmt::Display for Impersonate {
             Self::User(name) => write!(f, "user {name}"),
             Self::ServiceAccount { namespace, name } => write!(f, "service account {namespace}/{name}"),
         }
+    }
+}
+
+/// As it is read.
+impl Serialize for Impersonate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut said = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::User(name) => said.serialize_entry("user", name)?,
+            Self::ServiceAccount { namespace, name } => {
+                said.serialize_entry("serviceAccount", &format!("{namespace}/{name}"))?;
+            }
+        }
+        said.end()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::breaker::BreakerSettings;
@@ -20,7 +20,7 @@ use crate::queue_settings::QueueSettings;
 use crate::rules::{number, or_default};
 
 /// The operator's side of one plugin.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct PluginConfig {
     /// Whether the plugin is loaded at all; true by default.
@@ -29,6 +29,7 @@ pub struct PluginConfig {
     #[serde(deserialize_with = "plugin_config")]
     pub config: Value,
     /// What the plugin may do; where it is not said, nothing (or what [`granting_what_is_asked`](super::Config::granting_what_is_asked) says).
+    #[serde(serialize_with = "grants")]
     pub grants: Option<Grants>,
     /// What it may do of that which amounts to more rights than it says ([`danger`](crate::danger())), each by name.
     #[serde(deserialize_with = "grant::dangerous")]
@@ -110,25 +111,17 @@ impl PluginConfig {
         }
     }
 
-    /// Tells whether anything of this is another that may make a key go well that failed: its configuration, grants, limits
-    /// and how it is tried again. Keys that a host before this one parked are tried again then. The order of fields and what
-    /// is written out and empty make no difference.
+    /// Tells whether anything of this is another that may make a key go well that failed: all of it but `enabled`, `sha256`
+    /// and what is said of concurrency. Keys that a host before this one parked are tried again then. The order of fields
+    /// and what is written out and empty make no difference.
     pub fn hash(&self) -> Hash {
-        let grants = match &self.grants {
-            None => Value::Null,
-            Some(Grants::Asked) => "asked".into(),
-            Some(Grants::Everything) => "everything".into(),
-            Some(Grants::Only(grants)) => serde_json::to_value(grants).unwrap_or_default(),
-        };
-        // What is said of concurrency alone says nothing here.
-        let said = |(_, own): &(&String, &ControllerOverrides)| own.queue != QueueSettings::default();
-        let controllers: BTreeMap<_, _> = self.controllers.iter().filter(said).collect();
-        let all = serde_json::json!({
-            "config": self.config, "grants": grants, "dangerous": self.dangerous, "events": self.events,
-            "impersonate": self.impersonate, "limits": self.limits, "budget": self.budget, "queue": self.queue,
-            "controllers": controllers, "breaker": self.breaker, "weight": self.weight,
-            "fairNamespaces": self.fair_namespaces, "instances": self.instances,
-        });
+        let mut said = self.clone();
+        // Whether it runs, which module that may be, and how many keys are in work at once change nothing of what comes of a
+        // key.
+        (said.enabled, said.sha256) = (true, None);
+        said.controllers.retain(|_, own| own.queue != QueueSettings::default());
+        said.controllers.values_mut().for_each(|own| own.concurrency = None);
+        let all = serde_json::to_value(said).unwrap_or_default();
         Hash::of(all.to_string().as_bytes())
     }
 }
@@ -182,7 +175,6 @@ impl Default for PluginConfig {
 pub struct ControllerOverrides {
     /// How many of its keys may be in work at once. A change of this alone is in force at once, without another version: it
     /// makes no key go well that failed, so it is no part of [`PluginConfig::hash`].
-    #[serde(skip_serializing)]
     pub concurrency: Option<Concurrency>,
     /// How it tries failed keys again; it wins over [`PluginConfig::queue`], field by field.
     #[serde(deserialize_with = "or_default")]
@@ -194,6 +186,17 @@ fn plugin_config<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D:
         Value::Null => Value::Object(Map::new()),
         config => config,
     })
+}
+
+/// As [`Grants`] are read.
+fn grants<S: Serializer>(grants: &Option<Grants>, serializer: S) -> Result<S::Ok, S::Error> {
+    match grants {
+        None => serializer.serialize_none(),
+        Some(Grants::Asked) => serializer.serialize_str("asked"),
+        // No file says it, and none takes it: a version that was granted so does not come back.
+        Some(Grants::Everything) => serializer.serialize_str("everything"),
+        Some(Grants::Only(grants)) => grants.serialize(serializer),
+    }
 }
 
 fn pin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hash>, D::Error> {

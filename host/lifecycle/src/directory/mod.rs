@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{Config, PluginConfig};
 use crate::load::Hash;
@@ -41,6 +42,8 @@ pub struct ModuleFile {
     within: Option<PathBuf>,
     /// What its content must have for a hash; whatever it has where none is said.
     pin: Option<Hash>,
+    /// Its content, where that was read already.
+    bytes: Option<Arc<[u8]>>,
 }
 
 /// What a directory holds.
@@ -285,6 +288,7 @@ impl ModuleFile {
             path: directory.join(format!("{name}.wasm")),
             within: Some(directory.to_owned()),
             pin: None,
+            bytes: None,
         }
     }
 
@@ -300,6 +304,7 @@ impl ModuleFile {
             path: path.to_owned(),
             within: None,
             pin: None,
+            bytes: None,
         }
     }
 
@@ -308,12 +313,21 @@ impl ModuleFile {
         Self { pin, ..self }
     }
 
+    /// The same, with this content, whatever lies there.
+    pub(crate) fn holding(self, bytes: Arc<[u8]>) -> Self {
+        let bytes = Some(bytes);
+        Self { bytes, ..self }
+    }
+
     /// Reads the module, at most `max_bytes` of it. Blocks; not for a thread of the async runtime.
     ///
     /// # Errors
     /// A [`Refusal`] if it may not be taken by the directory's rules, is no regular file, is longer, is empty, or can't be
     /// read.
-    pub fn read(&self, max_bytes: u64) -> Result<Vec<u8>, Refusal> {
+    pub fn read(&self, max_bytes: u64) -> Result<Arc<[u8]>, Refusal> {
+        if let Some(bytes) = &self.bytes {
+            return Ok(bytes.clone());
+        }
         let refuse = |why: &str, mend: &str| Err(Refusal::new(&self.name, Step::Read, why, mend));
         let unreadable = |error: io::Error| NotOpened::System(error).refusal(&self.name, &self.path.to_string_lossy());
         let file = match &self.within {
@@ -348,7 +362,7 @@ impl ModuleFile {
                     &format!("its SHA-256 is {hash}, and the operator pins {pin}"),
                     "put the module there that is meant, or correct the plugin's `sha256`",
                 ),
-                _ => Ok(bytes),
+                _ => Ok(bytes.into()),
             },
         }
     }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::status::{LifeEvent, What};
 use crate::config::PluginConfig;
 use crate::grant::missing;
@@ -13,14 +15,12 @@ use crate::load::{Hash, Plugin};
 use crate::refusal::{Refusal, Step};
 use crate::stage::{NotServed, TroubleKind};
 
-/// So many versions of a plugin stay at hand, with the one that serves.
-const KEPT: usize = 3;
-
 /// So many rejected versions of a plugin are remembered; older ones are forgotten.
 const REJECTED: usize = 16;
 
 /// What tells versions apart: the module, and what the operator says of the plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Mark {
     /// The module's hash.
     pub(crate) module: Hash,
@@ -75,6 +75,8 @@ pub struct Rules {
     pub probation: Duration,
     /// So many traps on probation are too many; 3 by default. A breaker that opens is too much at once.
     pub traps: u32,
+    /// So many versions of a plugin stay at hand, with the one that serves; 3 by default.
+    pub kept: usize,
 }
 
 impl Default for Rules {
@@ -82,6 +84,7 @@ impl Default for Rules {
         Self {
             probation: Duration::from_secs(600),
             traps: 3,
+            kept: 3,
         }
     }
 }
@@ -113,7 +116,7 @@ pub(crate) enum Input<P> {
     Unfit(Refusal),
     /// It holds nothing of this name any more.
     Gone,
-    /// [`Act::Load`] ended.
+    /// [`Act::Load`] or [`Act::Revive`] ended.
     Loaded(Result<P, Refusal>),
     /// [`Act::Serve`] ended.
     Served(Result<(), NotServed>),
@@ -128,6 +131,8 @@ pub(crate) enum Input<P> {
 pub(crate) enum Act<P> {
     /// Take what the directory holds through the steps, and answer with [`Input::Loaded`].
     Load(Wanted),
+    /// The same for a version that was kept over a restart, and lies in the directory no longer.
+    Revive(Wanted),
     /// Let it serve, and answer with [`Input::Served`].
     Serve(P),
     /// End the switch that goes on; it still answers, with whatever came of it.
@@ -136,6 +141,8 @@ pub(crate) enum Act<P> {
     Adjust(P),
     /// Unload the plugin, and answer with [`Input::Withdrawn`].
     Withdraw,
+    /// End its quarantine: its breaker closes.
+    Release,
     /// Tell it.
     Tell(LifeEvent),
 }
@@ -160,6 +167,35 @@ impl<P: Candidate> Version<P> {
     }
 }
 
+/// A version that served before.
+#[derive(Clone, Debug)]
+pub(super) struct Past<P> {
+    pub(super) mark: Mark,
+    /// What it calls itself.
+    pub(super) version: String,
+    pub(super) wanted: Wanted,
+    /// None where the host was started since then: only its bytes are kept.
+    pub(super) plugin: Option<P>,
+}
+
+impl<P: Candidate> From<Version<P>> for Past<P> {
+    fn from(version: Version<P>) -> Self {
+        Self {
+            mark: version.plugin.mark(),
+            version: version.plugin.version().to_owned(),
+            wanted: version.wanted,
+            plugin: Some(version.plugin),
+        }
+    }
+}
+
+impl<P: Candidate> Past<P> {
+    /// False where it certainly asks for more than that; what was not loaded yet is asked once it is.
+    fn may_fit(&self, config: &PluginConfig) -> bool {
+        self.plugin.as_ref().is_none_or(|plugin| plugin.fits(config))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Found {
     Gone,
@@ -171,13 +207,20 @@ pub(super) enum Found {
 pub(super) enum Doing<P> {
     Nothing,
     Loading(Wanted),
+    Reviving {
+        to: Past<P>,
+        why: String,
+    },
     Switching {
         to: Version<P>,
         /// Why an older version is what is switched to.
         back: Option<String>,
         cut: bool,
     },
-    Draining,
+    Draining {
+        /// Whether what served is to serve again once the plugin runs again.
+        comes_back: bool,
+    },
 }
 
 /// A version that is not loaded again by itself.
@@ -185,6 +228,7 @@ pub(super) enum Doing<P> {
 pub(super) struct Rejected {
     pub(super) mark: Mark,
     pub(super) why: String,
+    pub(super) at: Duration,
 }
 
 /// See the module's text.
@@ -199,7 +243,10 @@ pub(crate) struct Life<P> {
     pub(super) serving: Option<Version<P>>,
     pub(super) since: Duration,
     /// Those before it, the newest first.
-    pub(super) previous: Vec<Version<P>>,
+    pub(super) previous: Vec<Past<P>>,
+    /// Nothing serves, and the first of the previous ones did when the host ended or the plugin was disabled: it serves again
+    /// where nothing newer can.
+    pub(super) resumes: bool,
     /// What the directory held when the last attempt to load it ended badly.
     pub(super) tried: Option<Wanted>,
     pub(super) refusal: Option<Refusal>,
@@ -209,7 +256,7 @@ pub(crate) struct Life<P> {
     pub(super) rolled_back_from: Option<Mark>,
     pub(super) quarantine: Option<Mark>,
     /// A version at hand that is to serve next, and why.
-    pub(super) next: Option<(Version<P>, String)>,
+    pub(super) next: Option<(Past<P>, String)>,
 }
 
 impl<P: Candidate> Life<P> {
@@ -224,6 +271,7 @@ impl<P: Candidate> Life<P> {
             serving: None,
             since: Duration::ZERO,
             previous: Vec::new(),
+            resumes: false,
             tried: None,
             refusal: None,
             rejected: Vec::new(),
@@ -286,25 +334,27 @@ impl<P: Candidate> Life<P> {
             Found::Wanted(wanted) => Some(wanted.clone()),
             Found::Gone | Found::Unfit => None,
         };
-        if matches!(self.found, Found::Gone) || !self.is_enabled() {
-            self.previous.clear();
+        let gone = matches!(self.found, Found::Gone);
+        if gone || !self.is_enabled() {
+            if gone {
+                self.previous.clear();
+                self.resumes = false;
+            }
             (self.next, self.probation) = (None, None);
             if self.serving.is_some() {
-                self.doing = Doing::Draining;
+                self.doing = Doing::Draining { comes_back: true };
                 acts.push(Act::Withdraw);
             }
             return;
         }
         if let Some((to, why)) = self.next.take() {
-            acts.push(Act::Serve(to.plugin.clone()));
-            self.doing = Doing::Switching {
-                to,
-                back: Some(why),
-                cut: false,
-            };
+            self.bring_back(to, why, acts);
             return;
         }
-        let Some(wanted) = wanted else { return };
+        let Some(wanted) = wanted else {
+            self.resume(acts);
+            return;
+        };
         if self.serving.as_ref().is_some_and(|serving| serving.wanted == wanted) {
             self.refusal = None;
             return;
@@ -317,21 +367,77 @@ impl<P: Candidate> Life<P> {
             return;
         }
         if self.tried.as_ref() == Some(&wanted) {
+            self.resume(acts);
             return;
         }
         if let Some(refusal) = self.barred(&wanted) {
             self.tried = Some(wanted.clone());
             self.refuse(Some(&wanted), refusal, acts);
+            self.resume(acts);
             return;
         }
         // One that is at hand is switched to at once.
-        if let Some(at) = self.previous.iter().position(|version| version.wanted == wanted) {
-            let to = self.previous.remove(at);
-            self.switch(to, acts);
+        let at_hand = |past: &Past<P>| past.plugin.clone().filter(|_| past.wanted == wanted);
+        if let Some((at, plugin)) = self
+            .previous
+            .iter()
+            .enumerate()
+            .find_map(|(at, past)| Some((at, at_hand(past)?)))
+        {
+            // The one to come back to stays in its place until something serves.
+            if !self.resumes {
+                self.previous.remove(at);
+            }
+            self.switch(Version { plugin, wanted }, acts);
             return;
         }
         self.doing = Doing::Loading(wanted.clone());
         acts.push(Act::Load(wanted));
+    }
+
+    /// Lets what served last serve again, where nothing does and what lies in the directory can't.
+    fn resume(&mut self, acts: &mut Vec<Act<P>>) {
+        if !self.resumes || self.serving.is_some() {
+            return;
+        }
+        let rejected = |past: &Past<P>| self.rejected.iter().any(|rejected| rejected.mark == past.mark);
+        let fits = |past: &Past<P>| match &self.found {
+            Found::Wanted(wanted) => past.may_fit(&wanted.config),
+            Found::Gone | Found::Unfit => true,
+        };
+        match self.previous.iter().position(|past| !rejected(past) && fits(past)) {
+            Some(at) => {
+                let to = self.previous.remove(at);
+                // Those passed over may not serve: they are nothing to come back to.
+                self.previous.drain(..at);
+                self.previous.insert(0, to.clone());
+                let why = "what lies in the directory can't take its place".to_owned();
+                self.bring_back(to, why, acts);
+            }
+            None => {
+                self.previous.clear();
+                self.resumes = false;
+            }
+        }
+    }
+
+    fn bring_back(&mut self, to: Past<P>, why: String, acts: &mut Vec<Act<P>>) {
+        match to.plugin.clone() {
+            Some(plugin) => self.switch_back(plugin, to.wanted, why, acts),
+            None => {
+                acts.push(Act::Revive(to.wanted.clone()));
+                self.doing = Doing::Reviving { to, why };
+            }
+        }
+    }
+
+    fn switch_back(&mut self, plugin: P, wanted: Wanted, why: String, acts: &mut Vec<Act<P>>) {
+        acts.push(Act::Serve(plugin.clone()));
+        self.doing = Doing::Switching {
+            to: Version { plugin, wanted },
+            back: Some(why),
+            cut: false,
+        };
     }
 
     pub(super) fn is_enabled(&self) -> bool {
@@ -353,19 +459,34 @@ impl<P: Candidate> Life<P> {
             return Some(Refusal::new(&self.name, Step::Serve, rejected.why.clone(), mend));
         }
         let why = "its breaker opened too often: it is in quarantine";
-        (self.quarantine == Some(mark)).then(|| Refusal::new(&self.name, Step::Serve, why, mend))
+        // It may serve, and wait for a person, where it did so before a restart; it does not come back by another way.
+        let served = self.resumes && self.previous.first().is_some_and(|past| past.mark == mark);
+        (self.quarantine == Some(mark) && !served).then(|| Refusal::new(&self.name, Step::Serve, why, mend))
+    }
+
+    /// Whether this version is in quarantine: it may serve, with its breaker open.
+    pub(crate) fn is_quarantined(&self, mark: Mark) -> bool {
+        self.quarantine == Some(mark)
     }
 
     fn loaded(&mut self, result: Result<P, Refusal>, acts: &mut Vec<Act<P>>) {
-        let Doing::Loading(wanted) = std::mem::replace(&mut self.doing, Doing::Nothing) else {
-            return;
+        let wanted = match std::mem::replace(&mut self.doing, Doing::Nothing) {
+            Doing::Loading(wanted) => wanted,
+            Doing::Reviving { to, why } => {
+                self.revived(to, why, result, acts);
+                return;
+            }
+            other => {
+                self.doing = other;
+                return;
+            }
         };
         // Something else lies there by now: its turn comes at once.
         if !matches!(&self.found, Found::Wanted(found) if *found == wanted) || !self.is_enabled() {
             return;
         }
         // What the operator took away must not come back with an older version.
-        self.previous.retain(|version| version.plugin.fits(&wanted.config));
+        self.previous.retain(|past| past.may_fit(&wanted.config));
         match result {
             // The place of a trial: here a version that passed every step would first run beside the one that serves.
             Ok(plugin) => self.switch(Version { plugin, wanted }, acts),
@@ -375,10 +496,42 @@ impl<P: Candidate> Life<P> {
                 self.refuse(Some(&wanted), refusal, acts);
                 if revoked {
                     acts.push(self.tell(Some(wanted.module), What::Revoked));
-                    self.doing = Doing::Draining;
+                    self.doing = Doing::Draining { comes_back: false };
                     acts.push(Act::Withdraw);
                 }
                 self.tried = Some(wanted);
+            }
+        }
+    }
+
+    /// A version that was kept is loaded again, or can't be.
+    fn revived(&mut self, to: Past<P>, why: String, result: Result<P, Refusal>, acts: &mut Vec<Act<P>>) {
+        if matches!(self.found, Found::Gone) || !self.is_enabled() {
+            return;
+        }
+        let result = result.and_then(|plugin| match &self.found {
+            // What the operator took away meanwhile must not come back with an older version.
+            Found::Wanted(wanted) if !plugin.fits(&wanted.config) => {
+                let mend = "grant what it asks for, or put a version into the directory that asks for less";
+                Err(Refusal::new(
+                    &self.name,
+                    Step::Grants,
+                    "it asks for what is not granted any longer",
+                    mend,
+                ))
+            }
+            _ => Ok(plugin),
+        });
+        match result {
+            Ok(plugin) => self.switch_back(plugin, to.wanted, why, acts),
+            Err(refusal) => {
+                self.previous.retain(|past| past.mark != to.mark);
+                // What was to be replaced serves on.
+                if let Some(serving) = &self.serving {
+                    let mark = serving.plugin.mark();
+                    self.rejected.retain(|rejected| rejected.mark != mark);
+                }
+                self.refuse(Some(&to.wanted), refusal, acts);
             }
         }
     }
@@ -405,22 +558,30 @@ impl<P: Candidate> Life<P> {
             }
             return;
         }
+        let (mark, version) = (to.plugin.mark(), to.plugin.version().to_owned());
         let before = self.serving.replace(to);
-        let (mark, version) = match &self.serving {
-            Some(serving) => (serving.plugin.mark(), serving.plugin.version().to_owned()),
-            None => return,
-        };
         self.since = now;
         let from = before.as_ref().map(|before| before.plugin.mark());
-        self.previous.retain(|other| other.plugin.mark() != mark);
-        if let Some(before) = before {
-            if !self.is_rejected(before.plugin.mark()) {
-                self.previous.insert(0, before);
-            }
-            self.previous.truncate(KEPT - 1);
+        // What served when the last host ended is what this follows.
+        let resumed = self.previous.first().filter(|_| self.resumes).map(|past| past.mark);
+        self.resumes = false;
+        self.previous.retain(|other| other.mark != mark);
+        if let Some(before) = before
+            && !self.is_rejected(before.plugin.mark())
+        {
+            self.previous.insert(0, before.into());
         }
-        self.probation = (from.is_some() && back.is_none() && self.rules.probation > Duration::ZERO)
-            .then(|| (now + self.rules.probation, 0));
+        self.previous.truncate(self.rules.kept.saturating_sub(1));
+        if resumed == Some(mark) {
+            // Its probation goes on.
+            let longest = now + self.rules.probation;
+            let until = self.probation.map(|(until, traps)| (until.min(longest), traps));
+            self.probation = until.filter(|(until, _)| now < *until);
+        } else {
+            let follows = from.or(resumed).is_some() && back.is_none();
+            self.probation =
+                (follows && self.rules.probation > Duration::ZERO).then(|| (now + self.rules.probation, 0));
+        }
         if back.is_none() {
             (self.refusal, self.tried, self.rolled_back_from) = (None, None, None);
         }
@@ -439,12 +600,18 @@ impl<P: Candidate> Life<P> {
     }
 
     fn withdrawn(&mut self, acts: &mut Vec<Act<P>>) {
-        if !matches!(self.doing, Doing::Draining) {
+        let Doing::Draining { comes_back } = self.doing else {
             return;
-        }
+        };
         self.doing = Doing::Nothing;
-        let hash = self.serving.take().map(|serving| serving.plugin.mark().module);
+        let served = self.serving.take();
+        let hash = served.as_ref().map(|served| served.plugin.mark().module);
         self.probation = None;
+        if let Some(served) = served.filter(|_| comes_back) {
+            self.previous.insert(0, served.into());
+            self.previous.truncate(self.rules.kept);
+            self.resumes = true;
+        }
         acts.push(self.tell(hash, What::Unloaded));
     }
 
@@ -485,19 +652,19 @@ impl<P: Candidate> Life<P> {
         };
         if let Some(to) = self.previous.first().cloned() {
             self.probation = None;
-            self.reject(mark, why.clone());
+            self.reject(now, mark, why.clone());
             self.next = Some((to, why));
         }
     }
 
-    pub(super) fn reject(&mut self, mark: Mark, why: String) {
+    pub(super) fn reject(&mut self, now: Duration, mark: Mark, why: String) {
         self.rejected.retain(|other| other.mark != mark);
-        self.rejected.push(Rejected { mark, why });
+        self.rejected.push(Rejected { mark, why, at: now });
         let too_many = self.rejected.len().saturating_sub(REJECTED);
         self.rejected.drain(..too_many);
     }
 
-    fn is_rejected(&self, mark: Mark) -> bool {
+    pub(super) fn is_rejected(&self, mark: Mark) -> bool {
         self.rejected.iter().any(|rejected| rejected.mark == mark)
     }
 
@@ -519,7 +686,7 @@ impl<P: Candidate> Life<P> {
             self.name
         );
         (self.next, self.probation) = (None, None);
-        self.doing = Doing::Draining;
+        self.doing = Doing::Draining { comes_back: false };
         self.refuse(Some(&wanted), Refusal::new(&self.name, Step::Serve, why, mend), acts);
         self.tried = Some(wanted);
         acts.push(Act::Withdraw);

@@ -9,14 +9,17 @@
 //! ```
 //! Promises: what fails at any step changes nothing but the status; a version that was rolled back or quarantined is not
 //! loaded again until its file or its configuration changes, or a person promotes it; grants that were taken away are not
-//! in force any longer, though the last version that had them served well.
+//! in force any longer, though the last version that had them served well. After a restart that holds as well: what was
+//! rejected stays so, and what served serves again unless something newer can.
 //!
 //! | module | what is in it | I/O |
 //! |---|---|---|
 //! | `life` | one plugin's life: the decision | no |
 //! | `orders` | what persons may say of it | no |
+//! | `kept` | what of it outlives a restart, and what becomes of that at the start | no |
 //! | `status` | how it is told | no |
 
+mod kept;
 mod life;
 mod orders;
 mod status;
@@ -24,6 +27,6 @@ mod status;
 mod tests;
 
 pub use life::Rules;
-pub(crate) use life::{Act, Input, Life, Mark, Wanted};
+pub(crate) use life::{Act, Candidate, Input, Life, Mark, Wanted};
 pub use orders::{Order, OrderError};
-pub use status::{LifeEvent, LifeObserver, LifeState, LifeStatus, VersionStatus, What};
+pub use status::{LifeEvent, LifeObserver, LifeState, LifeStatus, RejectedStatus, VersionStatus, What};

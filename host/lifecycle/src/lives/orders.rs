@@ -1,6 +1,8 @@
 //! What persons say of a plugin.
 
-use super::life::{Act, Candidate, Found, Life};
+use std::time::Duration;
+
+use super::life::{Act, Candidate, Found, Life, Past};
 use crate::load::Hash;
 
 /// What a person may say of a plugin.
@@ -43,28 +45,28 @@ impl<P: Candidate> Life<P> {
     ///
     /// # Errors
     /// [`OrderError`]; nothing has changed then.
-    pub(crate) fn order(&mut self, order: Order) -> Result<Vec<Act<P>>, OrderError> {
+    pub(crate) fn order(&mut self, now: Duration, order: Order) -> Result<Vec<Act<P>>, OrderError> {
+        let mut acts = Vec::new();
         match order {
             Order::Enable => self.enabled = Some(true),
             Order::Disable => self.enabled = Some(false),
-            Order::Rollback => self.roll_back()?,
-            Order::Promote(hash) => self.promote(hash)?,
+            Order::Rollback => self.roll_back(now)?,
+            Order::Promote(hash) => self.promote(now, hash, &mut acts)?,
         }
-        let mut acts = Vec::new();
         self.go_on(&mut acts);
         Ok(acts)
     }
 
-    fn roll_back(&mut self) -> Result<(), OrderError> {
+    fn roll_back(&mut self, now: Duration) -> Result<(), OrderError> {
         let serving = self.serving.as_ref().ok_or(OrderError::NoEarlier)?.plugin.mark();
         let to = self.previous.first().cloned().ok_or(OrderError::NoEarlier)?;
         let why = "a person rolled it back".to_owned();
-        self.reject(serving, why.clone());
+        self.reject(now, serving, why.clone());
         self.next = Some((to, why));
         Ok(())
     }
 
-    fn promote(&mut self, hash: Hash) -> Result<(), OrderError> {
+    fn promote(&mut self, now: Duration, hash: Hash, acts: &mut Vec<Act<P>>) -> Result<(), OrderError> {
         let found = match &self.found {
             Found::Wanted(wanted) => Some(wanted.clone()),
             Found::Gone | Found::Unfit => None,
@@ -74,18 +76,12 @@ impl<P: Candidate> Life<P> {
             .as_ref()
             .is_some_and(|serving| serving.plugin.mark().module == hash);
         let lies_there = found.as_ref().is_some_and(|found| found.module == hash);
-        let at_hand = self
-            .previous
-            .iter()
-            .find(|version| version.plugin.mark().module == hash)
-            .cloned();
+        let at_hand = self.previous.iter().find(|past| past.mark.module == hash).cloned();
         if !serves && !lies_there && at_hand.is_none() {
-            let versions = self
-                .serving
-                .iter()
-                .chain(&self.previous)
-                .map(|version| version.plugin.mark().module);
-            let mut at_hand: Vec<String> = versions
+            let serving = self.serving.iter().map(|version| version.plugin.mark().module);
+            let previous = self.previous.iter().map(|past: &Past<P>| past.mark.module);
+            let mut at_hand: Vec<String> = serving
+                .chain(previous)
                 .chain(found.map(|found| found.module))
                 .map(|hash| hash.to_string())
                 .collect();
@@ -93,13 +89,22 @@ impl<P: Candidate> Life<P> {
             return Err(OrderError::NoVersion { wanted: hash, at_hand });
         }
         self.rejected.retain(|rejected| rejected.mark.module != hash);
-        self.quarantine = self.quarantine.filter(|mark| mark.module != hash);
+        if self.quarantine.is_some_and(|mark| mark.module == hash) {
+            self.quarantine = None;
+            if serves {
+                acts.push(Act::Release);
+            }
+        }
         if serves || lies_there {
             self.tried = None;
         } else if let Some(to) = at_hand {
             // What lies in the directory must not come back at once.
             if let Some(found) = found {
-                self.reject(found.mark(), "a person promoted another version instead".to_owned());
+                self.reject(
+                    now,
+                    found.mark(),
+                    "a person promoted another version instead".to_owned(),
+                );
             }
             self.next = Some((to, "a person promoted it".to_owned()));
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::life::{Candidate, Doing, Found, Life, Version};
+use super::life::{Candidate, Doing, Found, Life, Past, Rejected, Version};
 use crate::load::Hash;
 use crate::refusal::Refusal;
 
@@ -95,6 +95,17 @@ pub struct VersionStatus {
     pub hash: String,
 }
 
+/// A version that is not loaded again by itself: it was rolled back, or another one was promoted instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RejectedStatus {
+    /// The SHA-256 of the module in hexadecimal digits. Under another configuration it may be loaded.
+    pub hash: String,
+    /// Why.
+    pub why: String,
+    /// When, in seconds since the Unix epoch.
+    pub at: u64,
+}
+
 /// What an operator sees of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +124,8 @@ pub struct LifeStatus {
     pub refusal: Option<Refusal>,
     /// The versions that a rollback can bring back, the newest first.
     pub previous: Vec<VersionStatus>,
+    /// The versions that are not loaded again by themselves, the last one last.
+    pub rejected: Vec<RejectedStatus>,
     /// For how many seconds more the version that serves is on probation.
     pub probation_seconds: Option<u64>,
     /// The module that the last rollback took back.
@@ -127,15 +140,16 @@ impl<P: Candidate> Life<P> {
     /// As an operator sees it.
     pub(crate) fn status(&self, now: Duration) -> LifeStatus {
         let state = match (&self.doing, &self.serving) {
-            (Doing::Draining, _) => LifeState::Draining,
+            (Doing::Draining { .. }, _) => LifeState::Draining,
             (_, Some(_)) => LifeState::Serving,
-            (Doing::Loading(_) | Doing::Switching { .. }, None) => LifeState::Loading,
+            (Doing::Loading(_) | Doing::Reviving { .. } | Doing::Switching { .. }, None) => LifeState::Loading,
             (Doing::Nothing, None) if !self.is_enabled() => LifeState::Disabled,
             (Doing::Nothing, None) if self.refusal.is_some() => LifeState::Refused,
             (Doing::Nothing, None) => LifeState::Waiting,
         };
         let candidate = match (&self.doing, &self.found) {
             (Doing::Switching { to, .. }, _) => Some(version(to)),
+            (Doing::Reviving { to, .. }, _) => Some(past(to)),
             (Doing::Loading(wanted), Found::Wanted(_)) => Some(VersionStatus {
                 version: None,
                 hash: wanted.module.to_string(),
@@ -149,7 +163,8 @@ impl<P: Candidate> Life<P> {
             serving_seconds: self.serving.is_some().then(|| now.saturating_sub(self.since).as_secs()),
             candidate,
             refusal: self.refusal.clone(),
-            previous: self.previous.iter().map(version).collect(),
+            previous: self.previous.iter().map(past).collect(),
+            rejected: self.rejected.iter().map(rejected).collect(),
             probation_seconds: self
                 .probation
                 .map(|(until, _)| until.saturating_sub(now).as_secs())
@@ -165,5 +180,20 @@ fn version<P: Candidate>(version: &Version<P>) -> VersionStatus {
     VersionStatus {
         version: Some(version.plugin.version().to_owned()),
         hash: version.plugin.mark().module.to_string(),
+    }
+}
+
+fn past<P: Candidate>(past: &Past<P>) -> VersionStatus {
+    VersionStatus {
+        version: Some(past.version.clone()),
+        hash: past.mark.module.to_string(),
+    }
+}
+
+fn rejected(rejected: &Rejected) -> RejectedStatus {
+    RejectedStatus {
+        hash: rejected.mark.module.to_string(),
+        why: rejected.why.clone(),
+        at: rejected.at.as_secs(),
     }
 }

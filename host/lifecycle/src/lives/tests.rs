@@ -261,7 +261,7 @@ fn grants_that_are_taken_away_are_not_in_force_any_longer() {
     assert_eq!(done(acts), [Act::Withdraw]);
     life.step(at(3), Input::Withdrawn);
     assert_eq!(
-        life.order(Order::Rollback),
+        life.order(at(0), Order::Rollback),
         Err(OrderError::NoEarlier),
         "nor by an older version"
     );
@@ -355,10 +355,10 @@ fn a_version_at_hand_that_lies_in_the_directory_again_needs_no_loading() {
 #[test]
 fn a_person_rolls_back_and_promotes() {
     let mut life = life();
-    assert_eq!(life.order(Order::Rollback), Err(OrderError::NoEarlier));
+    assert_eq!(life.order(at(0), Order::Rollback), Err(OrderError::NoEarlier));
     served(&mut life, 0, 1);
     served(&mut life, 1, 2);
-    assert_eq!(life.order(Order::Rollback).unwrap(), [Act::Serve(loaded(1))]);
+    assert_eq!(life.order(at(0), Order::Rollback).unwrap(), [Act::Serve(loaded(1))]);
     life.step(at(2), Input::Served(Ok(())));
     assert_eq!(serving(&life), Some(1));
     assert_eq!(
@@ -367,14 +367,14 @@ fn a_person_rolls_back_and_promotes() {
         "what was rolled back stays so"
     );
     assert_eq!(
-        done(life.order(Order::Promote(hash(2))).unwrap()),
+        done(life.order(at(0), Order::Promote(hash(2))).unwrap()),
         [Act::Load(wanted(2))]
     );
     life.step(at(4), Input::Loaded(Ok(loaded(2))));
     life.step(at(4), Input::Served(Ok(())));
     // An older one of those at hand, which does not lie in the directory.
     assert_eq!(
-        done(life.order(Order::Promote(hash(1))).unwrap()),
+        done(life.order(at(0), Order::Promote(hash(1))).unwrap()),
         [Act::Serve(loaded(1))]
     );
     life.step(at(5), Input::Served(Ok(())));
@@ -383,7 +383,7 @@ fn a_person_rolls_back_and_promotes() {
         (Some(1), vec![])
     );
     assert!(matches!(
-        life.order(Order::Promote(hash(9))),
+        life.order(at(0), Order::Promote(hash(9))),
         Err(OrderError::NoVersion { .. })
     ));
 }
@@ -392,11 +392,11 @@ fn a_person_rolls_back_and_promotes() {
 fn a_person_disables_and_enables_whatever_the_configuration_says() {
     let mut life = life();
     served(&mut life, 0, 1);
-    assert_eq!(life.order(Order::Disable).unwrap(), [Act::Withdraw]);
+    assert_eq!(life.order(at(0), Order::Disable).unwrap(), [Act::Withdraw]);
     life.step(at(1), Input::Withdrawn);
     assert_eq!(life.status(at(1)).state, LifeState::Disabled);
     assert_eq!(life.step(at(2), Input::Found(wanted(2))), []);
-    assert_eq!(life.order(Order::Enable).unwrap(), [Act::Load(wanted(2))]);
+    assert_eq!(life.order(at(0), Order::Enable).unwrap(), [Act::Load(wanted(2))]);
     let off = Arc::new(PluginConfig {
         enabled: false,
         ..PluginConfig::default()
@@ -414,6 +414,7 @@ enum Move {
     End(bool),
     Trouble(u8, u8),
     Order(u8, u8),
+    Restart,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
@@ -424,6 +425,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         6 => prop::bool::weighted(0.7).prop_map(Move::End),
         2 => (0_u8..4, 0_u8..4).prop_map(|(module, kind)| Move::Trouble(module, kind)),
         1 => (0_u8..4, 0_u8..4).prop_map(|(order, module)| Move::Order(order, module)),
+        1 => Just(Move::Restart),
     ];
     prop::collection::vec(one, 1..60)
 }
@@ -437,12 +439,20 @@ proptest! {
         let mut doing: Option<Act<Loaded>> = None;
         let mut serves: Option<Loaded> = None;
         let mut now = 0;
-        let finish = [Move::End(true), Move::End(true), Move::End(true), Move::End(true), Move::End(true), Move::End(true)];
+        let finish = vec![Move::End(true); 9];
         for one in moves.into_iter().chain(finish) {
             now += 100;
             let input = match one {
                 Move::Found(module, number) => Input::Found(wanted_with(module, &config(number))),
                 Move::Unfit => Input::Unfit(refusal(Step::Read)),
+                Move::Restart => {
+                    life = match life.kept() {
+                        Some(kept) => Life::restored("p", Rules::default(), kept),
+                        None => self::life(),
+                    };
+                    (doing, serves) = (None, None);
+                    Input::Found(wanted_with(0, &config(0)))
+                }
                 Move::Gone => Input::Gone,
                 Move::Trouble(module, kind) => {
                     let kind = [TroubleKind::Trapped, TroubleKind::Tripped, TroubleKind::Quarantined, TroubleKind::CacheFull { bytes: 2, most_mib: 0 }][usize::from(kind)];
@@ -450,7 +460,7 @@ proptest! {
                 }
                 Move::End(well) => match doing.take() {
                     None => continue,
-                    Some(Act::Load(wanted)) => Input::Loaded(match well {
+                    Some(Act::Load(wanted) | Act::Revive(wanted)) => Input::Loaded(match well {
                         true => {
                             let module = (0..4).find(|module| hash(*module) == wanted.module).unwrap();
                             Ok(Loaded { module, config: wanted.config })
@@ -466,7 +476,7 @@ proptest! {
                 },
                 Move::Order(order, module) => {
                     let order = [Order::Enable, Order::Disable, Order::Rollback, Order::Promote(hash(module))][usize::from(order)];
-                    for act in done(life.order(order).unwrap_or_default()) {
+                    for act in done(life.order(at(now), order).unwrap_or_default()).into_iter().filter(|act| *act != Act::Release) {
                         prop_assert!(doing.replace(act).is_none(), "one thing at a time");
                     }
                     prop_assert_eq!(life.serving.as_ref().map(|version| &version.plugin), serves.as_ref());
@@ -481,7 +491,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(life.serving.as_ref().map(|version| &version.plugin), serves.as_ref());
-            prop_assert!(life.previous.len() <= 2 && life.rejected.len() <= 16);
+            prop_assert!(life.previous.len() <= 2 + usize::from(life.resumes) && life.rejected.len() <= 16);
         }
         prop_assert!(doing.is_none(), "it comes to rest: {:?}", doing);
     }
@@ -544,4 +554,207 @@ fn a_plugin_that_the_caches_hold_too_much_for_is_unloaded_until_it_may_have_more
     assert_eq!(life.step(at(5), Input::Found(wanted(2))), [], "nothing has changed");
     let more = wanted_with(2, &config(7));
     assert_eq!(life.step(at(6), Input::Found(more.clone())), [Act::Load(more)]);
+}
+
+/// The host ends, in whatever way, and another begins with what was kept.
+fn restarted(life: &Life<Loaded>) -> Life<Loaded> {
+    match life.kept() {
+        Some(kept) => Life::restored("p", Rules::default(), kept),
+        None => self::life(),
+    }
+}
+
+#[test]
+fn what_served_serves_again_after_a_restart_and_its_probation_goes_on() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    let mut life = restarted(&life);
+    served(&mut life, 100, 2);
+    let status = life.status(at(100));
+    assert_eq!(status.probation_seconds, Some(510));
+    assert_eq!(status.previous.len(), 1, "and the one before it is at hand");
+    let tripped = Input::Trouble(loaded(2).mark(), TroubleKind::Tripped);
+    assert_eq!(
+        done(life.step(at(101), tripped)),
+        [Act::Revive(wanted(1))],
+        "its bytes are"
+    );
+    assert_eq!(
+        done(life.step(at(102), Input::Loaded(Ok(loaded(1))))),
+        [Act::Serve(loaded(1))]
+    );
+    let acts = life.step(at(103), Input::Served(Ok(())));
+    assert!(matches!(&told(&acts)[0], What::RolledBack { from, .. } if *from == hash(2)));
+}
+
+#[test]
+fn a_version_that_was_rolled_back_stays_so_after_a_restart_and_the_one_before_it_serves() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    life.step(at(20), Input::Trouble(loaded(2).mark(), TroubleKind::Tripped));
+    life.step(at(21), Input::Served(Ok(())));
+    let kept = life.kept();
+    let mut life = restarted(&life);
+    let acts = life.step(at(30), Input::Found(wanted(2)));
+    assert!(matches!(&told(&acts)[0], What::Refused { refusal, .. } if refusal.step == Step::Serve));
+    assert_eq!(done(acts), [Act::Revive(wanted(1))]);
+    assert_eq!(life.kept(), kept, "nothing is forgotten meanwhile");
+    life.step(at(31), Input::Loaded(Ok(loaded(1))));
+    life.step(at(32), Input::Served(Ok(())));
+    assert_eq!((serving(&life), life.kept()), (Some(1), kept));
+    let rejected = &life.status(at(33)).rejected[0];
+    assert_eq!((&rejected.hash, rejected.at), (&hash(2).to_string(), 20));
+    assert_eq!(life.step(at(34), Input::Found(wanted(2))), []);
+    // Promoted, it is what serves after the next restart.
+    life.order(at(35), Order::Promote(hash(2))).unwrap();
+    life.step(at(36), Input::Loaded(Ok(loaded(2))));
+    life.step(at(37), Input::Served(Ok(())));
+    served(&mut restarted(&life), 40, 2);
+}
+
+#[test]
+fn a_host_that_ends_amid_a_rollback_does_not_begin_with_what_was_bad() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    life.step(at(20), Input::Trouble(loaded(2).mark(), TroubleKind::Tripped));
+    let mut life = restarted(&life);
+    assert_eq!(
+        done(life.step(at(30), Input::Found(wanted(2)))),
+        [Act::Revive(wanted(1))]
+    );
+}
+
+#[test]
+fn a_version_that_came_while_no_host_ran_is_on_probation_and_what_served_before_it_takes_over_where_it_fails() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    let mut after = restarted(&life);
+    served(&mut after, 10, 2);
+    assert_eq!(after.status(at(10)).probation_seconds, Some(600));
+    assert_eq!(after.status(at(10)).previous.len(), 1);
+
+    let mut after = restarted(&life);
+    after.step(at(10), Input::Found(wanted(2)));
+    let acts = after.step(at(11), Input::Loaded(Err(refusal(Step::Compile))));
+    assert_eq!(done(acts), [Act::Revive(wanted(1))]);
+    after.step(at(12), Input::Loaded(Ok(loaded(1))));
+    after.step(at(13), Input::Served(Ok(())));
+    assert_eq!(serving(&after), Some(1));
+    assert_eq!(after.status(at(13)).refusal, Some(refusal(Step::Compile)));
+
+    let mut after = restarted(&life);
+    assert_eq!(
+        done(after.step(at(10), Input::Unfit(refusal(Step::Read)))),
+        [Act::Revive(wanted(1))]
+    );
+}
+
+#[test]
+fn a_version_that_can_not_be_brought_back_gives_way_to_the_one_before_it() {
+    let mut life = life();
+    for module in 1..=3 {
+        served(&mut life, 0, module);
+    }
+    let mut after = restarted(&life);
+    after.step(at(10), Input::Unfit(refusal(Step::Read)));
+    let acts = after.step(at(11), Input::Loaded(Err(refusal(Step::Read))));
+    assert_eq!(done(acts), [Act::Revive(wanted(2))]);
+    let acts = after.step(at(12), Input::Loaded(Err(refusal(Step::Read))));
+    assert_eq!(done(acts), [Act::Revive(wanted(1))]);
+    let acts = after.step(at(13), Input::Loaded(Err(refusal(Step::Read))));
+    assert_eq!((done(acts), serving(&after)), (vec![], None), "then none is left");
+    assert_eq!(after.kept(), None);
+}
+
+#[test]
+fn a_rollback_whose_version_is_lost_leaves_what_serves() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    let mut life = restarted(&life);
+    served(&mut life, 2, 2);
+    assert_eq!(life.order(at(3), Order::Rollback).unwrap(), [Act::Revive(wanted(1))]);
+    let acts = life.step(at(4), Input::Loaded(Err(refusal(Step::Read))));
+    assert!(matches!(told(&acts)[0], What::Refused { old_serves: true, .. }));
+    assert_eq!((done(acts), serving(&life)), (vec![], Some(2)));
+    served(&mut restarted(&life), 5, 2);
+}
+
+#[test]
+fn grants_that_were_taken_away_while_no_host_ran_are_not_in_force() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    let mut life = restarted(&life);
+    let none = Arc::new(PluginConfig {
+        grants: Some(Grants::default()),
+        ..PluginConfig::default()
+    });
+    life.step(at(2), Input::Found(wanted_with(1, &none)));
+    let acts = life.step(at(3), Input::Loaded(Err(refusal(Step::Grants))));
+    assert_eq!(done(acts), [Act::Revive(wanted(1))]);
+    let acts = life.step(at(4), Input::Loaded(Ok(loaded(1))));
+    assert!(matches!(&told(&acts)[0], What::Refused { refusal, .. } if refusal.step == Step::Grants));
+    assert_eq!((done(acts), serving(&life)), (vec![], None));
+}
+
+#[test]
+fn a_quarantine_lasts_over_a_restart_until_a_person_a_new_version_or_a_new_configuration() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    life.step(at(1), Input::Trouble(loaded(1).mark(), TroubleKind::Quarantined));
+    let mut after = restarted(&life);
+    served(&mut after, 2, 1);
+    assert!(
+        after.serves_in_quarantine(),
+        "it serves with its breaker open: keys wait, and none is dropped"
+    );
+    assert_eq!(after.order(at(3), Order::Promote(hash(1))).unwrap(), [Act::Release]);
+    assert!(!after.serves_in_quarantine() && !restarted(&after).serves_in_quarantine());
+
+    let mut after = restarted(&life);
+    served(&mut after, 2, 2);
+    assert!(!after.serves_in_quarantine());
+    let mut after = restarted(&life);
+    let other = wanted_with(1, &config(1));
+    after.step(at(2), Input::Found(other.clone()));
+    after.step(
+        at(3),
+        Input::Loaded(Ok(Loaded {
+            module: 1,
+            config: other.config,
+        })),
+    );
+    after.step(at(4), Input::Served(Ok(())));
+    assert!(serving(&after) == Some(1) && !after.serves_in_quarantine());
+}
+
+#[test]
+fn a_persons_word_lasts_over_a_restart_also_where_the_file_is_gone() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    life.order(at(1), Order::Disable).unwrap();
+    life.step(at(2), Input::Withdrawn);
+    let mut after = restarted(&life);
+    assert_eq!(after.step(at(3), Input::Found(wanted(1))), []);
+    assert_eq!(after.status(at(3)).state, LifeState::Disabled);
+    let mut after = restarted(&life);
+    after.step(at(3), Input::Gone);
+    let mut after = restarted(&after);
+    assert_eq!(after.step(at(4), Input::Found(wanted(1))), []);
+    assert_eq!(after.order(at(5), Order::Enable).unwrap(), [Act::Load(wanted(1))]);
+}
+
+#[test]
+fn a_plugin_that_was_rolled_back_and_then_disabled_is_enabled_as_it_was() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    life.order(at(2), Order::Rollback).unwrap();
+    life.step(at(2), Input::Served(Ok(())));
+    life.order(at(3), Order::Disable).unwrap();
+    life.step(at(4), Input::Withdrawn);
+    assert_eq!(done(life.order(at(5), Order::Enable).unwrap()), [Act::Serve(loaded(1))]);
 }

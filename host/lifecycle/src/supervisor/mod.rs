@@ -1,29 +1,37 @@
 //! The driver of plugins' lives: watches the directory, loads one plugin at a time off the threads that serve, and has a
 //! [`Stage`] serve them.
 //!
-//! What it decides, [`Life`] and `watch::Settling` decide; this reads, waits and hands over. The host begins with
+//! What it decides, [`Life`] and `watch::Settling` decide; this reads, waits and hands over. What was decided is written
+//! before anything else is done, and before a person is answered: see [`crate::kept`]. The host begins with
 //! [`Supervisor::load`], which loads what lies in the directory, and goes on with [`Supervisor::run`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pilothouse_runtime::Modules;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::directory::{Directory, DirectoryError, ModuleFile, own_config, without_module};
-use crate::lives::{Act, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Wanted};
-use crate::load::{Hash, Plugin, load};
+use crate::directory::{DirectoryError, ModuleFile, own_config, without_module};
+use crate::kept::PluginStore;
+use crate::lives::{Act, Candidate, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Wanted};
+use crate::load::{Plugin, load_with_bytes};
 use crate::refusal::{Refusal, Step};
-use crate::stage::{NotServed, Stage, Trouble};
+use crate::stage::{Stage, Trouble};
 use crate::watch::{Seen, Settling, Sighting, Watcher, look};
 
 #[cfg(test)]
 mod tests;
+
+mod jobs;
+mod keeping;
+
+use jobs::{Doing, Ended, Jobs};
+use keeping::Keeping;
 
 /// Two looks at the directory that agree must be so far apart.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -41,6 +49,8 @@ pub struct SupervisorOptions {
     pub modules: Modules,
     /// Hears what happens.
     pub observer: Arc<dyn LifeObserver>,
+    /// Where what was decided outlives a restart; none: nowhere.
+    pub store: Option<Arc<PluginStore>>,
 }
 
 /// See the module's text.
@@ -48,11 +58,19 @@ pub struct Supervisor {
     options: SupervisorOptions,
     lives: BTreeMap<String, Life<Arc<Plugin>>>,
     /// What waits to be loaded.
-    loads: VecDeque<(String, Wanted)>,
+    loads: VecDeque<(String, Wanted, Source)>,
     settling: Settling,
-    origin: Instant,
+    keeping: Option<Keeping>,
+    clock: Clock,
     orders: mpsc::Receiver<Asked>,
     control: Control,
+}
+
+/// Where a module is loaded from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Directory,
+    Store,
 }
 
 type Asked = (String, Order, oneshot::Sender<Result<(), OrderError>>);
@@ -87,19 +105,25 @@ impl Control {
     }
 }
 
-/// What was done for a plugin, and how it ended.
-enum Ended {
-    Loaded(Box<Result<Plugin, Refusal>>),
-    Served(Result<(), NotServed>),
-    Withdrawn,
+/// The time since the Unix epoch: that of the wall clock when this began, moved on by the monotonic one.
+struct Clock {
+    began: Duration,
+    origin: Instant,
 }
 
-/// What is being done.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doing {
-    Load,
-    Serve,
-    Withdraw,
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "a driver: its clocks")]
+    fn started() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self {
+            began: since.unwrap_or_default(),
+            origin: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.began + self.origin.elapsed()
+    }
 }
 
 impl Supervisor {
@@ -118,8 +142,8 @@ impl Supervisor {
             settling: Settling::new(SETTLE),
             lives: BTreeMap::new(),
             loads: VecDeque::new(),
-            #[expect(clippy::disallowed_methods, reason = "a driver: its clock")]
-            origin: Instant::now(),
+            keeping: options.store.clone().map(Keeping::new),
+            clock: Clock::started(),
             orders,
             control,
             options,
@@ -151,6 +175,7 @@ impl Supervisor {
             tracing::warn!("{warning}");
         }
         self.settling.take(looked.clone());
+        self.restore(|name| looked.contains_key(name)).await;
         let mut plugins = Vec::new();
         for (name, sighting) in looked {
             let mut acts = self.found(&name, Some(sighting));
@@ -158,7 +183,12 @@ impl Supervisor {
             // will, as soon as it starts.
             while let Some(act) = acts.pop() {
                 let input = match act {
-                    Act::Load(wanted) => Input::Loaded(self.loading(&name, &wanted).await.map(Arc::new)),
+                    Act::Load(wanted) => {
+                        Input::Loaded(self.loading(&name, &wanted, Source::Directory).await.map(Arc::new))
+                    }
+                    Act::Revive(wanted) => {
+                        Input::Loaded(self.loading(&name, &wanted, Source::Store).await.map(Arc::new))
+                    }
                     Act::Serve(plugin) => {
                         plugins.push(plugin);
                         Input::Served(Ok(()))
@@ -167,13 +197,43 @@ impl Supervisor {
                         self.options.observer.happened(&event);
                         continue;
                     }
-                    Act::Cancel | Act::Adjust(_) => continue,
+                    Act::Cancel | Act::Adjust(_) | Act::Release => continue,
                     Act::Withdraw => Input::Withdrawn,
                 };
                 acts.extend(self.step(&name, input));
             }
         }
+        self.keep().await;
         Ok(plugins)
+    }
+
+    /// Takes up what the last host left of plugins' lives. Of those whose files are gone only a person's word stays.
+    async fn restore(&mut self, lies_there: impl Fn(&str) -> bool) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let rules = self.options.config.host.life_rules();
+        let home = self.options.config.host.namespace.as_deref();
+        for (name, mut kept) in keeping.read().await {
+            kept.at_home_in(home);
+            let is_there = lies_there(&name);
+            self.lives.insert(name.clone(), Life::restored(&name, rules, kept));
+            if !is_there {
+                // Nothing serves yet: there is nothing to do about it.
+                self.step(&name, Input::Gone);
+            }
+        }
+    }
+
+    /// Writes what was decided since the last time.
+    async fn keep(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.write(self.clock.now()).await;
+        }
+    }
+
+    /// The plugins of those that [`Supervisor::load`] answered with that are to be served in quarantine.
+    pub fn quarantined(&self) -> Vec<String> {
+        let names = self.lives.iter().filter(|(_, life)| life.serves_in_quarantine());
+        names.map(|(name, _)| name.clone()).collect()
     }
 
     /// Watches, loads and exchanges until it is dropped. `trouble` brings what goes wrong with plugins that serve.
@@ -193,9 +253,21 @@ impl Supervisor {
         let mut troubles = true;
         loop {
             self.begin_load(&mut jobs);
+            self.keep().await;
+            let due = self
+                .keeping
+                .as_ref()
+                .and_then(|keeping| keeping.due())
+                .map(|due| due.saturating_sub(self.clock.now()));
             tokio::select! {
                 biased;
-                Some((name, order, answer)) = self.orders.recv() => self.order(&name, order, answer, &stage, &mut jobs),
+                Some((name, order, answer)) = self.orders.recv() => {
+                    let result = self.order(&name, order, &stage, &mut jobs);
+                    // Not forgotten again once somebody was told.
+                    self.keep().await;
+                    // Who asked may have gone.
+                    let _ = answer.send(result);
+                }
                 told = trouble.recv(), if troubles => match told {
                     Some(trouble) => self.trouble(&trouble, &stage, &mut jobs),
                     // Whoever told has ended: nothing serves any longer, or nobody tells.
@@ -211,6 +283,7 @@ impl Supervisor {
                     self.act(&name, acts, &stage, &mut jobs);
                 }
                 Some(seen) = sightings.recv() => self.seen(seen, &stage, &mut jobs),
+                () = pause(due) => {}
             }
         }
     }
@@ -234,24 +307,13 @@ impl Supervisor {
         }
     }
 
-    fn order(
-        &mut self,
-        name: &str,
-        order: Order,
-        answer: oneshot::Sender<Result<(), OrderError>>,
-        stage: &Arc<dyn Stage>,
-        jobs: &mut Jobs,
-    ) {
-        let ordered = match self.lives.get_mut(name) {
-            Some(life) => life.order(order),
-            None => Err(OrderError::NoPlugin),
-        };
-        let result = ordered.map(|acts| {
-            self.show(name);
-            self.act(name, acts, stage, jobs);
-        });
-        // Who asked may have gone.
-        let _ = answer.send(result);
+    fn order(&mut self, name: &str, order: Order, stage: &Arc<dyn Stage>, jobs: &mut Jobs) -> Result<(), OrderError> {
+        let now = self.clock.now();
+        let life = self.lives.get_mut(name).ok_or(OrderError::NoPlugin)?;
+        let acts = life.order(now, order)?;
+        self.show(name);
+        self.act(name, acts, stage, jobs);
+        Ok(())
     }
 
     fn trouble(&mut self, trouble: &Trouble, stage: &Arc<dyn Stage>, jobs: &mut Jobs) {
@@ -283,23 +345,13 @@ impl Supervisor {
     fn wanted(&self, name: &str, sighting: &Sighting) -> Result<Wanted, Refusal> {
         let module = sighting.module.clone()?.hash;
         let directory = &self.options.directory;
-        let beside = match sighting.beside.clone().transpose()? {
-            None => None,
-            // Small enough to be read right here; it settled a moment ago.
-            Some(print) => {
-                let open = Directory::open(directory);
-                let open = open.map_err(|error| Refusal::new(name, Step::Read, error.to_string(), ""))?;
-                let read = open.beside(name)?.map(|(bytes, _)| bytes);
-                match read.filter(|bytes| Hash::of(bytes) == print.hash) {
-                    Some(bytes) => Some(bytes),
-                    None => {
-                        let why = format!("{name}.yaml changed while it was read");
-                        return Err(Refusal::new(name, Step::Read, why, "nothing: it is looked at again"));
-                    }
-                }
-            }
-        };
-        let config = own_config(&self.options.config, directory, name, beside.as_deref())?;
+        let beside = sighting
+            .beside
+            .as_ref()
+            .map(|beside| beside.as_ref().map_err(Clone::clone))
+            .transpose()?;
+        let text = beside.map(|beside| &*beside.text);
+        let config = own_config(&self.options.config, directory, name, text)?;
         Ok(Wanted {
             module,
             config: Arc::new(config),
@@ -307,7 +359,7 @@ impl Supervisor {
     }
 
     fn step(&mut self, name: &str, input: Input<Arc<Plugin>>) -> Vec<Act<Arc<Plugin>>> {
-        let now = self.origin.elapsed();
+        let now = self.clock.now();
         let rules = self.options.config.host.life_rules();
         let life = self
             .lives
@@ -320,7 +372,10 @@ impl Supervisor {
 
     /// Brings what is told of a plugin up to date.
     fn show(&mut self, name: &str) {
-        let now = self.origin.elapsed();
+        let now = self.clock.now();
+        if let (Some(keeping), Some(life)) = (&mut self.keeping, self.lives.get(name)) {
+            keeping.decided(name, life.kept(), life.is_busy());
+        }
         let mut status = self.control.status.lock().unwrap_or_else(PoisonError::into_inner);
         match self.lives.get(name) {
             Some(life) if life.is_over() => {
@@ -336,16 +391,19 @@ impl Supervisor {
         for act in acts {
             match act {
                 Act::Tell(event) => self.options.observer.happened(&event),
-                Act::Load(wanted) => self.loads.push_back((name.to_owned(), wanted)),
+                Act::Load(wanted) => self.loads.push_back((name.to_owned(), wanted, Source::Directory)),
+                // What serves waits for it, or nothing serves: it goes before those that are new.
+                Act::Revive(wanted) => self.loads.push_front((name.to_owned(), wanted, Source::Store)),
+                Act::Release => stage.release(name),
                 Act::Cancel => jobs.cancel(name),
                 Act::Adjust(plugin) => stage.adjust(&plugin),
                 Act::Serve(plugin) => {
                     let stage = stage.clone();
-                    jobs.spawn(
-                        name,
-                        Doing::Serve,
-                        async move { Ended::Served(stage.serve(plugin).await) },
-                    );
+                    let mark = Candidate::mark(&plugin);
+                    let quarantined = self.lives.get(name).is_some_and(|life| life.is_quarantined(mark));
+                    jobs.spawn(name, Doing::Serve, async move {
+                        Ended::Served(stage.serve(plugin, quarantined).await)
+                    });
                 }
                 Act::Withdraw => {
                     let (stage, own) = (stage.clone(), name.to_owned());
@@ -364,8 +422,8 @@ impl Supervisor {
         if jobs.loads() {
             return;
         }
-        if let Some((name, wanted)) = self.loads.pop_front() {
-            let loading = self.loading(&name, &wanted);
+        if let Some((name, wanted, source)) = self.loads.pop_front() {
+            let loading = self.loading(&name, &wanted, source);
             jobs.spawn(
                 &name,
                 Doing::Load,
@@ -374,69 +432,47 @@ impl Supervisor {
         }
     }
 
-    fn loading(&self, name: &str, wanted: &Wanted) -> impl Future<Output = Result<Plugin, Refusal>> + Send + use<> {
+    fn loading(
+        &self,
+        name: &str,
+        wanted: &Wanted,
+        source: Source,
+    ) -> impl Future<Output = Result<Plugin, Refusal>> + Send + use<> {
         let modules = self.options.modules.clone();
         let file = ModuleFile::within(&self.options.directory, name);
-        let (config, most) = (wanted.config.clone(), self.options.config.host.max_module_bytes());
-        async move { load(&modules, &file, &config, most).await }
-    }
-}
-
-/// What is being done for plugins.
-#[derive(Default)]
-struct Jobs {
-    set: JoinSet<Ended>,
-    of: HashMap<tokio::task::Id, (String, Doing, AbortHandle)>,
-}
-
-impl Jobs {
-    fn spawn(&mut self, name: &str, doing: Doing, job: impl Future<Output = Ended> + Send + 'static) {
-        let handle = self.set.spawn(job);
-        self.of.insert(handle.id(), (name.to_owned(), doing, handle));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.set.is_empty()
-    }
-
-    fn loads(&self) -> bool {
-        self.of.values().any(|(_, doing, _)| *doing == Doing::Load)
-    }
-
-    /// Ends the switch of this plugin. It answers all the same: with how it ended, if it was there first.
-    fn cancel(&self, name: &str) {
-        for (_, _, handle) in self
-            .of
-            .values()
-            .filter(|(own, doing, _)| own == name && *doing == Doing::Serve)
-        {
-            handle.abort();
+        let (wanted, most) = (wanted.clone(), self.options.config.host.max_module_bytes());
+        let store = self.options.store.clone();
+        async move {
+            let file = match (source, &store) {
+                (Source::Directory, _) => file,
+                (Source::Store, Some(store)) => {
+                    let bytes = keeping::get(store.clone(), &file.name, wanted.module, most).await;
+                    let bytes = bytes.map_err(|why| {
+                        let why = format!("the version that was kept can't be brought back: {why}");
+                        let mend = "put its file into the plugin directory";
+                        Refusal::new(&file.name, Step::Read, why, mend)
+                    })?;
+                    file.holding(bytes)
+                }
+                (Source::Store, None) => {
+                    let why = "no version is kept over a restart";
+                    return Err(Refusal::new(&file.name, Step::Read, why, "set host.stateDirectory"));
+                }
+            };
+            let (plugin, bytes) = load_with_bytes(&modules, &file, &wanted.config, most).await?;
+            if let Some(store) = store.filter(|_| source == Source::Directory) {
+                keeping::put(store, &file.name, plugin.hash, bytes).await;
+            }
+            Ok(plugin)
         }
     }
+}
 
-    /// The next that ends.
-    async fn next(&mut self) -> Option<(String, Ended)> {
-        let (id, ended) = match self.set.join_next_with_id().await? {
-            Ok((id, ended)) => (id, Ok(ended)),
-            Err(error) => (error.id(), Err(error.is_panic())),
-        };
-        let (name, doing, _) = self.of.remove(&id)?;
-        let ended = ended.unwrap_or_else(|panicked| {
-            let why = if panicked {
-                "the host failed at this step"
-            } else {
-                "something newer was there before it"
-            };
-            let mend = "if it comes again, report it with the module: it is a bug of this host";
-            match doing {
-                Doing::Load => Ended::Loaded(Box::new(Err(Refusal::new(&name, Step::Read, why, mend)))),
-                Doing::Serve => Ended::Served(Err(NotServed {
-                    why: why.to_owned(),
-                    mend: mend.to_owned(),
-                })),
-                Doing::Withdraw => Ended::Withdrawn,
-            }
-        });
-        Some((name, ended))
+/// Waits so long; without end where there is none.
+#[expect(clippy::disallowed_methods, reason = "a driver: waits")]
+async fn pause(length: Option<Duration>) {
+    match length {
+        Some(length) => tokio::time::sleep(length).await,
+        None => std::future::pending().await,
     }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{Control, Supervisor, SupervisorOptions};
 use crate::config::{Concurrency, Config};
+use crate::kept::PluginStore;
 use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
 use crate::load::Plugin;
 use crate::stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
@@ -35,7 +36,7 @@ impl LifeObserver for Told {
 struct FakeStage(Mutex<Vec<Arc<Plugin>>>);
 
 impl Stage for FakeStage {
-    fn serve(&self, plugin: Arc<Plugin>) -> StageFuture<'_, Result<(), NotServed>> {
+    fn serve(&self, plugin: Arc<Plugin>, _: bool) -> StageFuture<'_, Result<(), NotServed>> {
         Box::pin(async move {
             if plugin.manifest.version == "0.0.9" {
                 std::future::pending::<()>().await;
@@ -54,6 +55,8 @@ impl Stage for FakeStage {
             *own = Arc::new(plugin.clone());
         }
     }
+
+    fn release(&self, _: &str) {}
 
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool> {
         Box::pin(async move {
@@ -78,12 +81,19 @@ impl Scene {
     async fn new(prepare: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         prepare(dir.path());
+        Self::over(dir, None).await
+    }
+
+    /// On that directory, keeping what is decided there.
+    async fn over(dir: tempfile::TempDir, state: Option<&Path>) -> Self {
+        let store = state.map(|path| Arc::new(PluginStore::open(path).unwrap()));
         let (tell, told) = mpsc::unbounded_channel();
         let options = SupervisorOptions {
             directory: dir.path().to_owned(),
             config: Config::default().granting_what_is_asked(true),
             modules: MODULES.clone(),
             observer: Arc::new(Told(tell)),
+            store,
         };
         let (supervisor, plugins) = Supervisor::load(options).await.unwrap();
         let stage = Arc::new(FakeStage(Mutex::new(plugins)));
@@ -99,6 +109,11 @@ impl Scene {
             trouble,
             _running: running,
         }
+    }
+
+    /// The host ends; the directory stays.
+    fn end(self) -> tempfile::TempDir {
+        self.dir
     }
 
     fn put(&self, name: &str, content: impl AsRef<[u8]>) {
@@ -248,4 +263,47 @@ async fn a_change_of_concurrency_alone_reaches_the_stage_without_another_version
         scene.stage.0.lock().unwrap()[0].concurrency(&name),
         Concurrency::Auto { min: 2, max: 9 }
     );
+}
+
+#[tokio::test]
+async fn what_was_rolled_back_stays_so_in_the_next_host_and_the_version_before_it_comes_from_the_state_directory() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("plugins");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
+    let mut scene = Scene::over(dir, Some(&path)).await;
+    assert_eq!(scene.next().await, "a serving");
+    scene.put("a.wasm", module("0.0.2"));
+    assert_eq!(scene.next().await, "a serving");
+    scene.control.order("a", Order::Rollback).await.unwrap();
+    assert_eq!(scene.next().await, "a rolled back");
+    // What was decided before an order is answered is kept.
+    scene.control.order("a", Order::Enable).await.unwrap();
+
+    for time in 0..2 {
+        scene = Scene::over(scene.end(), Some(&path)).await;
+        let mut told = [scene.next().await, scene.next().await];
+        told.sort();
+        assert_eq!(told, ["a refused at serve, old serves: false", "a serving"]);
+        assert_eq!(scene.version("a").as_deref(), Some("0.0.1"), "{time}");
+        let status = &scene.control.status()[0];
+        assert_eq!((status.rejected.len(), status.enabled_by_person), (1, Some(true)));
+    }
+
+    // Nor does a new version that is no good keep what served from serving.
+    let dir = scene.end();
+    fs::write(dir.path().join("a.wasm"), &module("0.0.3")[..1000]).unwrap();
+    scene = Scene::over(dir, Some(&path)).await;
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+    scene.put("a.wasm", module("0.0.3"));
+    while scene.version("a").as_deref() != Some("0.0.3") {
+        scene.next().await;
+    }
+    // Its file is gone, and with it all but a person's word.
+    fs::remove_file(scene.dir.path().join("a.wasm")).unwrap();
+    while scene.next().await != "a Unloaded" {}
+    scene.control.order("a", Order::Enable).await.unwrap();
+    let entries = fs::read_dir(path.join("a")).unwrap();
+    let kept: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(kept, ["life.json"]);
 }

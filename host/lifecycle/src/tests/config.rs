@@ -175,7 +175,7 @@ fn an_unknown_field_is_named_with_file_line_column_path_and_mend() {
         "pilothouse.yaml:3:3: host.poolsize: unknown field `poolsize`, expected one of poolSize, metricsAddress, \
          gracePeriodSeconds, maxModuleMiB, compile, stateDirectory, apiRequestsPerSecond, apiRequestBurst, apiTimeouts, apiCompression, \
          pluginPollSeconds, probationSeconds, probationTraps, adminSocket, adminAddress, \
-         adminTokenFile, namespace; did you mean `poolSize`?"
+         adminTokenFile, namespace, keepVersions; did you mean `poolSize`?"
     );
     let error = error_of("plugins:\n  greeting:\n    limit: {}\n");
     assert!(

@@ -72,7 +72,7 @@ fn a_symbolic_link_is_followed_as_long_as_it_stays_beneath_the_directory() {
     symlink("nowhere.wasm", dir.path().join("dangling.wasm")).unwrap();
     let scan = scan(dir.path()).unwrap();
     assert_eq!(scan.modules, [module(dir.path(), "a"), module(dir.path(), "mounted")]);
-    assert_eq!(module(dir.path(), "mounted").read(10).unwrap(), b"mounted");
+    assert_eq!(module(dir.path(), "mounted").read(10).unwrap()[..], *b"mounted");
     let why: Vec<(&str, bool)> = scan
         .refused
         .iter()
@@ -225,7 +225,7 @@ fn a_module_is_read_up_to_its_bound() {
     let file = module(dir.path(), "a");
     assert_eq!(file.read(10).unwrap_err().step, Step::Read);
     fs::write(&file.path, vec![7; 10]).unwrap();
-    assert_eq!(file.read(10).unwrap(), vec![7; 10]);
+    assert_eq!(file.read(10).unwrap()[..], [7; 10]);
     assert!(
         file.read(9)
             .unwrap_err()

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::settling::{Print, Settling, Sighting};
+use super::settling::{Beside, Print, Settling, Sighting};
 use crate::directory::{self, Directory, DirectoryError, Stamp};
 use crate::load::Hash;
 use crate::refusal::{Refusal, Step};
@@ -39,13 +39,13 @@ pub(crate) fn look(
         let beside = entry.beside.and_then(|stamp| {
             let known = settled.and_then(|settled| settled.beside.as_ref()?.as_ref().ok());
             match (stamp, known) {
-                (Ok(stamp), Some(known)) if known.stamp == stamp => Some(Ok(*known)),
+                (Ok(stamp), Some(known)) if known.stamp == stamp => Some(Ok(known.clone())),
                 (Err(refusal), _) => Some(Err(refusal)),
                 (Ok(_), _) => {
                     let read = directory.beside(&name).transpose()?;
-                    Some(read.map(|(bytes, stamp)| Print {
+                    Some(read.map(|(text, stamp)| Beside {
                         stamp,
-                        hash: Hash::of(&bytes),
+                        text: text.into(),
                     }))
                 }
             }

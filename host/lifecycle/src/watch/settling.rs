@@ -10,6 +10,7 @@
 //! stamp.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::directory::Stamp;
@@ -25,13 +26,22 @@ pub(crate) struct Print {
     pub(crate) hash: Hash,
 }
 
+/// What stands beside a module: small enough to be held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// What the system said of it.
+    pub(crate) stamp: Stamp,
+    /// What stands in it.
+    pub(crate) text: Arc<[u8]>,
+}
+
 /// What a look showed of one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sighting {
     /// Its module, or why it can't be one.
     pub(crate) module: Result<Print, Refusal>,
     /// What stands beside it.
-    pub(crate) beside: Option<Result<Print, Refusal>>,
+    pub(crate) beside: Option<Result<Beside, Refusal>>,
 }
 
 /// See the module's text. What is not there is `None`.

@@ -160,7 +160,7 @@ async fn every_change(poll: Duration) {
     };
     let beside = changes[0].1.as_ref().unwrap().beside.clone();
     assert_eq!(
-        beside.unwrap().unwrap().hash,
+        Hash::of(&beside.unwrap().unwrap().text),
         Hash::of(b"enabled: true"),
         "what stands beside"
     );

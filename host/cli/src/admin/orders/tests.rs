@@ -15,6 +15,7 @@ fn life(state: LifeState) -> LifeStatus {
         candidate: None,
         refusal: None,
         previous: vec![version("b")],
+        rejected: Vec::new(),
         probation_seconds: None,
         rolled_back_from: None,
         quarantined: None,
