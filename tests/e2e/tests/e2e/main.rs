@@ -18,6 +18,7 @@ mod operations;
 mod parked;
 mod queue;
 mod reload;
+mod restart;
 mod rights;
 mod stopping;
 mod views;
