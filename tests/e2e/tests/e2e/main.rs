@@ -8,6 +8,8 @@ mod bad_config;
 mod bad_modules;
 mod bad_plugins;
 mod bad_writes;
+mod breakers;
+mod code_cache;
 mod fields;
 mod grants;
 mod greeting;
