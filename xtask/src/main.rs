@@ -1,4 +1,5 @@
-//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench`, `rules`, `realcluster`, and small ones.
+//! The project's errands: `cargo xtask test`, `demo`, `newcomer`, `bench`, `rules`, `zoo`,
+//! `realcluster`, and small ones.
 //!
 //! Promises: each command does its own set-up and says before it tries what needs root or the network; what it starts
 //! it ends, on failure and on Ctrl-C too; scratch files lie under `target/` or the system's temporary directory and go
@@ -22,6 +23,7 @@ mod run;
 mod story;
 mod test;
 mod tested;
+mod zoo;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,11 @@ enum Errand {
         #[arg(long)]
         write: bool,
     },
+    /// Let each bad plugin of tests/zoo loose beside a quiet one, and print what it tried and what stopped it.
+    Zoo {
+        /// These alone.
+        animals: Vec<String>,
+    },
     /// Start a real Kubernetes control plane, say how kubectl reaches it, and end it on Ctrl-C.
     Realcluster,
 }
@@ -72,6 +79,7 @@ fn main() -> ExitCode {
         Errand::Kubectl => kubectl::kubectl().map(|path| println!("{}", path.display())),
         Errand::Bench => bench::bench(),
         Errand::Rules { write } => rules::rules(write),
+        Errand::Zoo { animals } => zoo::zoo(&animals),
         Errand::Realcluster => realcluster::realcluster(),
     });
     match result {

@@ -62,13 +62,13 @@ pub fn with_manifest(manifest: &Value) -> Vec<u8> {
     describing(&manifest.to_string())
 }
 
-/// The component with each occurrence of a text replaced by another of the same length.
+/// The component with each occurrence of a text replaced by other bytes of the same length.
 ///
 /// # Panics
 /// If the text isn't in it, or the lengths differ.
-pub fn replaced(component: &[u8], text: &str, by: &str) -> Vec<u8> {
+pub fn replaced(component: &[u8], text: impl AsRef<[u8]>, by: impl AsRef<[u8]>) -> Vec<u8> {
+    let (text, by) = (text.as_ref(), by.as_ref());
     assert_eq!(text.len(), by.len(), "sections know their lengths");
-    let (text, by) = (text.as_bytes(), by.as_bytes());
     let (mut bytes, mut at, mut found) = (component.to_vec(), 0, 0);
     while at + text.len() <= bytes.len() {
         if &bytes[at..at + text.len()] == text {

@@ -3,6 +3,8 @@
 //!
 //! Every run begins with the log line `begins`, so that tests can count runs.
 
+mod excess;
+
 use std::hint::black_box;
 
 use pilothouse_sdk::kinds::{ConfigMap, Secret};
@@ -167,6 +169,18 @@ fn reconcile(cx: &Context, mut beast: Object<Beast>) -> Result<Outcome, Failure>
             cx.patch_merge::<ConfigMap>(beast.namespace(), "diary", &line)?;
             Err(Failure::never("GivesUp", "this will never do"))
         }
+        // Too much of it, or not what it should be.
+        "stack" => Ok(Outcome::done().note(excess::dive(0).to_string())),
+        "trap-third" => excess::trap_third(cx, &beast),
+        "flood" => Ok(excess::flood(cx)),
+        "huge" => Ok(Outcome::done().note("x".repeat(100 << 20))),
+        "rubbish" => Ok(Outcome::done().note(excess::rubbish())),
+        "deep" => excess::deep(cx, &beast),
+        "thousand-reads" => excess::thousand_reads(cx, &beast),
+        "write-storm" => excess::write_storm(cx, &beast),
+        "event-storm" => Ok(excess::event_storm(cx, &beast)),
+        "sleep" => Ok(excess::sleep()),
+        "flap" => excess::flap(cx, &beast),
         other => Err(Failure::never(
             "NoSuchBeast",
             format!("spec.do is {other:?}: no beast does that"),

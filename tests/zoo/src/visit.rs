@@ -1,0 +1,254 @@
+//! Lets an animal loose in a host of its own.
+
+use std::cell::Cell;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, Metrics, NAMESPACES, On, Scene, Server, field, message};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::neighbour::{Neighbour, Served};
+use crate::{Animal, Stop};
+
+/// The neighbour serves at least so many objects while the animal is at it.
+const MEANWHILE: u32 = 5;
+/// An animal is stopped within this time, or it counts as not stopped. Long, since modules are compiled with the lowest
+/// priority: on a machine that is busy with other things that takes minutes.
+const STOPPED_WITHIN: Duration = Duration::from_secs(240);
+/// How often it is looked whether an animal is stopped.
+const LOOK: Duration = Duration::from_millis(50);
+/// What nobody may see who has no business in the other namespace.
+const TREASURE: &str = "gold-of-the-other-namespace";
+
+/// What came of a visit.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// What the host said or counted, in the order of [`Animal::stops`].
+    pub told: Vec<String>,
+    /// How the neighbour fared.
+    pub neighbour: Served,
+}
+
+/// Lets the animal loose and waits until it is stopped.
+///
+/// # Panics
+/// If it is not stopped as expected, or the neighbour or the host comes to harm.
+pub async fn visit(animal: &Animal, on: On) -> Visit {
+    let scene = scene(on, animal.host(), Some(animal)).await;
+    let server = Server::started(&scene).await;
+    let (mut host, address) = run(&scene, &server).await;
+    let mut neighbour = Neighbour::new(server.api(), &host);
+    neighbour.key().await;
+    scene.plugin(animal.name, (animal.module)());
+    let other = scene.another_namespace("other");
+    if let Some((count, behaviour)) = animal.beasts {
+        let api = server.api();
+        api.create(NAMESPACES, "", &other, json!({})).await;
+        api.create(CONFIG_MAPS, &other, "treasure", json!({"data": {"gold": TREASURE}}))
+            .await;
+        for n in 0..count {
+            let spec = json!({"spec": {"do": behaviour, "there": other}});
+            api.create(BEASTS, scene.namespace(), &format!("b{n}"), spec).await;
+        }
+    }
+    let stopped = Cell::new(false);
+    let stopping = async {
+        let mut told = Vec::new();
+        for stop in animal.stops {
+            told.push(stop_of(animal, *stop, &host, &address).await);
+        }
+        stopped.set(true);
+        told
+    };
+    let going_on = async {
+        while !stopped.get() || neighbour.served.keys < MEANWHILE {
+            neighbour.key().await;
+        }
+    };
+    let (told, ()) = tokio::join!(stopping, going_on);
+    neighbour.key().await;
+    neighbour.is_well(&address).await;
+    let served = neighbour.served;
+    let lines = host.stderr();
+    let leaked = |line: &String| line.contains(TREASURE) || line.chars().any(char::is_control);
+    let leak = lines.iter().find(|line| leaked(line));
+    assert_eq!(
+        leak, None,
+        "no line shows what it must not, nor gives orders to the terminal"
+    );
+    assert!(host.is_running(), "the host lives");
+    host.signal("TERM").await;
+    let ended = host.end().await;
+    assert_eq!(ended.code, Some(0), "the host ends as it is told:\n{}", ended.stderr);
+    Visit {
+        told,
+        neighbour: served,
+    }
+}
+
+/// How the neighbour is served where nobody else is, for so many objects.
+///
+/// # Panics
+/// If it is not served well.
+pub async fn quiet(keys: u32) -> Served {
+    let scene = scene(On::Local, json!({}), None).await;
+    let server = Server::started(&scene).await;
+    let (host, address) = run(&scene, &server).await;
+    let mut neighbour = Neighbour::new(server.api(), &host);
+    for _ in 0..keys {
+        neighbour.key().await;
+    }
+    neighbour.is_well(&address).await;
+    neighbour.served
+}
+
+/// A folder with the neighbour, the operator's file, and compiled code of what all animals share.
+async fn scene(on: On, host: Value, animal: Option<&Animal>) -> Scene {
+    let scene = Scene::with_greeting().on(on);
+    let mut plugins = json!({"greeting": {"grants": scene.grants(&[scene.namespace()])}});
+    if let Some(animal) = animal {
+        let mut set = animal.set();
+        // Who never serves is granted nothing.
+        let granted = scene.grants(&[scene.namespace()]);
+        set["grants"] = animal.beasts.map_or(json!([]), |_| granted);
+        plugins[animal.name] = set;
+    }
+    let config = json!({"apiVersion": "pilothouse.dev/v1", "host": host, "plugins": plugins});
+    scene.file("config.yaml", config.to_string());
+    static CODE: OnceCell<Vec<(String, Vec<u8>)>> = OnceCell::const_new();
+    keep(&scene.path("state"), CODE.get_or_init(compiled).await);
+    scene
+}
+
+/// Starts the host and waits for the neighbour.
+async fn run(scene: &Scene, server: &Server) -> (Host, String) {
+    let (host, address) = scene.run_with_metrics(server, &["--state-dir", "state"]);
+    host.logged("the neighbour", |line| {
+        message(line) == "plugin loaded" && field(line, "plugin") == "greeting"
+    })
+    .await;
+    (host, address)
+}
+
+/// The code cache of a host that has loaded what all animals share, so that each of their hosts need not compile it.
+async fn compiled() -> Vec<(String, Vec<u8>)> {
+    let scene = Scene::with_zoo();
+    let server = Server::started(&scene).await;
+    let host = scene.run(&server, &["--state-dir", "state"]);
+    host.until("both plugins", async || {
+        (host.count(|line| message(line) == "plugin loaded") == 2).then_some(())
+    })
+    .await;
+    host.signal("TERM").await;
+    host.end().await;
+    let files = std::fs::read_dir(scene.path("state/code")).expect("the code cache");
+    let read = |file: std::fs::DirEntry| {
+        let name = file.file_name().into_string().expect("a file of the cache");
+        (name, std::fs::read(file.path()).expect("a file of the cache"))
+    };
+    files.map(|file| read(file.expect("the code cache"))).collect()
+}
+
+/// Puts that into a state directory.
+fn keep(state: &Path, code: &[(String, Vec<u8>)]) {
+    let code_directory = state.join("code");
+    for directory in [state, &code_directory] {
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(directory)
+            .expect("a folder");
+    }
+    for (name, bytes) in code {
+        let mut open = std::fs::OpenOptions::new();
+        let file = open
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(code_directory.join(name));
+        file.and_then(|mut file| file.write_all(bytes))
+            .expect("a file of the cache");
+    }
+}
+
+/// Waits until the host says of a stop.
+///
+/// # Panics
+/// If it does not, with all that it said of the animal.
+#[expect(clippy::disallowed_methods, reason = "it bounds a wait for a real process")]
+async fn stop_of(animal: &Animal, stop: Stop, host: &Host, address: &str) -> String {
+    let began = Instant::now();
+    loop {
+        if let Some(told) = seen(animal, stop, host, address).await {
+            return told;
+        }
+        if began.elapsed() > STOPPED_WITHIN {
+            let mut lines = host.stderr();
+            lines.retain(|line| line.contains(animal.name));
+            panic!(
+                "{} was not stopped by {stop:?}; of it was said:\n{}",
+                animal.name,
+                lines.join("\n")
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the host says of a stop, once it does.
+async fn seen(animal: &Animal, stop: Stop, host: &Host, address: &str) -> Option<String> {
+    let has = |text: &str, parts: &[&str]| parts.iter().all(|part| text.contains(part));
+    // Not what plugins log.
+    let all = || host.log().into_iter();
+    let own = || {
+        host.log()
+            .into_iter()
+            .filter(|line| line["target"] != "pilothouse::plugin")
+    };
+    let about = |line: &Value| {
+        let controller = field(line, "controller").split('/').next().unwrap_or_default();
+        field(line, "plugin") == animal.name || controller == animal.name
+    };
+    let find = |mut lines: Box<dyn Iterator<Item = Value>>, parts: &[&str]| {
+        let found = lines.find(|line| about(line) && has(message(line), parts));
+        found.map(|line| message(&line).to_owned())
+    };
+    match stop {
+        Stop::Refused(parts) => {
+            let start = format!("plugin {} was not loaded: ", animal.name);
+            let refused = own()
+                .map(|line| message(&line).to_owned())
+                .find(|text| text.starts_with(&start));
+            // The first refusal counts: another one is not what was expected.
+            refused.inspect(|text| assert!(has(text, parts), "{parts:?} are not in: {text}"))
+        }
+        Stop::Failed(parts) => {
+            let start = "reconcile failed: ";
+            find(Box::new(own()), &[&[start], parts].concat()).map(|text| text.replacen(start, "", 1))
+        }
+        Stop::Said(parts) => find(Box::new(own()), parts),
+        Stop::Noted(parts) => find(Box::new(all()), parts),
+        Stop::Counted(name, labels) => {
+            let metrics = Metrics::scrape(address).await?;
+            let plugin = [&[("plugin", animal.name)], labels].concat();
+            let count = metrics.sum(name, &plugin);
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(label, value)| format!("{label}={value:?}"))
+                .collect();
+            (count > 0.0).then(|| format!("{name}{{{}}} {count}", labels.join(",")))
+        }
+        Stop::Denied(imports) => {
+            let report = host.log().into_iter().find(|line| message(line) == "report")?;
+            let report: Value = serde_json::from_str(field(&report, "fields")).expect("the report");
+            let answer = |import: &&str| report[*import].as_str().unwrap_or_default().to_owned();
+            for import in imports {
+                let answer = answer(import);
+                assert!(answer.starts_with("PilothouseDenied: "), "{import} answered {answer}");
+            }
+            imports.first().map(answer)
+        }
+    }
+}
