@@ -226,7 +226,7 @@ async fn plugin() -> Arc<Plugin> {
 async fn own_requests_go_out_as_the_other_and_watches_and_reviews_as_the_host() {
     let world = World::new(Word::Allowed).await;
     let host = world.host(Vec::new());
-    host.serve(world.plugin.clone()).await.unwrap();
+    host.serve(world.plugin.clone(), false).await.unwrap();
     pass(30).await;
     assert!(world.ran("first"));
     assert_eq!(host.access("bench"), Some(Standing::Allowed));
@@ -269,7 +269,7 @@ async fn own_requests_go_out_as_the_other_and_watches_and_reviews_as_the_host() 
 async fn what_is_denied_when_it_comes_is_refused_with_the_mend_and_never_runs() {
     let world = World::new(Word::Denied).await;
     let host = world.host(Vec::new());
-    let refused = host.serve(world.plugin.clone()).await.unwrap_err();
+    let refused = host.serve(world.plugin.clone(), false).await.unwrap_err();
     assert!(
         refused.why.starts_with("service account team/bench, as whom it acts, may not list configmaps in every namespace (no such role): let it"),
         "{}",
@@ -341,20 +341,20 @@ async fn without_an_answer_nothing_is_called_that_was_not_allowed_and_nothing_st
 async fn a_version_that_comes_after_another_waits_for_an_answer_and_the_older_one_serves_on_where_it_is_denied() {
     let world = World::new(Word::Allowed).await;
     let host = world.host(Vec::new());
-    host.serve(world.plugin.clone()).await.unwrap();
+    host.serve(world.plugin.clone(), false).await.unwrap();
     pass(10).await;
     let mut next = (*world.plugin).clone();
     next.configuration = pilothouse_lifecycle::Hash::of(b"another");
     world.says(Word::Denied);
-    assert!(host.serve(Arc::new(next.clone())).await.is_err());
+    assert!(host.serve(Arc::new(next.clone()), false).await.is_err());
     world.object("second");
     pass(10).await;
     assert!(world.ran("second"));
     assert_eq!(host.plugins()[0].configuration, world.plugin.configuration);
     world.says(Word::Away);
-    let waited = host.serve(Arc::new(next.clone())).await.unwrap_err();
+    let waited = host.serve(Arc::new(next.clone()), false).await.unwrap_err();
     assert!(waited.why.contains("could not be reviewed"), "{}", waited.why);
     world.says(Word::Allowed);
-    host.serve(Arc::new(next.clone())).await.unwrap();
+    host.serve(Arc::new(next.clone()), false).await.unwrap();
     assert_eq!(host.plugins()[0].configuration, next.configuration);
 }

@@ -211,9 +211,9 @@ impl Supervisor {
     async fn restore(&mut self, lies_there: impl Fn(&str) -> bool) {
         let Some(keeping) = &mut self.keeping else { return };
         let rules = self.options.config.host.life_rules();
-        let home = self.options.config.host.namespace.as_deref();
+        let home = self.options.config.host.namespace.clone();
         for (name, mut kept) in keeping.read().await {
-            kept.at_home_in(home);
+            kept.at_home_in(home.as_deref());
             let is_there = lies_there(&name);
             self.lives.insert(name.clone(), Life::restored(&name, rules, kept));
             if !is_there {
