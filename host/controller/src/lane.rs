@@ -127,6 +127,7 @@ fn stand_back() {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "threads and their time are what is tested")]
 mod tests {
     use std::{
         sync::atomic::{AtomicBool, Ordering},
@@ -206,7 +207,6 @@ mod tests {
         let on = lane.carry(async {
             computes(LONG * 2).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
-            #[expect(clippy::disallowed_methods, reason = "where it runs is what is tested")]
             let spawned = tokio::spawn(async { name() });
             spawned.await.unwrap()
         });

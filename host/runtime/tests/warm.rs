@@ -110,6 +110,7 @@ async fn an_instance_ends_with_a_call_that_runs_into_a_limit_or_is_dropped() {
     assert!(told.contains("CPU time of 20ms"), "{told}");
     assert_eq!(served(&call(&warm, "ok").await), 1);
 
+    #[allow(clippy::disallowed_methods, reason = "a call that is dropped is what is tested")]
     let dropped = tokio::time::timeout(Duration::from_millis(20), call(&warm, "sleep")).await;
     assert!(dropped.is_err());
     assert_eq!(served(&call(&warm, "ok").await), 1);

@@ -4,14 +4,14 @@
 //! bytes of its event to the end of its reconcile. Then something happens beside it: its module is exchanged, another
 //! module is compiled, another plugin is bad. What is printed is how long changes waited in quiet times and then.
 
-use std::{path::PathBuf, sync::Arc, thread::sleep, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use pilothouse_bench::{
     server::Server,
     steady::{Steady, Waits, altered, percentile, put},
 };
 use pilothouse_controller::{Host, HostOptions, Lane};
-use pilothouse_lifecycle::{Config, LifeEvent, LifeObserver, Supervisor, SupervisorOptions, What};
+use pilothouse_lifecycle::{Config, LifeEvent, LifeObserver, Supervisor, SupervisorOptions, What, kept::PluginStore};
 use pilothouse_runtime::{CacheLimits, CodeCache, CompileLimits, Compiler, Engine, EngineConfig, Modules};
 
 /// The argument with which this program is a compiler.
@@ -61,6 +61,11 @@ struct Scene {
     _place: tempfile::TempDir,
 }
 
+#[allow(clippy::disallowed_methods, reason = "a bench looks on from outside")]
+fn wait(length: Duration) {
+    std::thread::sleep(length);
+}
+
 fn compiler() -> Compiler {
     Compiler::this_program(&[COMPILE], CompileLimits::default()).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -81,11 +86,13 @@ impl Scene {
         let cache = cache.unwrap_or_else(|error| panic!("{error}"));
         let modules = Modules::with_cache(engine(), compiler(), cache);
         let config = Config::parse(config, "bench.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
+        let store = PluginStore::open(&place.path().join("lives")).unwrap_or_else(|error| panic!("{error}"));
         let options = SupervisorOptions {
             directory: directory.clone(),
             config: config.granting_what_is_asked(true),
             modules: modules.clone(),
             observer: Arc::new(Complaints),
+            store: Some(Arc::new(store)),
         };
         let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("no tokio runtime: {error}"));
         let (server, waits) = (Server::default(), Arc::new(Waits::default()));
@@ -107,7 +114,7 @@ impl Scene {
         });
         let steady = Steady::start(server, waits);
         // All objects have been seen, and what was cold is warm.
-        sleep(Duration::from_secs(3));
+        wait(Duration::from_secs(3));
         Self {
             directory,
             steady,
@@ -125,9 +132,9 @@ impl Scene {
     /// What waits in a span of this length that begins now.
     fn during(&self, length: Duration) -> Vec<Duration> {
         let from = self.waits().now();
-        sleep(length);
+        wait(length);
         let to = self.waits().now();
-        sleep(Duration::from_millis(200));
+        wait(Duration::from_millis(200));
         self.waits().between(from, to)
     }
 }
@@ -146,19 +153,19 @@ fn swaps() {
         put(&scene.directory, "bench", &versions[number % 2]);
         while waits.swaps().len() == before {
             assert!(waits.now() < from + Duration::from_secs(60), "no swap within a minute");
-            sleep(Duration::from_millis(5));
+            wait(Duration::from_millis(5));
         }
         from
     };
     // Both have been compiled then.
     swap(1);
     swap(2);
-    sleep(Duration::from_secs(1));
+    wait(Duration::from_secs(1));
     let quiet = scene.during(Duration::from_secs(10));
     let (mut all, mut longest) = (Vec::new(), Vec::new());
     for number in 1..=swaps {
         let from = swap(number);
-        sleep(Duration::from_millis(700));
+        wait(Duration::from_millis(700));
         // From the file's coming to half a second after the switch.
         let waited = waits.between(from, waits.now() - Duration::from_millis(200));
         longest.extend(waited.last().copied());
@@ -195,12 +202,12 @@ fn compiling() {
                 }
                 compiled
             });
-            sleep(Duration::from_millis(200));
+            wait(Duration::from_millis(200));
             busy.extend(scene.during(Duration::from_secs(4)));
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
             compiled += compiling.join().unwrap_or_default();
         });
-        sleep(Duration::from_millis(300));
+        wait(Duration::from_millis(300));
     }
     quiet.sort_unstable();
     busy.sort_unstable();

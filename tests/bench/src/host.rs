@@ -13,7 +13,11 @@ use pilothouse_lifecycle::{Config, load_all};
 use pilothouse_runtime::{Compiler, Engine, EngineConfig, Modules};
 use tokio::{runtime::Runtime, sync::Notify};
 
-use crate::{OBJECTS, server::Server};
+use crate::{
+    OBJECTS,
+    server::Server,
+    steady::{altered, put},
+};
 
 /// Counts runs of each controller.
 #[derive(Default)]
@@ -55,10 +59,9 @@ impl Running {
     pub fn start() -> Self {
         let runtime = Runtime::new().unwrap_or_else(|error| panic!("no tokio runtime: {error}"));
         let directory = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
-        let component = pilothouse_guests::component("bench-plugin");
-        if let Err(error) = std::fs::copy(&component, directory.path().join("bench.wasm")) {
-            panic!("{} can't be copied: {error}", component.display());
-        }
+        // Each of its writes is another: the same again would not be sent.
+        let module = altered(&[("\"name\": \"busy\"", "\"name\": \"vary\"")]);
+        put(directory.path(), "bench", &module);
         let (server, count) = (Server::default(), Arc::new(Count::default()));
         let host = runtime.block_on(async {
             let engine = Engine::new(EngineConfig::default()).unwrap_or_else(|error| panic!("{error}"));

@@ -112,8 +112,12 @@ async fn scene(on: On, host: Value, animal: Option<&Animal>) -> Scene {
     if let Some(animal) = animal {
         let mut set = animal.set();
         // Who never serves is granted nothing.
-        let granted = scene.grants(&[scene.namespace()]);
-        set["grants"] = animal.beasts.map_or(json!([]), |_| granted);
+        if animal.beasts.is_some() {
+            set["grants"] = scene.grants(&[scene.namespace()]);
+            set["dangerous"] = scene.dangerous(&[scene.namespace()]);
+        } else {
+            set["grants"] = json!([]);
+        }
         plugins[animal.name] = set;
     }
     let config = json!({"apiVersion": "pilothouse.dev/v1", "host": host, "plugins": plugins});

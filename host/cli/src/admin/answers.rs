@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
-use pilothouse_controller::{Chosen, ControllerId, Host};
+use pilothouse_controller::{Chosen, ControllerId, Host, Standing};
 use pilothouse_lifecycle::{Control, LifeStatus, Plugin};
 use pilothouse_object::escape_control;
 use serde::Serialize;
@@ -206,6 +206,16 @@ impl Admin {
             .collect()
     }
 
+    fn held(&self, plugin: &str) -> Option<String> {
+        let why = match self.front.host()?.access(plugin)? {
+            Standing::Allowed => return None,
+            Standing::Denied(why) => why,
+            Standing::Unreviewed(Some(why)) => format!("its access could not be reviewed yet: {why}"),
+            Standing::Unreviewed(None) => "its access was not reviewed yet".to_owned(),
+        };
+        Some(bounded(&why))
+    }
+
     pub(super) fn plugin_status(
         &self,
         name: &str,
@@ -221,8 +231,9 @@ impl Admin {
                 .and_then(|snapshot| Some(forms::breaker(snapshot.now, &snapshot.breaker?))),
             controllers: forms::controllers(snapshot, plugin),
             hot_loops: self.hot_loops(name),
+            held: self.held(name),
             last_error: self.recent.error(name),
-            memory_limit_bytes: plugin.map(|plugin| plugin.limits.memory as u64),
+            memory_limit_bytes: plugin.map(|plugin| plugin.limits.memory),
             serving: plugin.map(|plugin| api::Version {
                 version: Some(bounded(&plugin.manifest.version)),
                 hash: plugin.hash.to_string(),

@@ -67,6 +67,8 @@ pub(crate) struct PluginStatus {
     /// Its keys that go round in circles and are slowed, a line for people each; of many the first.
     pub(crate) hot_loops: Vec<String>,
     pub(crate) last_error: Option<LastError>,
+    /// Why it is not called at all: whom it acts as may not read what it watches, or nobody knows yet whether it may.
+    pub(crate) held: Option<String>,
     /// What the cache would hold for it alone; with `detail` only.
     pub(crate) cache_bytes: Option<u64>,
     pub(crate) cache_objects: Option<u64>,

@@ -183,6 +183,9 @@ fn note(plugin: &PluginStatus) -> Cell {
     if plugin.enabled_by_person == Some(false) {
         notes.push("disabled by a person".to_owned());
     }
+    if let Some(why) = &plugin.held {
+        notes.push(format!("not called: {why}"));
+    }
     if let Some(breaker) = &plugin.breaker
         && breaker.state != "closed"
         && let Some(why) = &breaker.why
@@ -268,6 +271,9 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
     }
     if let Some(enabled) = plugin.enabled_by_person {
         line("person", if enabled { "enabled it" } else { "disabled it" });
+    }
+    if let Some(why) = &plugin.held {
+        line("not called", why);
     }
     if let Some(breaker) = &plugin.breaker {
         let mut text = format!("{} for {}", breaker.state, age(breaker.seconds));

@@ -86,17 +86,6 @@ fn step() -> io::Result<()> {
     Ok(())
 }
 
-/// In tests a thread's disk may stop to work after so many steps, as it does for a host that is killed.
-#[cfg(test)]
-pub(crate) mod crash {
-    use std::cell::Cell;
-
-    thread_local! {
-        /// How many steps are left; none: no end.
-        pub(crate) static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
-    }
-}
-
 #[cfg(test)]
 fn step() -> io::Result<()> {
     crash::LEFT.with(|left| match left.get() {
@@ -112,4 +101,15 @@ fn step() -> io::Result<()> {
 #[cfg(test)]
 fn cut(_: usize) -> bool {
     crash::LEFT.with(|left| left.get() == Some(0))
+}
+
+/// In tests a thread's disk may stop to work after so many steps, as it does for a host that is killed.
+#[cfg(test)]
+pub(crate) mod crash {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many steps are left; none: no end.
+        pub(crate) static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    }
 }

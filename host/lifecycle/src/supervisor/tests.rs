@@ -90,7 +90,7 @@ impl Scene {
         let (tell, told) = mpsc::unbounded_channel();
         let options = SupervisorOptions {
             directory: dir.path().to_owned(),
-            config: Config::default().granting_what_is_asked(true),
+            config: Config::default().granting_what_is_asked(false),
             modules: MODULES.clone(),
             observer: Arc::new(Told(tell)),
             store,

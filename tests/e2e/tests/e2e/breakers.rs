@@ -9,7 +9,8 @@ const BEASTS_OF_ALL: usize = 6;
 /// What the operator says of the zoo, beside its module.
 fn settings(scene: &Scene, breaker: Value, config: Value) {
     let grants = scene.grants(&[scene.namespace()]);
-    let settings = json!({"grants": grants, "breaker": breaker, "config": config});
+    let dangerous = scene.dangerous(&[scene.namespace()]);
+    let settings = json!({"grants": grants, "dangerous": dangerous, "breaker": breaker, "config": config});
     scene.file("plugins/zoo.yaml", settings.to_string());
 }
 

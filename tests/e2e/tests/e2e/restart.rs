@@ -10,7 +10,8 @@ fn other_zoo() -> Vec<u8> {
 
 /// A configuration under which one trap is enough.
 fn strict(scene: &Scene, more: Value) {
-    let mut zoo = json!({"grants": scene.grants(&[scene.namespace()])});
+    let space = [scene.namespace()];
+    let mut zoo = json!({"grants": scene.grants(&space), "dangerous": scene.dangerous(&space)});
     if let (Some(zoo), Value::Object(more)) = (zoo.as_object_mut(), more) {
         zoo.extend(more);
     }

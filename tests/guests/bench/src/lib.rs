@@ -1,7 +1,8 @@
 //! The smallest plugin there is, with wit-bindgen alone, built from the frozen contract: its controller `empty` answers at
 //! once, `busy` reads a ConfigMap of its key's name from the cache and patches it. Benches that need a bad neighbour make
 //! one of the same module, by changing `empty` to another word of as many letters in it: `spins` computes for ever,
-//! `reads` asks the host for ever.
+//! `reads` asks the host for ever. And of `busy` one may make `vary`, whose patch says something new for each version
+//! of the object: the same patch again would not be sent.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -63,10 +64,14 @@ impl Guest for Bench {
             },
             _ => {}
         }
-        if request.controller == "busy" {
+        if let "busy" | "vary" = request.controller.as_str() {
+            let seen = match (request.controller.as_str(), &request.object) {
+                ("vary", Some(object)) => version(object),
+                _ => "yes",
+            };
+            let patch = write::Change::Merge(format!(r#"{{"data":{{"seen":"{seen}"}}}}"#));
             let target = target(request.key.namespace, request.key.name);
             read::get(&target, &read::Freshness::Cached).map_err(failed)?;
-            let patch = write::Change::Merge(r#"{"data":{"seen":"yes"}}"#.to_owned());
             let options = write::Options {
                 subresource: None,
                 uid: None,
@@ -82,6 +87,12 @@ impl Guest for Bench {
             note: None,
         })
     }
+}
+
+/// What stands behind the first `resourceVersion`.
+fn version(object: &str) -> &str {
+    let behind = object.split_once("\"resourceVersion\":\"").map(|(_, behind)| behind);
+    behind.and_then(|behind| behind.split('"').next()).unwrap_or_default()
 }
 
 /// The ConfigMap of this name.

@@ -79,6 +79,11 @@ fn status_tells_at_one_look_what_each_plugin_does() {
         hot_loops: vec!["beast a/b: it sets the same again".to_owned()],
         ..serving()
     };
+    let held = PluginStatus {
+        name: "zzz".to_owned(),
+        held: Some("user jane may not list pods".to_owned()),
+        ..serving()
+    };
     let all = Status {
         host: HostStatus {
             version: "0.1.0".to_owned(),
@@ -89,7 +94,7 @@ fn status_tells_at_one_look_what_each_plugin_does() {
             pool_size: 64,
             ..HostStatus::default()
         },
-        plugins: vec![serving(), refused, tripped, looping],
+        plugins: vec![serving(), refused, tripped, looping, held],
         ..Status::default()
     };
     assert_eq!(
@@ -102,7 +107,9 @@ fn status_tells_at_one_look_what_each_plugin_does() {
          zoo       serving  0.1.0    aaaaaaaaaaaa  open 9s  1/4  3+2    5       0.2s    20 reconciles failed in a row; 4s ago \
          a/b: Trap: unreachable\\u{1b}[2J\n\
          zz        serving  0.1.0    aaaaaaaaaaaa  closed   1/4  3+2    5       0.2s    a key loops: beast a/b: it sets the \
-         same again\n"
+         same again\n\
+         zzz       serving  0.1.0    aaaaaaaaaaaa  closed   1/4  3+2    5       0.2s    not called: user jane may not list \
+         pods\n"
     );
     let on_terminal = Look {
         columns: Some(100),
