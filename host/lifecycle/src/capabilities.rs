@@ -43,6 +43,25 @@ struct Rule {
     there_too: bool,
 }
 
+impl Rule {
+    /// Whether each of its verbs, for each of its namespaces and names, stands in one of these.
+    fn is_within(&self, others: &[Self]) -> bool {
+        self.verbs.iter().all(|verb| {
+            self.reach.namespaces.each().all(|namespace| {
+                self.reach.names.each().all(|name| {
+                    others.iter().any(|other| {
+                        other.subresource == self.subresource
+                            && other.verbs.contains(verb)
+                            && other.there_too >= self.there_too
+                            && other.reach.namespaces.holds(namespace)
+                            && other.reach.names.holds(name)
+                    })
+                })
+            })
+        })
+    }
+}
+
 /// A part of what a plugin may do.
 pub(crate) struct Held<'a> {
     pub(crate) group: &'a str,
@@ -79,6 +98,15 @@ impl Extent {
             (Self::Only(_), None) => false,
             (Self::Only(some), Some(one)) => some.binary_search_by(|own| (**own).cmp(one)).is_ok(),
         }
+    }
+
+    /// Its parts, for [`Extent::holds`]: none stands for all.
+    fn each(&self) -> impl Iterator<Item = Option<&str>> {
+        let (all, some): (_, &[Arc<str>]) = match self {
+            Self::All => (Some(None), &[]),
+            Self::Only(some) => (None, some),
+        };
+        all.into_iter().chain(some.iter().map(|one| Some(&**one)))
     }
 
     /// From a list in which empty means all.
@@ -172,6 +200,20 @@ impl Capabilities {
             }
         }
         reach
+    }
+
+    /// Whether all of this may be done by whoever has the other, too: nothing of it would have to be taken away.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let home = other.inner.host_namespace.as_deref();
+        let at_home = home.is_none() || self.inner.host_namespace.as_deref() == home;
+        at_home
+            && self.inner.rules.iter().all(|(group, kinds)| {
+                kinds.iter().all(|(kind, rules)| {
+                    let others = other.inner.rules.get(group).and_then(|kinds| kinds.get(kind));
+                    let others = others.map(Vec::as_slice).unwrap_or_default();
+                    rules.iter().all(|rule| rule.is_within(others))
+                })
+            })
     }
 
     /// Everything that it may do, entry by entry; parts may overlap.

@@ -30,32 +30,23 @@ impl Admin {
         let (before, _) = self.found(name)?;
         let before = before.ok_or_else(|| failed(StatusCode::NOT_FOUND, "nothing is known of it"))?;
         let deadline = Instant::now() + wait;
-        let wanted = match ask {
-            Ask::Promote(digits) => Some(chosen_version(&before, digits)?),
-            // What is in quarantine, or else what serves: its own version is told to serve on.
-            Ask::Reset => {
-                let version = before.quarantined.as_ref();
-                let version = version.or(before.serving.as_ref().map(|serving| &serving.hash));
-                version.and_then(|hash| Hash::from_hex(hash))
-            }
-            _ => None,
+        let order = match ask {
+            Ask::Enable => Order::Enable,
+            Ask::Disable => Order::Disable,
+            Ask::Rollback => Order::Rollback,
+            Ask::Reset => Order::Reset,
+            Ask::Promote(digits) => Order::Promote(chosen_version(&before, digits)?),
         };
-        let order = match (ask, wanted) {
-            (Ask::Enable, _) => Order::Enable,
-            (Ask::Disable, _) => Order::Disable,
-            (Ask::Rollback, _) => Order::Rollback,
-            (Ask::Promote(_) | Ask::Reset, Some(hash)) => Order::Promote(hash),
-            (Ask::Promote(_) | Ask::Reset, None) => {
-                let message = format!("no version of {name} serves, and none is in quarantine");
-                return Err(failed(StatusCode::CONFLICT, &message));
-            }
+        let wanted = match order {
+            Order::Promote(hash) => Some(hash),
+            _ => None,
         };
         // A host that only begins to supervise takes the order, and follows it later.
         let taken = tokio::time::timeout(wait.max(LOOK), control.order(name, order)).await;
         if let Ok(Err(error)) = taken {
             let status = match error {
                 OrderError::NoPlugin => StatusCode::NOT_FOUND,
-                OrderError::NoVersion { .. } | OrderError::NoEarlier => StatusCode::CONFLICT,
+                OrderError::NoVersion { .. } | OrderError::NoEarlier | OrderError::NotGranted => StatusCode::CONFLICT,
                 OrderError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             };
             return Err(failed(status, &format!("{name}: {error}")));
@@ -67,7 +58,8 @@ impl Admin {
                 .as_ref()
                 .is_some_and(|serving| Some(&serving.hash) == hash.as_ref())
         };
-        if matches!(order, Order::Promote(_)) && serves(&before) {
+        let promoted = matches!(order, Order::Promote(_)) && serves(&before);
+        if promoted || matches!(order, Order::Reset) {
             // It serves already: what may be against it is its breaker.
             self.host()?.reset_breaker(name);
         }

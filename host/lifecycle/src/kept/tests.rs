@@ -38,6 +38,7 @@ fn life(serving: &str, previous: &[&str]) -> KeptLife {
     };
     KeptLife {
         enabled: Some(true),
+        off: true,
         serving: Some(version(serving, whole_config())),
         probation_until: Some(1_800_000_000),
         previous: previous

@@ -45,6 +45,9 @@ pub(crate) struct KeptRejected {
 pub(crate) struct KeptLife {
     /// A person's word on whether it runs.
     pub(crate) enabled: Option<bool>,
+    /// Whether the configuration said that it is not to run when it could be read last.
+    #[serde(default)]
+    pub(crate) off: bool,
     /// What serves, or is to serve where nothing newer can.
     pub(crate) serving: Option<KeptVersion>,
     /// Until when that is on probation, in seconds since the Unix epoch.

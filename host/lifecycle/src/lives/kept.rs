@@ -19,6 +19,7 @@ impl<P: Candidate> Life<P> {
             ..KeptLife::default()
         };
         if !matches!(self.found, Found::Gone) {
+            kept.off = self.off;
             let mut versions: Vec<KeptVersion> = self.previous.iter().map(version).collect();
             kept.serving = match &self.serving {
                 Some(serving) => Some(version(&Past::from(serving.clone()))),
@@ -37,7 +38,7 @@ impl<P: Candidate> Life<P> {
     /// One that goes on where the last host left it. What the directory holds now, it is told next.
     pub(crate) fn restored(name: &str, rules: Rules, kept: KeptLife) -> Self {
         let mut life = Self::new(name, rules);
-        life.enabled = kept.enabled;
+        (life.enabled, life.off) = (kept.enabled, kept.off);
         life.resumes = kept.serving.is_some();
         life.previous = kept.serving.into_iter().chain(kept.previous).map(past).collect();
         life.previous.truncate(rules.kept.max(1));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::status::{LifeEvent, What};
+use crate::capabilities::Capabilities;
 use crate::config::PluginConfig;
 use crate::grant::missing;
 use crate::load::{Hash, Plugin};
@@ -34,7 +35,8 @@ pub(crate) trait Candidate: Clone {
     fn mark(&self) -> Mark;
     /// What it calls itself: its author's text.
     fn version(&self) -> &str;
-    /// Whether everything that it asks for is granted there, and it acts as whom that says.
+    /// Whether everything that it asks for is granted there, nothing that it holds was taken away, and it acts as whom that
+    /// says.
     fn fits(&self, config: &PluginConfig) -> bool;
     /// Whether it has a controller of this name.
     fn has_controller(&self, name: &str) -> bool;
@@ -56,7 +58,12 @@ impl Candidate for Arc<Plugin> {
 
     fn fits(&self, config: &PluginConfig) -> bool {
         // As another than it is said to be it would have rights that it is to have no longer.
-        self.impersonate == config.impersonate && missing(&self.manifest.permissions, &config.granted()).is_empty()
+        let (asked, granted) = (&self.manifest.permissions, config.granted());
+        self.impersonate == config.impersonate
+            && self.events <= config.events
+            && missing(asked, &granted).is_empty()
+            // And nothing that it holds reaches further than what it would be given now.
+            && self.capabilities.is_within(&Capabilities::new(&self.name, asked, &granted))
     }
 
     fn has_controller(&self, name: &str) -> bool {
@@ -237,6 +244,8 @@ pub(crate) struct Life<P> {
     pub(super) name: String,
     pub(super) rules: Rules,
     pub(super) found: Found,
+    /// Whether the configuration said that it is not to run when it could be read last.
+    pub(super) off: bool,
     /// A person's word, which wins over the configuration's.
     pub(super) enabled: Option<bool>,
     pub(super) doing: Doing<P>,
@@ -266,6 +275,7 @@ impl<P: Candidate> Life<P> {
             name: name.to_owned(),
             rules,
             found: Found::Gone,
+            off: false,
             enabled: None,
             doing: Doing::Nothing,
             serving: None,
@@ -315,6 +325,12 @@ impl<P: Candidate> Life<P> {
                 *cut = true;
                 acts.push(Act::Cancel);
             }
+        }
+        match &found {
+            Found::Wanted(wanted) => self.off = !wanted.config.enabled,
+            Found::Gone => self.off = false,
+            // What can't be read changes nothing.
+            Found::Unfit => {}
         }
         self.found = found;
         if matches!(self.found, Found::Gone) {
@@ -401,11 +417,7 @@ impl<P: Candidate> Life<P> {
             return;
         }
         let rejected = |past: &Past<P>| self.rejected.iter().any(|rejected| rejected.mark == past.mark);
-        let fits = |past: &Past<P>| match &self.found {
-            Found::Wanted(wanted) => past.may_fit(&wanted.config),
-            Found::Gone | Found::Unfit => true,
-        };
-        match self.previous.iter().position(|past| !rejected(past) && fits(past)) {
+        match (self.previous.iter()).position(|past| !rejected(past) && self.may_come_back(past)) {
             Some(at) => {
                 let to = self.previous.remove(at);
                 // Those passed over may not serve: they are nothing to come back to.
@@ -418,6 +430,14 @@ impl<P: Candidate> Life<P> {
                 self.previous.clear();
                 self.resumes = false;
             }
+        }
+    }
+
+    /// Whether what the directory holds now grants this version what it has.
+    pub(super) fn may_come_back(&self, past: &Past<P>) -> bool {
+        match &self.found {
+            Found::Wanted(wanted) => past.may_fit(&wanted.config),
+            Found::Gone | Found::Unfit => true,
         }
     }
 
@@ -441,12 +461,7 @@ impl<P: Candidate> Life<P> {
     }
 
     pub(super) fn is_enabled(&self) -> bool {
-        let configured = match &self.found {
-            Found::Wanted(wanted) => wanted.config.enabled,
-            // What can't be read changes nothing.
-            Found::Gone | Found::Unfit => true,
-        };
-        self.enabled.unwrap_or(configured)
+        self.enabled.unwrap_or(!self.off)
     }
 
     fn barred(&self, wanted: &Wanted) -> Option<Refusal> {
@@ -552,6 +567,10 @@ impl<P: Candidate> Life<P> {
         if let Err(NotServed { why, mend }) = result {
             // Cut by ourselves for something newer: nothing to complain of.
             if !cut {
+                // What was to be replaced serves on.
+                if let Some(mark) = self.serving.as_ref().map(|serving| serving.plugin.mark()) {
+                    self.rejected.retain(|rejected| rejected.mark != mark);
+                }
                 let wanted = to.wanted;
                 self.refuse(Some(&wanted), Refusal::new(&self.name, Step::Serve, why, mend), acts);
                 self.tried = Some(wanted);
@@ -650,7 +669,7 @@ impl<P: Candidate> Life<P> {
             }
             TroubleKind::CacheFull { .. } => return,
         };
-        if let Some(to) = self.previous.first().cloned() {
+        if let Some(to) = self.previous.iter().find(|past| self.may_come_back(past)).cloned() {
             self.probation = None;
             self.reject(now, mark, why.clone());
             self.next = Some((to, why));

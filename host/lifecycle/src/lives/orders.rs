@@ -12,6 +12,8 @@ pub enum Order {
     Promote(Hash),
     /// The version before the one that serves is to come back; the one that serves is not loaded again by itself.
     Rollback,
+    /// What is in quarantine leaves it. What was said against versions stays.
+    Reset,
     /// It is to run, whatever the configuration says.
     Enable,
     /// It is not to run, whatever the configuration says.
@@ -35,6 +37,12 @@ pub enum OrderError {
     /// No earlier version is at hand.
     #[error("no version before the one that serves is at hand; put its file into the plugin directory")]
     NoEarlier,
+    /// What the version has was taken away since then.
+    #[error(
+        "that version has grants that it would not be given now; grant them again, or put its file into the plugin directory, \
+             which loads it under the present ones"
+    )]
+    NotGranted,
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
@@ -51,6 +59,7 @@ impl<P: Candidate> Life<P> {
             Order::Enable => self.enabled = Some(true),
             Order::Disable => self.enabled = Some(false),
             Order::Rollback => self.roll_back(now)?,
+            Order::Reset => self.reset(&mut acts),
             Order::Promote(hash) => self.promote(now, hash, &mut acts)?,
         }
         self.go_on(&mut acts);
@@ -59,11 +68,27 @@ impl<P: Candidate> Life<P> {
 
     fn roll_back(&mut self, now: Duration) -> Result<(), OrderError> {
         let serving = self.serving.as_ref().ok_or(OrderError::NoEarlier)?.plugin.mark();
-        let to = self.previous.first().cloned().ok_or(OrderError::NoEarlier)?;
+        if self.previous.is_empty() {
+            return Err(OrderError::NoEarlier);
+        }
+        // What the operator took away does not come back with an older version.
+        let to = self.previous.iter().find(|past| self.may_come_back(past)).cloned();
+        let to = to.ok_or(OrderError::NotGranted)?;
         let why = "a person rolled it back".to_owned();
         self.reject(now, serving, why.clone());
         self.next = Some((to, why));
         Ok(())
+    }
+
+    fn reset(&mut self, acts: &mut Vec<Act<P>>) {
+        let serving = self.serving.as_ref().map(|serving| serving.plugin.mark());
+        let Some(mark) = self.quarantine.take() else { return };
+        if serving == Some(mark) {
+            acts.push(Act::Release);
+        } else {
+            // It may be what the directory holds, and was kept from serving by this.
+            self.tried = None;
+        }
     }
 
     fn promote(&mut self, now: Duration, hash: Hash, acts: &mut Vec<Act<P>>) -> Result<(), OrderError> {
@@ -87,6 +112,11 @@ impl<P: Candidate> Life<P> {
                 .collect();
             at_hand.dedup();
             return Err(OrderError::NoVersion { wanted: hash, at_hand });
+        }
+        if let Some(past) = at_hand.as_ref().filter(|_| !serves && !lies_there)
+            && !self.may_come_back(past)
+        {
+            return Err(OrderError::NotGranted);
         }
         self.rejected.retain(|rejected| rejected.mark.module != hash);
         if self.quarantine.is_some_and(|mark| mark.module == hash) {

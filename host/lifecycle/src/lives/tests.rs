@@ -28,8 +28,9 @@ impl Candidate for Loaded {
         "1"
     }
 
+    /// The weight stands for how far grants reach.
     fn fits(&self, config: &PluginConfig) -> bool {
-        config.grants == Some(Grants::Asked)
+        config.grants == Some(Grants::Asked) && self.config.weight <= config.weight
     }
 
     fn has_controller(&self, name: &str) -> bool {
@@ -264,6 +265,73 @@ fn grants_that_are_taken_away_are_not_in_force_any_longer() {
         life.order(at(0), Order::Rollback),
         Err(OrderError::NoEarlier),
         "nor by an older version"
+    );
+}
+
+#[test]
+fn a_version_whose_grants_reach_further_than_the_present_ones_does_not_come_back() {
+    let reaching = |weight| {
+        let narrower = PluginConfig {
+            weight,
+            ..(*config(0)).clone()
+        };
+        Arc::new(narrower)
+    };
+    let with = |weight| Loaded {
+        module: 1,
+        config: reaching(weight),
+    };
+    let mut life = life();
+    for (now, weight) in [(0, 3), (1, 1)] {
+        life.step(at(now), Input::Found(wanted_with(1, &reaching(weight))));
+        life.step(at(now), Input::Loaded(Ok(with(weight))));
+        life.step(at(now), Input::Served(Ok(())));
+    }
+    assert_eq!(
+        life.serving.as_ref().map(|version| version.plugin.config.weight),
+        Some(1)
+    );
+    assert_eq!(life.order(at(2), Order::Rollback), Err(OrderError::NotGranted));
+    let tripped = Input::Trouble(with(1).mark(), TroubleKind::Tripped);
+    assert_eq!(life.step(at(3), tripped), [], "it serves on, with its breaker open");
+    // Where the present ones can't be loaded, what reaches further does not serve on either.
+    life.step(at(4), Input::Found(wanted_with(2, &reaching(0))));
+    let acts = life.step(at(4), Input::Loaded(Err(refusal(Step::Read))));
+    assert_eq!(done(acts), [Act::Withdraw]);
+}
+
+#[test]
+fn what_was_disabled_stays_so_while_its_configuration_can_not_be_read() {
+    let off = PluginConfig {
+        enabled: false,
+        ..(*config(0)).clone()
+    };
+    let mut life = life();
+    served(&mut life, 0, 1);
+    let acts = life.step(at(1), Input::Found(wanted_with(1, &Arc::new(off))));
+    assert_eq!(done(acts), [Act::Withdraw]);
+    life.step(at(2), Input::Withdrawn);
+    assert_eq!(done(life.step(at(3), Input::Unfit(refusal(Step::Config)))), []);
+    // Nor does a restart make it run.
+    let mut next = restarted(&life);
+    assert_eq!(done(next.step(at(4), Input::Unfit(refusal(Step::Config)))), []);
+    assert_eq!(done(next.step(at(5), Input::Found(wanted(1)))), [Act::Load(wanted(1))]);
+}
+
+#[test]
+fn a_reset_ends_a_quarantine_and_leaves_what_was_said_against_versions() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    life.order(at(2), Order::Rollback).unwrap();
+    life.step(at(2), Input::Served(Ok(())));
+    assert_eq!((serving(&life), life.rejected.len()), (Some(1), 1));
+    life.step(at(3), Input::Trouble(loaded(1).mark(), TroubleKind::Quarantined));
+    let acts = life.order(at(4), Order::Reset).unwrap();
+    assert_eq!(done(acts), [Act::Release]);
+    assert_eq!(
+        (serving(&life), life.rejected.len(), life.quarantine),
+        (Some(1), 1, None)
     );
 }
 

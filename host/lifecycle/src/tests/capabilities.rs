@@ -708,3 +708,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn capabilities_are_within_others_where_no_verb_namespace_or_name_of_them_is_missing_there() {
+    let asked = [permission(
+        r#"{"group": "", "kind": "ConfigMap", "verbs": ["watch", "patch"]}"#,
+    )];
+    let under = |grants: &[&str]| {
+        let whole = |rest: &&str| grant(&format!(r#"{{"group": "", "kind": "ConfigMap", {rest}}}"#));
+        Capabilities::new("p", &asked, &only(grants.iter().map(whole).collect()))
+    };
+    let everywhere = under(&[r#""verbs": ["*"]"#]);
+    let in_one = under(&[r#""verbs": ["*"], "namespaces": ["a"]"#]);
+    let named = under(&[r#""verbs": ["*"], "namespaces": ["a"], "names": ["x"]"#]);
+    let split = under(&[
+        r#""verbs": ["watch"], "namespaces": ["a"]"#,
+        r#""verbs": ["patch"], "namespaces": ["a", "b"]"#,
+    ]);
+    let reading = under(&[r#""verbs": ["watch"]"#]);
+    for (one, other, within) in [
+        (&everywhere, &everywhere, true),
+        (&everywhere, &in_one, false),
+        (&in_one, &everywhere, true),
+        (&in_one, &named, false),
+        (&named, &in_one, true),
+        (&in_one, &split, true),
+        (&split, &in_one, false),
+        (&everywhere, &reading, false),
+        (&reading, &everywhere, true),
+    ] {
+        assert_eq!(one.is_within(other), within, "{one:?} within {other:?}");
+    }
+}
