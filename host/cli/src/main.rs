@@ -13,6 +13,7 @@ mod exit;
 mod front;
 mod inspect;
 mod kubeconfig;
+mod life_events;
 mod lives;
 mod local;
 mod logging;

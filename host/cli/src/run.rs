@@ -23,7 +23,7 @@ use crate::{
     args, digest_key,
     exit::Stop,
     front::Front,
-    kubeconfig,
+    kubeconfig, life_events,
     lives::Lives,
     plugins,
     present::duration,
@@ -84,11 +84,14 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let _socket = doors.serve(&admin, &mut tasks);
 
     let lives = Arc::new(Lives::default());
+    let observer = recent.observing_lives(lives.clone());
+    // Held until the host is there to send them.
+    let (observer, notices) = life_events::telling(observer, config.host.namespace.as_deref());
     let supervised = SupervisorOptions {
         directory: args.plugins.clone(),
         modules: plugins::modules(&config, state_directory)?,
         config: config.clone(),
-        observer: recent.observing_lives(lives.clone()),
+        observer,
         store: state_directory.map(store).transpose()?,
     };
     let started = async {
@@ -117,6 +120,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     settings::apply(&config.host, &mut options);
     options.meter = meter;
     options.parked = state;
+    options.notices = notices;
     options.lane = Some(plugins::lane()?);
     options.quarantined = supervisor.quarantined();
     // What goes wrong with plugins that serve. Full: the same plugin's trouble is told a thousand times already.

@@ -319,6 +319,7 @@ impl Backend for Call {
         }
         let event = Emitted {
             plugin: self.plugin.name.clone(),
+            by_host: false,
             regarding,
             uid,
             severity,

@@ -1,4 +1,5 @@
-//! Kubernetes Events of plugins: merged and limited by a pure step, sent by a task of their own.
+//! Kubernetes Events of plugins (and the host's own about them): merged and limited by a pure step, sent by tasks of their
+//! own.
 //!
 //! Best effort, as everywhere: an Event that the API server refuses or that comes too fast is counted and dropped, and
 //! never delays or fails a reconcile.
@@ -17,7 +18,7 @@ use http::{HeaderValue, Method};
 use pilothouse_informer::Resource;
 use pilothouse_lifecycle::Budget;
 use pilothouse_object::{Gvk, escape_control, shorten};
-use pilothouse_runtime::{ObjectRef, Severity, Timestamp};
+use pilothouse_runtime::{ApiError, ObjectRef, Severity, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{api::Api, path::uri, rarely::Rarely};
@@ -54,10 +55,12 @@ impl fmt::Display for PerObject {
     }
 }
 
-/// One call of `events.emit`.
+/// One call of `events.emit`, or what the host itself has to say of a plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct Emitted {
     pub(crate) plugin: Arc<str>,
+    /// The host reports it, not the plugin.
+    pub(crate) by_host: bool,
     pub(crate) regarding: ObjectRef,
     /// The object's uid, where the cache knows it: `kubectl describe` finds Events by it.
     pub(crate) uid: String,
@@ -146,6 +149,10 @@ struct OfPlugin {
 impl Correlator {
     pub(crate) fn step(&mut self, now: Duration, rng: &mut fastrand::Rng, event: &Emitted) -> Action {
         let object = &event.regarding;
+        // Names of files that were refused come from outside, and must not fill the memory: every limit begins anew.
+        if self.plugins.len() >= REMEMBERED && !self.plugins.contains_key(&event.plugin) {
+            self.plugins.clear();
+        }
         let plugin = self.plugins.entry(event.plugin.clone()).or_default();
         if !plugin.take_token(now, event) {
             return Action::Drop {
@@ -256,7 +263,11 @@ fn body(event: &Emitted, namespace: &str, name: &str, time: &str) -> Value {
     } else {
         format!("{}/{}", object.kind.group, object.kind.version)
     };
-    let component = format!("pilothouse/{}", event.plugin);
+    let component = if event.by_host {
+        "pilothouse".to_owned()
+    } else {
+        format!("pilothouse/{}", event.plugin)
+    };
     let mut involved = json!({"apiVersion": api_version, "kind": object.kind.kind, "name": object.name});
     if let Some(namespace) = &object.namespace {
         involved["namespace"] = json!(namespace);
@@ -280,14 +291,17 @@ fn body(event: &Emitted, namespace: &str, name: &str, time: &str) -> Value {
 }
 
 /// Carries an action out: what became of the Event, for the metric.
-pub(crate) async fn send(api: &Api, correlator: &mut Correlator, action: Action) -> &'static str {
+///
+/// # Errors
+/// The API server didn't store it: that is for the log, and the Event is lost.
+pub(crate) async fn send(api: &Api, correlator: &mut Correlator, action: Action) -> Result<&'static str, ApiError> {
     let kind = Gvk::new("", "v1", "Event");
     let resource = Resource {
         plural: "events".into(),
         namespaced: true,
     };
     let (method, namespace, name, content_type, body) = match &action {
-        Action::Drop { .. } => return "limited",
+        Action::Drop { .. } => return Ok("limited"),
         Action::Create { namespace, body } => (Method::POST, namespace, None, "application/json", body),
         Action::Count { namespace, name, patch } => (
             Method::PATCH,
@@ -297,23 +311,20 @@ pub(crate) async fn send(api: &Api, correlator: &mut Correlator, action: Action)
             patch,
         ),
     };
-    let uri = match uri(&kind, &resource, Some(namespace), name, None, &[]) {
-        Ok(uri) => uri,
-        Err(_) => return "refused",
-    };
+    let uri = uri(&kind, &resource, Some(namespace), name, None, &[])?;
     match api
         .send(method, uri, Some(content_type), body.to_string().into_bytes())
         .await
     {
-        Ok(_) => "sent",
+        Ok(_) => Ok("sent"),
         Err(error) => {
             // Not created, or expired on the server meanwhile: the next one is made anew.
             let made = name.or_else(|| body["metadata"]["name"].as_str());
             if let Some(name) = made {
                 correlator.forget(name);
             }
-            tracing::debug!(reason = %error.reason, message = %escape_control(&error.message), "an Event was not stored");
-            "refused"
+            tracing::debug!(reason = %error.reason, why = %escape_control(&error.message), "an Event was not stored");
+            Err(error)
         }
     }
 }
@@ -332,6 +343,7 @@ mod tests {
     fn event(note: &str) -> Emitted {
         Emitted {
             plugin: "p".into(),
+            by_host: false,
             regarding: ObjectRef {
                 kind: pilothouse_runtime::Gvk {
                     group: "ex.io".into(),
@@ -428,6 +440,12 @@ mod tests {
         }
         assert!(correlator.seen.len() <= REMEMBERED && correlator.order.len() <= REMEMBERED);
         assert!(correlator.plugins["p"].buckets.len() <= REMEMBERED);
+        for i in 0..10_000 {
+            let mut event = event("x");
+            event.plugin = i.to_string().into();
+            correlator.step(Duration::from_millis(i), &mut rng, &event);
+        }
+        assert!(correlator.plugins.len() <= REMEMBERED);
     }
 
     #[test]

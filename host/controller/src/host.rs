@@ -33,6 +33,7 @@ use crate::{
     lane::Lane,
     live::Live,
     metrics::Metrics,
+    notices::{self, Notices},
     parked::{self, Keep},
     provenance::Provenance,
     resync::{Resync, Spot, Walk},
@@ -82,6 +83,8 @@ pub struct HostOptions {
     /// Where calls go that compute for long, so that others need not wait for them. Default: nowhere, so that nothing but
     /// the runtime's own threads carries calls; a host that serves should have one.
     pub lane: Option<Lane>,
+    /// What is to be told of plugins as the host's own Kubernetes Events. Default: nothing.
+    pub notices: Option<Notices>,
 }
 
 impl HostOptions {
@@ -102,6 +105,7 @@ impl HostOptions {
             lists_within: LISTS_WITHIN,
             trouble: Arc::new(|_| ()),
             lane: None,
+            notices: None,
         }
     }
 }
@@ -232,6 +236,9 @@ impl Host {
         host.tasks
             .spawn(watch_caches(core.clone(), host.live.clone(), host.informers.clone()));
         host.tasks.spawn(send_events(core.clone(), event_queue, rng.fork()));
+        if let Some(notices) = options.notices {
+            host.tasks.spawn(notices::send(core.clone(), notices, rng.fork()));
+        }
         host.tasks
             .spawn(access::run(core.clone(), host.live.clone(), rng.fork()));
         if let Some(kept) = kept.filter(|kept| !kept.records.is_empty()) {
@@ -591,7 +598,8 @@ async fn send_events(core: Arc<Core>, mut queue: mpsc::Receiver<(Emitted, Place)
             );
         }
         let api = core.shared.api.acting_as(event.user.clone());
-        let result = events::send(&api, &mut correlator, action).await;
+        // Why the server refused it is logged where it was sent.
+        let result = events::send(&api, &mut correlator, action).await.unwrap_or("refused");
         core.shared.metrics.event(&event.plugin, result);
     }
 }

@@ -35,7 +35,7 @@
 //! | `repeats` | which writes would change nothing, and are not sent | no |
 //! | `body` | bodies of writes, checked and completed | no |
 //! | `partly` | which patches would take away what the plugin does not see | no |
-//! | `events` | Kubernetes Events: merged, limited | sends |
+//! | `events`, `notices` | Kubernetes Events, of plugins and of the host: merged, limited | sends |
 //! | `digest` | what tells that a Secret changed, and nothing of what is in it | no |
 //! | `access` | what another may see, as whom a plugin acts | asks |
 //! | `call`, `reads`, `writes` | the imports of one call | through `api` |
@@ -79,6 +79,7 @@ mod live;
 mod lock;
 mod log_budget;
 mod metrics;
+mod notices;
 mod outcome;
 pub mod parked;
 mod partly;
@@ -112,6 +113,7 @@ pub use host::{Host, HostOptions, Stopped};
 pub use hot_loops::{HotLoop, Other};
 pub use lane::Lane;
 pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
+pub use notices::{Notice, NoticeSender, Notices, Subject};
 pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
 pub use pilothouse_gate::breaker;
 pub use router::{Primaries, Route, change_of};

@@ -42,6 +42,15 @@ impl Rights {
         rights
     }
 
+    /// What the host needs for its own Events, in the namespace that it runs in.
+    pub fn of_own_events(namespace: &str) -> Self {
+        let mut rights = Self::default();
+        for verb in ["create", "patch"] {
+            rights.add(Some(namespace.to_owned()), ("", "Event"), None, verb, None);
+        }
+        rights
+    }
+
     /// What the host needs for a plugin whose own requests go out as another: to watch for it, to be that other, and to ask
     /// what the other may see.
     pub fn of_host_for(manifest: &Manifest, capabilities: &Capabilities, other: &Impersonate) -> Self {

@@ -90,13 +90,17 @@ pub(crate) async fn rbac(args: &args::Rbac) -> Result<u8, Stop> {
             args.plugins.display()
         )));
     }
+    let namespace = config.as_ref().and_then(|config| config.host.namespace.as_deref());
+    let own = namespace.map(Rights::of_own_events).unwrap_or_default();
     let mut roles = Vec::new();
     if args.per_plugin {
+        // No plugin's name has a colon: this is the host's.
+        roles.extend(roles_of("pilothouse:host", &own, &resources));
         for (plugin, rights) in &all {
             roles.extend(roles_of(&format!("pilothouse-{plugin}"), rights, &resources));
         }
     } else {
-        let mut together = Rights::default();
+        let mut together = own;
         all.into_iter().for_each(|(_, rights)| together.extend(rights));
         roles = roles_of("pilothouse", &together, &resources);
     }
@@ -347,6 +351,27 @@ subjects: [{"kind":"ServiceAccount","name":"greeter","namespace":"team"}]
         let user = binding(&other[0], &Impersonate::User("jane".to_owned()));
         assert_eq!(user["subjects"][0]["kind"], "User");
         assert_eq!(user["kind"], "ClusterRoleBinding");
+    }
+
+    #[test]
+    fn the_hosts_own_events_take_a_role_in_its_namespace_and_none_where_all_events_are_allowed() {
+        let own = Rights::of_own_events("ops");
+        let roles = roles_of("pilothouse:host", &own, &Resources::default());
+        assert_eq!(
+            roles.iter().map(yaml).collect::<String>(),
+            r#"---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {"name":"pilothouse:host","namespace":"ops"}
+rules:
+- {apiGroups: [""], resources: ["events"], verbs: ["create","patch"]}
+"#
+        );
+        let mut together = own;
+        together.extend(rights());
+        let resources = Resources::default();
+        let roles = |rights: &Rights| roles_of("pilothouse", rights, &resources);
+        assert_eq!(roles(&together), roles(&rights()));
     }
 
     #[test]

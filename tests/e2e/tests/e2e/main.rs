@@ -15,6 +15,7 @@ mod grants;
 mod greeting;
 mod hot_loops;
 mod kubectl;
+mod load_events;
 mod mappings;
 mod operations;
 mod parked;
