@@ -9,7 +9,7 @@ use std::{
 use pilothouse_lifecycle::kept::files;
 use pilothouse_object::escape_control;
 
-use super::{Kept, MAX_BYTES, text};
+use super::{Kept, MAX_BYTES, directory, text};
 
 /// The list of parked keys.
 const NAME: &str = "parked-keys.jsonl";
@@ -45,6 +45,16 @@ pub enum StateError {
         /// What the system said.
         error: io::Error,
     },
+    /// Somebody else may put there what this host would take for its own.
+    #[error("{}: {what}; {mend}", path.display())]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do about it.
+        mend: &'static str,
+    },
     /// Another host has it.
     #[error("{}: another pilothouse uses it; give each host a state directory of its own", .0.display())]
     InUse(PathBuf),
@@ -53,6 +63,7 @@ pub enum StateError {
 impl StateDirectory {
     /// Makes the directory if need be, takes it for this process, and reads what the last host kept there.
     ///
+    /// It is made for this user alone. One of this user's that others may write to is taken from them, and said in the log.
     /// What can't be taken for whole is moved aside, and said in the log: then this is as without it.
     ///
     /// # Errors
@@ -62,7 +73,7 @@ impl StateDirectory {
             path: path.to_owned(),
             error,
         };
-        fs::create_dir_all(path).map_err(unusable)?;
+        directory::make_ours(path)?;
         let name = path.join(LOCK);
         // No file yet is as good as one.
         files::is_file(&name).map_err(|error| StateError::Unusable {

@@ -28,6 +28,7 @@
 //! | `keeper` | when to write | no |
 //! | `file`, `driver` | reading, and writing atomically; waiting for it | yes |
 
+mod directory;
 mod driver;
 mod file;
 mod keeper;
