@@ -85,7 +85,8 @@ impl Scene {
         let cache = CodeCache::open(&place.path().join("code"), CacheLimits::default());
         let cache = cache.unwrap_or_else(|error| panic!("{error}"));
         let modules = Modules::with_cache(engine(), compiler(), cache);
-        let config = Config::parse(config, "bench.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
+        let config = format!("apiVersion: pilothouse.dev/v1\nplugins: {config}\n");
+        let config = Config::parse(&config, "bench.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"));
         let store = PluginStore::open(&place.path().join("lives")).unwrap_or_else(|error| panic!("{error}"));
         let options = SupervisorOptions {
             directory: directory.clone(),
@@ -228,7 +229,7 @@ fn neighbours() {
     let quiet = alone.during(Duration::from_secs(20));
     drop(alone);
     row("nothing happens", &quiet);
-    let unstopped = "{plugins: {loops: {breaker: {enabled: false}}}}";
+    let unstopped = "{loops: {breaker: {enabled: false}}}";
     for (what, word, kind, config) in [
         ("a neighbour computes for ever", "spins", "Spins", "{}"),
         ("the same, and no breaker stops it", "spins", "Spins", unstopped),
