@@ -38,10 +38,10 @@ A plugin directory holds files NAME.wasm; a plugin's identity is its file name.
 Exit codes:
     0  it ended as asked
     1  something went wrong while running; `inspect`: the module would not load; `pack`: it can't be packed;
-       `rbac`: some would not load;
+       `rbac`: one or more would not load;
        `status`, `plugins`, `queue`, `parked`: no host is there, or it did not come to what was ordered
     2  wrong usage or configuration: command line, configuration file, kubeconfig, files to apply or to embed
-    3  `dev`: no plugin could be loaded
+    3  `dev`: no plugin could be loaded; `rbac`: there is none, or all are disabled
   130  a second Ctrl-C or SIGTERM forced the end";
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// Wrong usage or configuration: the command line, the configuration file, the kubeconfig, a file to apply.
 pub(crate) const USAGE: u8 = 2;
-/// `dev`: there were plugins to load, and none could be loaded.
+/// `dev`: there were plugins to load, and none could be loaded. `rbac`: there was none, or all were disabled.
 pub(crate) const NO_PLUGIN: u8 = 3;
 /// A second signal forced the end: running reconciles were cut.
 pub(crate) const FORCED: u8 = 130;
