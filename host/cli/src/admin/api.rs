@@ -165,7 +165,8 @@ pub(crate) struct PluginDetail {
     pub(crate) description: String,
     /// Where its module lay.
     pub(crate) path: String,
-    /// What it asked for, a line each; all of it is granted, or it would not serve.
+    /// What it asks for, a line each. All of it is granted, or it would not serve; but maybe for some namespaces and names
+    /// only, which is not said here.
     pub(crate) permissions: Vec<String>,
     /// What it watches, by controller.
     pub(crate) watches: Vec<String>,

@@ -330,7 +330,7 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
         line(if number == 0 { "watches" } else { "" }, watch);
     }
     for (number, permission) in detail.permissions.iter().enumerate() {
-        line(if number == 0 { "granted" } else { "" }, permission);
+        line(if number == 0 { "asks for" } else { "" }, permission);
     }
     if let Some(error) = &plugin.last_error {
         let text = format!(

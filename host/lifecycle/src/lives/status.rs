@@ -93,6 +93,8 @@ pub struct VersionStatus {
     pub version: Option<String>,
     /// The SHA-256 of the module in hexadecimal digits.
     pub hash: String,
+    /// The hash of what the operator says of it: one module under two configurations is two versions.
+    pub configuration: String,
 }
 
 /// A version that is not loaded again by itself: it was rolled back, or another one was promoted instead.
@@ -153,6 +155,7 @@ impl<P: Candidate> Life<P> {
             (Doing::Loading(wanted), Found::Wanted(_)) => Some(VersionStatus {
                 version: None,
                 hash: wanted.module.to_string(),
+                configuration: wanted.mark().configuration.to_string(),
             }),
             _ => None,
         };
@@ -180,6 +183,7 @@ fn version<P: Candidate>(version: &Version<P>) -> VersionStatus {
     VersionStatus {
         version: Some(version.plugin.version().to_owned()),
         hash: version.plugin.mark().module.to_string(),
+        configuration: version.plugin.mark().configuration.to_string(),
     }
 }
 
@@ -187,6 +191,7 @@ fn past<P: Candidate>(past: &Past<P>) -> VersionStatus {
     VersionStatus {
         version: Some(past.version.clone()),
         hash: past.mark.module.to_string(),
+        configuration: past.mark.configuration.to_string(),
     }
 }
 

@@ -126,7 +126,7 @@ async fn status_shows_each_plugin_and_why_one_does_not_serve() {
     for part in [
         "state        serving",
         "controller   greeting: demo.pilothouse.dev/v1 Greeting",
-        "granted      {group: ",
+        "asks for     {group: ",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }

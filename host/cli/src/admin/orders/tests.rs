@@ -6,6 +6,7 @@ fn life(state: LifeState) -> LifeStatus {
     let version = |digit: &str| VersionStatus {
         version: Some("1".to_owned()),
         hash: digit.repeat(64),
+        configuration: "d".repeat(64),
     };
     LifeStatus {
         name: "a".to_owned(),
@@ -57,6 +58,11 @@ fn an_order_is_done_once_nothing_moves_and_says_where_it_came_to_something_else(
         ..life(LifeState::Disabled)
     };
     assert_eq!(shortfall(&Ask::Disable, &serving, &gone, false), None);
+    // The same module under another configuration is another version.
+    let mut before = serving.clone();
+    assert!(shortfall(&Ask::Rollback, &before, &serving, false).is_some());
+    before.serving.as_mut().unwrap().configuration = "e".repeat(64);
+    assert_eq!(shortfall(&Ask::Rollback, &before, &serving, false), None);
     assert_eq!(shortfall(&Ask::Enable, &gone, &serving, false), None);
     let why = shortfall(&Ask::Enable, &gone, &gone, false).unwrap();
     assert_eq!(why, "the plugin is disabled now");

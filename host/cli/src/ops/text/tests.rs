@@ -164,7 +164,7 @@ fn a_plugin_is_shown_with_its_versions_reasons_and_history() {
         format!("at hand      0.0.9, module {}\n", "b".repeat(64)),
         "refused      at the step compile: no component\n".to_owned(),
         "mend         build it\n             anew\n".to_owned(),
-        "granted      {group: \"\", kind: ConfigMap, verbs: [watch]}\n".to_owned(),
+        "asks for     {group: \"\", kind: ConfigMap, verbs: [watch]}\n".to_owned(),
         "history      5s ago: breaker open: all failed\n".to_owned(),
     ] {
         assert!(text.contains(&line), "{line:?} is not in\n{text}");
