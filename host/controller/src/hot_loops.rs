@@ -11,7 +11,7 @@ use std::{
 };
 
 use pilothouse_gate::hot_loop::{HotLoops, QUIET, Run, Wrote};
-use pilothouse_object::{Gvk, Key, escape_control};
+use pilothouse_object::{Gvk, Key, Object, escape_control};
 
 use crate::{
     ControllerId, Dispatcher, Job, What,
@@ -172,6 +172,14 @@ impl Dispatcher {
         slowed.runs += 1;
         let fields = changed.fields();
         let mut other = other(job, changed);
+        // Somebody's change may be read before it is heard of: what was written over was not the key's own then.
+        let own = |was: &Object| {
+            let object = hash(&(&changed.kind, &changed.key));
+            slowed.loops.made(hash(key), object, hash(&was.head().version))
+        };
+        if other == Other::Itself && !changed.before.as_ref().is_none_or(own) {
+            other = Other::Unknown;
+        }
         let before = slowed.held.get(key).filter(|held| now <= held.until + QUIET);
         let mut told = before.is_some_and(|held| held.told);
         if let (Other::Unknown, Some(before)) = (&other, before) {

@@ -130,6 +130,25 @@ fn a_plugin_that_writes_a_counter_is_slowed_and_named_once_and_never_stopped() {
 }
 
 #[test]
+fn who_undoes_a_write_is_somebody_else_also_where_nobody_heard_of_that_before_the_next_run() {
+    let mut desk = Desk::new();
+    desk.add("p", caused(None, None));
+    let job = loop {
+        let job = desk.next().unwrap();
+        // Somebody else's change is in what it reads; what asked for it is its own write alone.
+        desk.version += 1;
+        desk.writes(&job, "theirs", "ours");
+        if desk.dispatcher.hot_loops(desk.now).next().is_some() {
+            break job;
+        }
+    };
+    assert_eq!(desk.told, [], "it is to be found out first");
+    let shown = desk.dispatcher.hot_loops(desk.now).next().unwrap();
+    assert_eq!((shown.came_back, &shown.other), (true, &Other::Unknown));
+    assert!(desk.dispatcher.unnamed(&job).is_some());
+}
+
+#[test]
 fn two_plugins_that_fight_are_both_slowed_and_each_is_named_to_the_other() {
     let mut desk = Desk::new();
     desk.add("p", caused(None, None));

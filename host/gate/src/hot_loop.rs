@@ -116,6 +116,15 @@ impl HotLoops {
         looping
     }
 
+    /// Whether a run of this key made this version of the object (their hashes), as far as is remembered.
+    pub fn made(&self, key: u64, object: u64, version: u64) -> bool {
+        let track = self.recent.get(&key).or_else(|| self.before.get(&key));
+        track.is_some_and(|track| {
+            let mut writes = track.writes.iter();
+            writes.any(|seen| (seen.object, seen.version) == (object, version))
+        })
+    }
+
     /// It came to rest. Where two writers disagree it does so after each of its writes: these stay known.
     fn rested(&mut self, key: u64) {
         let tracks = [self.recent.get_mut(&key), self.before.get_mut(&key)];
