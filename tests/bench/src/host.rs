@@ -15,8 +15,8 @@ use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::{
     OBJECTS,
+    plugins::{altered, put},
     server::Server,
-    steady::{altered, put},
 };
 
 /// Counts runs of each controller.
