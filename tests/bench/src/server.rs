@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{OBJECTS, object};
 
-/// A server that knows five kinds.
+/// A server that knows three kinds.
 #[derive(Clone, Default)]
 pub struct Server(Arc<Mutex<State>>);
 
@@ -27,11 +27,9 @@ struct State {
 }
 
 /// Plural, API version, kind.
-const KINDS: [(&str, &str, &str); 5] = [
+const KINDS: [(&str, &str, &str); 3] = [
     ("empties", "bench.io/v1", "Empty"),
     ("busies", "bench.io/v1", "Busy"),
-    ("spins", "bench.io/v1", "Spins"),
-    ("reads", "bench.io/v1", "Reads"),
     ("configmaps", "v1", "ConfigMap"),
 ];
 
@@ -77,21 +75,6 @@ impl Server {
         }
     }
 
-    /// One object of a kind is changed.
-    pub fn change(&self, plural: &'static str, i: usize) {
-        let mut state = self.state();
-        let Some((_, api_version, kind)) = KINDS.iter().find(|(known, ..)| *known == plural) else {
-            panic!("no kind {plural}")
-        };
-        state.version += 1;
-        let object = object(api_version, kind, i, state.version);
-        let line: Bytes = format!("{{\"type\":\"MODIFIED\",\"object\":{object}}}\n").into();
-        for watch in state.watches.get(plural).into_iter().flatten() {
-            // A watch that has gone hears nothing.
-            let _ = watch.send(line.clone());
-        }
-    }
-
     fn answer(&self, method: &Method, path: &str, query: &str) -> Answer {
         let resources = |kinds: &[(&str, &str, &str)]| {
             let resources: Vec<String> = kinds
@@ -104,8 +87,8 @@ impl Server {
             ))
         };
         match path {
-            "/apis/bench.io/v1" => return resources(&KINDS[..4]),
-            "/api/v1" => return resources(&KINDS[4..]),
+            "/apis/bench.io/v1" => return resources(&KINDS[..2]),
+            "/api/v1" => return resources(&KINDS[2..]),
             _ => {}
         }
         let mut state = self.state();

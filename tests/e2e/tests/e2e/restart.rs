@@ -27,6 +27,20 @@ async fn kill(host: Host) {
     assert_eq!(host.end().await.code, None, "a signal ended it");
 }
 
+/// Kills the host as soon as what it keeps of the zoo says this, and takes away the bad Beast.
+async fn killed_once_kept(scene: &Scene, server: &Server, host: Host, said: &str) {
+    host.until("that it is kept", async || {
+        let life = std::fs::read_to_string(scene.path("state/plugins/zoo/life.json")).ok()?;
+        life.contains(said).then_some(())
+    })
+    .await;
+    kill(host).await;
+    server
+        .api()
+        .delete(pilothouse_e2e::BEASTS, scene.namespace(), "bad")
+        .await;
+}
+
 /// Waits for that line about the zoo; answers the hash of the module it is about.
 async fn hash_told(host: &Host, told: &str) -> String {
     let line = host.logged(told, |line| message(line).starts_with(told)).await;
@@ -55,16 +69,7 @@ async fn a_version_that_was_rolled_back_stays_so_whatever_kills_the_host(on: On)
     assert_ne!(first, second);
     server.api().beast("bad", "trap").await;
     assert_eq!(hash_told(&host, "plugin rolled back").await, first);
-    host.until("that it is kept", async || {
-        let life = std::fs::read_to_string(scene.path("state/plugins/zoo/life.json")).ok()?;
-        life.contains("was rolled back").then_some(())
-    })
-    .await;
-    kill(host).await;
-    server
-        .api()
-        .delete(pilothouse_e2e::BEASTS, scene.namespace(), "bad")
-        .await;
+    killed_once_kept(&scene, &server, host, "was rolled back").await;
 
     // What lies in the directory is the second one still; the bytes of the first lie in the state directory alone.
     for time in ["once", "twice"] {
@@ -114,16 +119,7 @@ async fn a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_versi
     };
     host.until("the quarantine", async || in_quarantine(&address).await)
         .await;
-    host.until("that it is kept", async || {
-        let life = std::fs::read_to_string(scene.path("state/plugins/zoo/life.json")).ok()?;
-        life.contains("\"quarantine\":{").then_some(())
-    })
-    .await;
-    kill(host).await;
-    server
-        .api()
-        .delete(pilothouse_e2e::BEASTS, scene.namespace(), "bad")
-        .await;
+    killed_once_kept(&scene, &server, host, "\"quarantine\":{").await;
 
     let (host, address) = scene.run_with_metrics(&server, &[]);
     hash_told(&host, "plugin loaded").await;
