@@ -12,10 +12,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     ControllerId, Dispatcher,
-    call::{PluginState, Shared},
-    lane::Lane,
-    rarely::Rarely,
-    tenure::Tenure,
+    calls::{
+        call::{PluginState, Shared},
+        lane::Lane,
+    },
+    reporting::rarely::Rarely,
+    versions::tenure::Tenure,
 };
 
 /// Targets of writes, by the controller and key whose run sent them.

@@ -24,21 +24,21 @@ use crate::lock::lock;
 use crate::{
     ApiConfig, ControllerId, DigestKey, Dispatcher, HotLoop, Observer,
     access::{self, Standing},
-    api::Api,
-    cache_bound,
-    call::Shared,
+    api::{kinds::Kinds, requests::Api},
+    calls::{call::Shared, lane::Lane, run::run},
     core::Core,
-    events::{self, Action, Emitted, Place},
-    kinds::Kinds,
-    lane::Lane,
-    live::Live,
-    metrics::Metrics,
-    notices::{self, Notices},
     parked::{self, Keep},
-    provenance::Provenance,
-    resync::{Resync, Spot, Walk},
-    run::run,
-    stage::LISTS_WITHIN,
+    reporting::{
+        events::{self, Action, Emitted, Place},
+        metrics::Metrics,
+        notices::{self, Notices},
+    },
+    scheduling::cache_bound,
+    versions::{live::Live, stage::LISTS_WITHIN},
+    waking::{
+        provenance::Provenance,
+        resync::{Resync, Spot, Walk},
+    },
 };
 
 /// Events that wait to be sent; more are dropped and counted.

@@ -17,107 +17,53 @@
 //! It does not load plugins, decide what they may do, or know how to show what happens: that is `lifecycle`, and whoever
 //! passes an [`Observer`].
 //!
-//! | module | what is in it | I/O |
+//! | room | what is in it | I/O |
 //! |---|---|---|
-//! | `router` | changes to keys: mappings, predicates | no |
-//! | `intake` | changes into queues: priorities, and what wakes parked keys | no |
-//! | `dispatcher` | queues and gate: which key runs next | no |
-//! | `exchange`, `tenure` | from one version of a plugin to the next: what becomes of its keys, whose feeds are heard | no |
-//! | `hot_loops`, `changed` | which keys go round in circles, and by which fields | no |
-//! | `concurrency` | how many keys at once, where that is led | no |
-//! | `breakers` | which plugins are not called for a while | no |
-//! | `cache_bound` | which plugins the caches hold too much for | no |
-//! | `resync` | when which keys have their turn though nothing changed | no |
-//! | `outcome` | what a call ended with to what becomes of its key | no |
-//! | `cause` | why a key stands in a queue | no |
-//! | `parked` | parked keys over a restart | reads and writes its file |
-//! | `ledger`, `provenance` | what calls wrote, and who wrote which version | no |
-//! | `repeats` | which writes would change nothing, and are not sent | no |
-//! | `body` | bodies of writes, checked and completed | no |
-//! | `partly` | which patches would take away what the plugin does not see | no |
-//! | `events`, `notices` | Kubernetes Events, of plugins and of the host: merged, limited | sends |
-//! | `digest` | what tells that a Secret changed, and nothing of what is in it | no |
+//! | `waking` | from a change to a key in a queue, and why | no |
+//! | `scheduling` | which key runs next, and what becomes of it | no |
+//! | `calls` | one call, and what its imports reach | through `api` |
+//! | `writing` | what plugins write | through `api` |
+//! | `versions` | from one version of a plugin to the next | drives |
 //! | `access` | what another may see, as whom a plugin acts | asks |
-//! | `call`, `reads`, `writes` | the imports of one call | through `api` |
-//! | `api`, `kinds` | single requests to the API server | yes |
-//! | `path`, `refusal` | their paths, and errors as guests see them | no |
-//! | `lane` | threads for calls that compute for long | threads |
-//! | `run`, `feed`, `windows`, `host`, `stage`, `live`, `core` | the driver on tokio | yes |
-//! | `snapshot` | what a person sees of queues and breakers | no |
-//! | `in_flight` | how many bytes of a plugin's requests are under way | no |
-//! | `log_budget` | how many log lines a plugin may write | no |
-//! | `rarely` | lines that would come for each of many keys | no |
-//! | `metrics`, `happening` | what is counted and told | no |
+//! | `parked` | parked keys over a restart | reads and writes its file |
+//! | `api` | single requests to the API server | yes |
+//! | `reporting` | metrics, Events, snapshots | sends |
+//! | `host`, `core` | the driver on tokio, and what its tasks share | yes |
 
 mod access;
 mod api;
-mod body;
-mod breakers;
-mod cache_bound;
-mod cache_metrics;
-mod call;
-mod cause;
-mod changed;
-mod concurrency;
+mod calls;
 mod core;
-mod digest;
-mod dispatcher;
-mod events;
-mod exchange;
-#[cfg(test)]
-mod exchange_tests;
-mod feed;
-mod happening;
 mod host;
-mod hot_loops;
-mod in_flight;
-mod intake;
-mod kinds;
-mod lane;
-mod ledger;
-mod live;
 mod lock;
-mod log_budget;
-mod metrics;
-mod notices;
-mod outcome;
 pub mod parked;
-mod partly;
-mod path;
-mod provenance;
-mod rarely;
-mod reads;
-mod refusal;
-mod repeats;
-#[cfg(test)]
-mod restart_tests;
-mod resync;
-mod router;
-mod run;
-mod snapshot;
-mod stage;
-mod tenure;
-#[cfg(test)]
-mod wake_tests;
-mod windows;
-mod writes;
+mod reporting;
+mod scheduling;
+mod versions;
+mod waking;
+mod writing;
 
 pub use access::Standing;
-pub use api::ApiConfig;
-pub use cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What};
-pub use concurrency::ApiLoad;
-pub use digest::DigestKey;
-pub use dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict};
-pub use happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words, why_words};
+pub use api::requests::ApiConfig;
+pub use calls::{digest::DigestKey, lane::Lane};
 pub use host::{Host, HostOptions, Stopped};
-pub use hot_loops::{HotLoop, Other};
-pub use lane::Lane;
-pub use metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE;
-pub use notices::{Notice, NoticeSender, Notices, Subject};
-pub use outcome::{CallResult, MIN_RETRY, ResultLabel, judge};
 pub use pilothouse_gate::breaker;
-pub use router::{Primaries, Route, change_of};
-pub use snapshot::{
-    Chosen, ControllerSnapshot, KeySnapshot, KeyState, MAX_KEYS, ParkedPage, ParkedSnapshot, PluginSnapshot,
-    Spot as ParkedSpot,
+pub use reporting::{
+    happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words, why_words},
+    metrics::CONTENT_TYPE as METRICS_CONTENT_TYPE,
+    notices::{Notice, NoticeSender, Notices, Subject},
+    snapshot::{
+        Chosen, ControllerSnapshot, KeySnapshot, KeyState, MAX_KEYS, ParkedPage, ParkedSnapshot, PluginSnapshot,
+        Spot as ParkedSpot,
+    },
+};
+pub use scheduling::{
+    concurrency::ApiLoad,
+    dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict},
+    hot_loops::{HotLoop, Other},
+    outcome::{CallResult, MIN_RETRY, ResultLabel, judge},
+};
+pub use waking::{
+    cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What},
+    router::{Primaries, Route, change_of},
 };

@@ -9,7 +9,12 @@ use super::{
     Access, Finding,
     questions::{Question, verdict},
 };
-use crate::{api::Api, core::Core, kinds::Kinds, live::Live, lock::lock};
+use crate::{
+    api::{kinds::Kinds, requests::Api},
+    core::Core,
+    lock::lock,
+    versions::live::Live,
+};
 
 /// Where reviews are asked for.
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";

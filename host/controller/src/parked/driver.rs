@@ -9,7 +9,7 @@ use super::{
     keeper::{Act, Keeper},
     text,
 };
-use crate::{core::Core, lock::lock, rarely::Rarely};
+use crate::{core::Core, lock::lock, reporting::rarely::Rarely};
 
 /// Keeps the parked keys of one host.
 pub(crate) struct Keep {

@@ -33,6 +33,8 @@ mod driver;
 mod file;
 mod keeper;
 pub(crate) mod keeping;
+#[cfg(test)]
+mod restart_tests;
 mod returns;
 pub(crate) mod text;
 

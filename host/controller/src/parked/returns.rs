@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Cause, ControllerId, Dispatcher, What,
-    dispatcher::{Entry, LOW_PRIORITY},
+    scheduling::dispatcher::{Entry, LOW_PRIORITY},
 };
 
 /// Since when it is parked, whose, which; and its record where it was never set down.

@@ -1,0 +1,343 @@
+//! One run of one key: from the job that the dispatcher hands out to its verdict.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use pilothouse_gate::breaker::{Change, Outcome};
+use pilothouse_informer::Holds;
+use pilothouse_lifecycle::{Trouble, TroubleKind};
+use pilothouse_object::{Gvk, Key, Object, Version};
+use pilothouse_runtime::{CallError, ObjectRef, Request};
+
+use crate::{
+    Happening, Other, Reconciled, ResultLabel, Verdict,
+    calls::call::{Call, PluginState},
+    core::{Controller, Core},
+    lock::lock,
+    parked::Stood,
+    reporting::metrics::Run,
+    scheduling::{
+        changed::manager_of,
+        dispatcher::Job,
+        hot_loops::Did,
+        outcome::{blame, judge},
+    },
+    writing::ledger::{Echo, Echoed},
+};
+
+/// How long a key waits for the caches to hold what its last call wrote. Then it may run, and is counted.
+const ECHO_BOUND: Duration = Duration::from_secs(5);
+
+/// Runs a job to its end. Whatever happens, the dispatcher hears of it.
+pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) {
+    core.shared.metrics.queued_for(&job.id, job.taken.queued_for);
+    let call = Call::new(
+        core.shared.clone(),
+        controller.plugin.clone(),
+        job.id.clone(),
+        job.taken.key.clone(),
+        job.taken.attempt,
+        job.taken.causes.first().cloned(),
+    );
+    let mut permit = Permit {
+        core: core.clone(),
+        job: Some(job),
+    };
+    let Some(job) = permit.job.as_ref() else { return };
+    let attempt = std::panic::AssertUnwindSafe(attempt(&core, &controller, &call, job));
+    let ended = attempt.catch_unwind().await;
+    // What the call sent is finished whatever became of the call, and the key stays in work until then.
+    call.settled().await;
+    lock(&core.dispatcher).release(job);
+    core.wake.notify_one();
+    // A host that stops runs no key again: nobody needs the caches then.
+    tokio::select! {
+        biased;
+        () = core.stops() => {}
+        () = await_echoes(&core, &call, job) => {}
+    }
+    let (writes, uncertain, hindered, changed) = {
+        let mut ledger = lock(&call.ledger);
+        let changed = ledger.take_changed();
+        (
+            std::mem::take(&mut ledger.writes),
+            std::mem::take(&mut ledger.uncertain),
+            ledger.hindered,
+            changed,
+        )
+    };
+    let did = Did::of(job, &changed);
+    if !uncertain.is_empty() {
+        let place = (job.id.clone(), job.taken.key.clone());
+        lock(&core.uncertain).entry(place).or_default().extend(uncertain);
+    }
+
+    let mut stood = None;
+    let (verdict, told) = match ended {
+        Ok(Ok((told, on))) => {
+            stood = Some(on);
+            (judge(&told.result).0, Some(told))
+        }
+        Ok(Err(reason)) => {
+            tracing::warn!(controller = %job.id, key = %job.taken.key, %reason, "a run could not begin; it is tried again");
+            (Verdict::Retry { reason }, None)
+        }
+        Err(_) => {
+            tracing::error!(controller = %job.id, key = %job.taken.key, "a run panicked in the host; this is a bug of Pilothouse");
+            let reason = "the host panicked in this run".to_owned();
+            (Verdict::Retry { reason }, None)
+        }
+    };
+    let Some(job) = permit.job.take() else { return };
+    let now = core.now();
+    let plugin = &controller.plugin.plugin;
+    let blamed = told.as_ref().map_or(Outcome::Ignored, |told| {
+        blame(&told.result, told.wall, hindered, &plugin.breaker)
+    });
+    let (finished, changes, tripped, looping) = {
+        let mut dispatcher = lock(&core.dispatcher);
+        // Before the verdict: a change that turns out to be somebody else's deserves its own attempt, also where this
+        // run would park the key.
+        let mut provenance = lock(&core.shared.provenance);
+        for doubtful in provenance.foreign() {
+            dispatcher.add(now, &doubtful.id, doubtful.key, 0, doubtful.cause, true);
+        }
+        let mut random = lock(&core.shared.random);
+        let tripped = dispatcher.judged(now, &mut random, &job, blamed);
+        let looping = dispatcher.ran(now, &job, &did);
+        let finished = dispatcher.finished(now, &mut random, &job, &verdict);
+        if finished.parked {
+            let doubted = provenance.doubts(&job.id, &job.taken.key);
+            dispatcher.parked_on(&job.id, &job.taken.key, stood.filter(|_| !doubted));
+        }
+        (finished, dispatcher.breaker_changes(), tripped, looping)
+    };
+    core.wake.notify_one();
+    core.parked.notify_one();
+    core.shared.tell_breakers(changes);
+    if let Some(looping) = looping {
+        core.shared.observer.happened(&Happening::HotLoop(looping));
+    }
+    let cut = told.as_ref().is_some_and(|told| told.result.is_err());
+    let trouble = [
+        (cut && !hindered).then_some(TroubleKind::Trapped),
+        tripped.and_then(|change| match change {
+            Change::Opened { .. } => Some(TroubleKind::Tripped),
+            Change::Quarantined { .. } => Some(TroubleKind::Quarantined),
+            Change::HalfOpened | Change::Closed => None,
+        }),
+    ];
+    for what in trouble.into_iter().flatten() {
+        (core.shared.trouble)(Trouble {
+            plugin: controller.plugin.name.clone(),
+            hash: plugin.hash,
+            configuration: plugin.configuration,
+            what,
+        });
+    }
+    core.shared.metrics.reconciled(&Run {
+        id: &job.id,
+        result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),
+        terminal: matches!(verdict, Verdict::Park { .. }),
+        cut: told
+            .as_ref()
+            .and_then(|told| told.result.as_ref().err().map(CallError::kind)),
+        wall: told.as_ref().map(|told| told.wall).unwrap_or_default(),
+        cpu: told.as_ref().map(|told| told.cpu).unwrap_or_default(),
+        worked_for: finished.worked_for,
+    });
+    if let Some(mut told) = told {
+        told.writes = writes;
+        told.again_after = finished.again_after;
+        told.parked = finished.parked;
+        core.shared.observer.happened(&Happening::Reconciled(told));
+    }
+}
+
+/// Gives the key back when its task is dropped before its end (the host is stopping), so that nothing is lost from the
+/// queue's view.
+struct Permit {
+    core: Arc<Core>,
+    job: Option<Job>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(job) = self.job.take() {
+            let now = self.core.now();
+            let mut dispatcher = lock(&self.core.dispatcher);
+            let mut random = lock(&self.core.shared.random);
+            dispatcher.finished(now, &mut random, &job, &Verdict::Unstarted);
+        }
+    }
+}
+
+/// Calls the plugin, and answers how that went and on which object. An error says why it could not be called.
+async fn attempt(
+    core: &Arc<Core>,
+    controller: &Controller,
+    call: &Call,
+    job: &Job,
+) -> Result<(Box<Reconciled>, Option<Stood>), String> {
+    let key = &job.taken.key;
+    ascertain(core, call, job).await?;
+    name_other(core, call, job).await;
+    // It was allowed when the key began, and what follows shows the plugin an object.
+    if let Some(access) = &controller.plugin.access {
+        access.check().map_err(|error| error.message)?;
+    }
+    let kind = &controller.kind;
+    // Through this controller's own windows: another one of the plugin may see more of the kind, or less.
+    let object = controller
+        .primaries
+        .iter()
+        .find_map(|window| window.get(key).ok().flatten());
+    let stood = object.as_ref().map(|object| Stood {
+        uid: (*object.head().uid).into(),
+        version: object.head().version.clone(),
+    });
+    let request = Request {
+        controller: controller.id.controller.to_string(),
+        key: ObjectRef {
+            kind: pilothouse_runtime::Gvk {
+                group: kind.group.to_string(),
+                version: kind.version.to_string(),
+                kind: kind.kind.to_string(),
+            },
+            namespace: key.namespace.as_deref().map(str::to_owned),
+            name: key.name.to_string(),
+        },
+        object: object.map(|object| object.json().to_owned()),
+    };
+    let plugin = &controller.plugin.plugin;
+    let called = match &core.lane {
+        None => {
+            let backend = Arc::new(call.clone());
+            plugin.module.reconcile(request, backend, &plugin.limits).await
+        }
+        Some(lane) => {
+            let (plugin, backend) = (plugin.clone(), Arc::new(call.clone()));
+            let called = async move { plugin.module.reconcile(request, backend, &plugin.limits).await };
+            lane.carry(called).await
+        }
+    };
+    let told = Box::new(Reconciled {
+        id: job.id.clone(),
+        module: plugin.hash,
+        configuration: plugin.configuration,
+        kind: kind.clone(),
+        key: key.clone(),
+        version: stood.as_ref().map(|stood| stood.version.clone()),
+        causes: job.taken.causes.iter().cloned().collect(),
+        causes_omitted: job.taken.causes.omitted(),
+        attempt: job.taken.attempt,
+        result: called.result,
+        again_after: None,
+        parked: false,
+        wall: called.wall,
+        cpu: called.cpu,
+        writes: Vec::new(),
+    });
+    Ok((told, stood))
+}
+
+/// After a write whose outcome nobody knows its target is read live before the key runs again, and the cache must be at
+/// least as new as that.
+async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), String> {
+    let place = (job.id.clone(), job.taken.key.clone());
+    let Some(targets) = lock(&core.uncertain).remove(&place) else {
+        return Ok(());
+    };
+    for (kind, key) in &targets {
+        match call.ascertain(kind, key).await {
+            Ok(Some(version)) => {
+                // Where the cache is not there in time, the key runs on what there is, as after any write.
+                hear(&call.plugin, kind, key, &version, None).await;
+            }
+            Ok(None) => {
+                gone(&call.plugin, kind, key, "").await;
+            }
+            Err(error) => {
+                let reason = format!(
+                    "the outcome of a write to {kind} {key} is still unknown: {}",
+                    error.message
+                );
+                lock(&core.uncertain).entry(place).or_default().extend(targets);
+                return Err(reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a key loops and it is not known who is on the other side, the object that it is about is read live once: it was
+/// written to since the plugin's last run, and its managed fields say by whom.
+async fn name_other(core: &Arc<Core>, call: &Call, job: &Job) {
+    let Some((kind, key, fields)) = lock(&core.dispatcher).unnamed(job) else {
+        return;
+    };
+    let read = call.stored(&kind, &key).await;
+    let own = format!("pilothouse/{}", job.id.plugin);
+    let manager = read.and_then(|json| manager_of(&json, &fields, &own));
+    let other = manager.map_or(Other::Unknown, Other::Manager);
+    let told = lock(&core.dispatcher).named(job, other);
+    if let Some(looping) = told {
+        core.shared.observer.happened(&Happening::HotLoop(looping));
+    }
+}
+
+/// Waits until the windows that the plugin has on a kind are at a version; false where they aren't in time. Where it is
+/// known what was written, those that will not hear of it are left out.
+async fn hear(plugin: &PluginState, kind: &Gvk, key: &Key, version: &Version, written: Option<&Object>) -> bool {
+    let windows = plugin.views.get(kind).into_iter().flatten();
+    for window in windows.filter(|window| window.view().sees_key(key)) {
+        if written.is_some_and(|object| !window.hears_of(object)) {
+            continue;
+        }
+        if window.wait_for(version, key.namespace.as_deref(), ECHO_BOUND).await == Holds::No {
+            return false;
+        }
+    }
+    true
+}
+
+/// Waits until no window shows an object of this uid (none: of whatever uid); false where one still does.
+async fn gone(plugin: &PluginState, kind: &Gvk, key: &Key, uid: &str) -> bool {
+    let windows = plugin.views.get(kind).into_iter().flatten();
+    for window in windows.filter(|window| window.view().sees_key(key)) {
+        let pending = || matches!(window.get(key), Ok(Some(object)) if uid.is_empty() || *object.head().uid == *uid);
+        if !window.wait_while(pending, ECHO_BOUND).await {
+            return false;
+        }
+    }
+    true
+}
+
+#[allow(clippy::disallowed_methods, reason = "the driver: one bound for all echoes together")]
+async fn await_echoes(core: &Core, call: &Call, job: &Job) {
+    let echoes = lock(&call.ledger).echoes();
+    let all = async {
+        for Echo { kind, key, what } in &echoes {
+            let heard = match what {
+                Echoed::Version(version) => hear(&call.plugin, kind, key, version, None).await,
+                Echoed::State(object) => hear(&call.plugin, kind, key, object.head().version, Some(object)).await,
+                Echoed::Gone(uid) => gone(&call.plugin, kind, key, uid).await,
+            };
+            if !heard {
+                return false;
+            }
+        }
+        true
+    };
+    if !tokio::time::timeout(ECHO_BOUND, all).await.unwrap_or(false) {
+        core.shared.metrics.stale(&job.id);
+        let said = lock(&core.lagging).say(core.now());
+        if let Some(others) = said {
+            tracing::warn!(
+                controller = %job.id, key = %job.taken.key, others,
+                "the cache does not hold what the last run wrote after {ECHO_BOUND:?}; the key runs on what there is (said once \
+                 a minute; `others` is how many fared so since the last time)"
+            );
+        }
+    }
+}
