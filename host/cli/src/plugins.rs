@@ -108,6 +108,8 @@ fn engine(config: &Config) -> Result<Engine, Stop> {
         warm: config.host.pool_size.max(1),
         max_memory: config.most_memory(),
         max_module: config.host.max_module_bytes(),
+        max_functions: config.host.compile.functions,
+        max_nesting: config.host.compile.nesting,
         ..EngineConfig::default()
     };
     Engine::new(engine).map_err(|error| match &error {

@@ -56,7 +56,7 @@ pub enum LoadError {
     /// More functions than [`EngineConfig::max_functions`](crate::EngineConfig::max_functions); not compiled.
     #[error(
         "the module has more than {limit} functions: build it optimised (for Rust: `opt-level = \"z\"`, `lto = true`), \
-         split it, or raise the host's limit on functions (EngineConfig::max_functions)"
+         split it, or raise host.compile.functions in the operator's configuration"
     )]
     TooManyFunctions {
         /// The limit.
@@ -65,8 +65,8 @@ pub enum LoadError {
     /// A function nests deeper than [`EngineConfig::max_nesting`](crate::EngineConfig::max_nesting), or components nest in
     /// components beyond any use; not compiled.
     #[error(
-        "the module nests {what} deeper than {limit}: no compiler writes this from usual code; build it anew, or raise \
-         the host's limit on nesting (EngineConfig::max_nesting)"
+        "the module nests {what} deeper than {limit}: no compiler writes this from usual code; build it anew{}",
+        if *what == "blocks" { ", or raise host.compile.nesting in the operator's configuration" } else { "" }
     )]
     TooDeep {
         /// What: blocks or components.
@@ -307,6 +307,17 @@ pub enum CallError {
         /// The function.
         import: String,
     },
+    /// One of the limits of `describe` and `check-config`, which are the host's.
+    #[error(
+        "it may take {limit} and took more: no setting raises that. Answer from what is compiled in, and leave the work to \
+         reconciles"
+    )]
+    Pure {
+        /// The limit, with its unit.
+        limit: String,
+        /// Which one, as [`CallError::kind`] names it.
+        kind: &'static str,
+    },
     /// The host could not start an instance: nothing the plugin did.
     #[error("the host could not start an instance: {message}")]
     Start {
@@ -317,7 +328,8 @@ pub enum CallError {
 
 impl CallError {
     /// A short stable name for metrics and records: `Trap`, `Panic`, `WallTime`, `CpuTime`, `Memory`, `Table`,
-    /// `HostCalls`, `Writes`, `Output`, `Transfer`, `Forbidden` or `Start`.
+    /// `HostCalls`, `Writes`, `Output`, `Transfer`, `Forbidden` or `Start`; of a
+    /// pure call too.
     pub fn kind(&self) -> &'static str {
         match self {
             CallError::Trap { .. } => "Trap",
@@ -331,8 +343,22 @@ impl CallError {
             CallError::Output { .. } => "Output",
             CallError::Transfer { .. } => "Transfer",
             CallError::Forbidden { .. } => "Forbidden",
+            CallError::Pure { kind, .. } => kind,
             CallError::Start { .. } => "Start",
         }
+    }
+
+    /// As it is told of `describe` and `check-config`: nobody can raise their limits.
+    pub(crate) fn of_pure(self) -> Self {
+        let limit = match &self {
+            CallError::WallTime { limit } => format!("{limit:?}"),
+            CallError::CpuTime { limit } => format!("{limit:?} of CPU time"),
+            CallError::Memory { limit, .. } => format!("{} KiB of memory", limit >> 10),
+            CallError::Output { limit, .. } => format!("{} KiB for its answer", limit >> 10),
+            _ => return self,
+        };
+        let kind = self.kind();
+        CallError::Pure { limit, kind }
     }
 }
 

@@ -174,6 +174,8 @@ impl Module {
         let Inner { engine, pre, .. } = &*self.inner;
         let limits = engine.inner.config.pure;
         // In an instance of its own, also where some are kept: pure is what sees nothing of other calls.
-        call(engine, pre, None, job, Arc::new(Pure::default()), limits).await
+        let mut done = call(engine, pre, None, job, Arc::new(Pure::default()), limits).await;
+        done.result = done.result.map_err(CallError::of_pure);
+        done
     }
 }

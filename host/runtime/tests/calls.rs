@@ -132,6 +132,11 @@ async fn a_check_that_panics_loops_or_says_too_much_is_ended() {
     );
     let loops = zoo().check_config("loop").await.unwrap_err();
     assert_eq!(loops.kind(), "CpuTime");
+    assert_eq!(
+        loops.to_string(),
+        "it may take 500ms of CPU time and took more: no setting raises that. Answer from what is compiled in, and leave the \
+         work to reconciles"
+    );
     let big = zoo().check_config("big").await.unwrap_err();
     assert_eq!(big.kind(), "Output");
     assert_eq!(zoo().check_config("{}").await, Ok(Ok(())));

@@ -117,6 +117,13 @@ pub struct CompileSettings {
     /// The compiled code in MiB, 1 to 4096; 512 by default.
     #[serde(rename = "codeMiB", deserialize_with = "number::<_, 1, 4096>")]
     pub code_mib: u32,
+    /// Functions of the module, 1 to 10,000,000; 100,000 by default. A Python plugin has some 20,000.
+    #[serde(deserialize_with = "number::<_, 1, 10_000_000>")]
+    pub functions: u32,
+    /// How deep blocks lie in each other in a function, 1 to 50,000; 5,000 by
+    /// default. A `switch` in C or `match` in Rust is as deep as it has arms.
+    #[serde(deserialize_with = "number::<_, 1, 50_000>")]
+    pub nesting: u32,
 }
 
 impl Default for CompileSettings {
@@ -126,6 +133,8 @@ impl Default for CompileSettings {
             cpu_seconds: 120,
             memory_mib: 2_048,
             code_mib: 512,
+            functions: 100_000,
+            nesting: 5_000,
         }
     }
 }

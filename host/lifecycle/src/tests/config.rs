@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pilothouse_runtime::{CompileLimits, Warm};
+use pilothouse_runtime::{CompileLimits, EngineConfig, Warm};
 use serde_json::json;
 
 use crate::config::{Concurrency, Config, ConfigError, MAX_CONFIG_BYTES, PluginConfig};
@@ -129,6 +129,12 @@ fn what_compiling_may_take_is_in_the_runtimes_units_and_by_default_what_the_runt
         code: 64 << 20,
     };
     assert_eq!(set, expected);
+    let usual = parse("apiVersion: pilothouse.dev/v1").unwrap().host.compile;
+    let engine = EngineConfig::default();
+    assert_eq!(
+        (usual.functions, usual.nesting),
+        (engine.max_functions, engine.max_nesting)
+    );
     let told = error_of("host: {compile: {memoryMiB: 1}}");
     assert!(
         told.contains("host.compile.memoryMiB") && told.contains("must be from 64 to 65536"),
