@@ -13,6 +13,7 @@ use pilothouse_object::escape_control;
 use crate::{
     exit::{FORCED, Stop},
     lives::Lives,
+    process,
     serve::Health,
     signals::Signals,
 };
@@ -142,11 +143,12 @@ impl Health for Front {
             .host
             .get()
             .map_or_else(|| "# EOF\n".to_owned(), |host| host.metrics());
+        text.truncate(text.trim_end_matches("# EOF\n").len());
         if let Some((lives, _)) = self.lives.get() {
-            text.truncate(text.trim_end_matches("# EOF\n").len());
             text.push_str(&lives.metrics());
-            text.push_str("# EOF\n");
         }
+        text.push_str(&process::metrics());
+        text.push_str("# EOF\n");
         (text, METRICS_CONTENT_TYPE)
     }
 

@@ -21,6 +21,7 @@ mod ops;
 mod pack;
 mod plugins;
 mod present;
+mod process;
 mod quiet;
 mod rbac;
 mod reach;
