@@ -5,14 +5,18 @@
 //!
 //! | module | what is in it |
 //! |---|---|
+//! | `answer` | what the server answered, told apart |
 //! | `body` | bodies of writes, checked and completed |
 //! | `ledger` | what the writes of one run must be seen to have done |
 //! | `partly` | which patches would take away what the plugin does not see |
 //! | `repeats` | which writes would change nothing |
-//! | `writes` | from the import to the request and its answer |
+//! | `sending` | the request and its answer, in a task of the host's, entered in the books |
+//! | `writes` | the imports: checked, and made into requests |
 
+mod answer;
 pub(crate) mod body;
 pub(crate) mod ledger;
 pub(crate) mod partly;
 pub(crate) mod repeats;
-pub(crate) mod writes;
+mod sending;
+mod writes;
