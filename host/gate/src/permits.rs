@@ -9,6 +9,9 @@
 //!   back, start at the end of the line. Who had no work for a while comes first once, and saves up no turns.
 //! - **Inside a plugin** whichever controller was served longest ago comes first among those that have work and a free
 //!   permit.
+//! - A turn costs no more with many idle plugins than with none: one that was asked in vain leaves the line, and is not
+//!   asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that it may have work.
+//!   Then it has the place it had.
 //! - A controller that is removed while it runs keeps its permits until they come back; registered again under the same
 //!   id (a new version of a module), it finds them still counted.
 //! - The same calls give the same answers.
@@ -16,6 +19,7 @@
 //! # Not promised
 //! - Turns are fair in number, not in time: a plugin with long runs holds its permits longer. Its controllers' limits
 //!   are what bounds it.
+//! - That a plugin with work has a turn, where nobody said [`Gate::wake`] when the work came.
 //! - [`Gate::acquire`] takes no turn. Whoever uses it instead of [`Gate::next_turn`] answers for fairness.
 //!
 //! Turns are dealt by start-time fair queueing: a plugin's turn begins when its last one ended, or now if that is past,
@@ -55,7 +59,8 @@ pub struct Gate<P, I> {
     /// For look-ups alone: its order is random, so nothing walks through it.
     controllers: HashMap<I, Controller<P>>,
     plugins: HashMap<P, Plugin<I>>,
-    /// Which plugin's turn comes first. Only of those that have registered controllers.
+    /// Which plugin's turn comes first. Only of those that have registered controllers and were not asked in vain since
+    /// they last may have got something to do.
     line: BTreeMap<Place, P>,
     /// When the turn that was dealt last began, in turns' own time.
     began: u64,
@@ -78,7 +83,9 @@ struct Controller<P> {
 #[derive(Debug)]
 struct Plugin<I> {
     weight: u32,
+    /// In the line of plugins, where it stands there, and else once it comes back.
     place: Place,
+    stands: bool,
     /// Its controllers, whichever was served longest ago first.
     line: BTreeMap<u64, I>,
 }
@@ -110,6 +117,8 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         });
         controller.limit = limit;
         if controller.place.is_some() {
+            let plugin = controller.plugin.clone();
+            self.wake(&plugin);
             return;
         }
         controller.place = Some(place);
@@ -118,14 +127,28 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         let end = (self.began + TURN, place);
         let line = &mut self.line;
         let group = self.plugins.entry(plugin.clone()).or_insert_with(|| {
-            line.insert(end, plugin);
+            line.insert(end, plugin.clone());
             Plugin {
                 weight: 1,
                 place: end,
+                stands: true,
                 line: BTreeMap::new(),
             }
         });
         group.line.insert(place, id);
+        self.wake(&plugin);
+    }
+
+    /// A plugin may have work that it had not when it was last asked. Once too often does no harm. Answers false where no
+    /// controller of the plugin is registered.
+    pub fn wake(&mut self, plugin: &P) -> bool {
+        let Some(group) = self.plugins.get_mut(plugin) else {
+            return false;
+        };
+        if !std::mem::replace(&mut group.stands, true) {
+            self.line.insert(group.place, plugin.clone());
+        }
+        true
     }
 
     /// A plugin of weight 2 gets two turns for each one of a plugin of weight 1, while both have work. From 1 to
@@ -167,7 +190,8 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         match self.controllers.get_mut(id) {
             Some(controller) if controller.place.is_some() => {
                 controller.limit = limit;
-                true
+                let plugin = controller.plugin.clone();
+                self.wake(&plugin)
             }
             _ => false,
         }
@@ -199,32 +223,39 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
     /// comes first, the one that was served longest ago. `None` where the pool is used up or nobody can run.
     ///
     /// `has_work` is asked in the order of the line, until one says yes; of those without a free permit it is not
-    /// asked. A [`Gate::release`] is owed for each turn, also where the work turns out to be gone.
+    /// asked, and a plugin of which all say no not again before [`Gate::wake`]. A [`Gate::release`] is owed for each turn,
+    /// also where the work turns out to be gone.
     #[must_use = "a permit is out and must be released"]
     pub fn next_turn(&mut self, mut has_work: impl FnMut(&I) -> bool) -> Option<I> {
         if self.running >= self.pool {
             return None;
         }
-        let mut may_run = |id: &I| self.controllers.get(id).is_some_and(Controller::may_run) && has_work(id);
-        let (name, from, id) = self.line.values().find_map(|name| {
-            let line = &self.plugins.get(name)?.line;
-            let (place, id) = line.iter().find(|(_, id)| may_run(id))?;
-            Some((name.clone(), *place, id.clone()))
-        })?;
-        let to = self.places;
-        self.places += 1;
-        let controller = self.controllers.get_mut(&id)?;
-        controller.running += 1;
-        controller.place = Some(to);
-        self.running += 1;
-        let plugin = self.plugins.get_mut(&name)?;
-        plugin.line.remove(&from);
-        plugin.line.insert(to, id.clone());
-        self.line.remove(&plugin.place);
-        self.began = self.began.max(plugin.place.0);
-        plugin.place = (self.began + TURN / u64::from(plugin.weight), to);
-        self.line.insert(plugin.place, name);
-        Some(id)
+        while let Some((_, name)) = self.line.pop_first() {
+            let Some(plugin) = self.plugins.get_mut(&name) else {
+                continue;
+            };
+            plugin.stands = false;
+            let controllers = &mut self.controllers;
+            let chosen = plugin.line.iter().find_map(|(from, id)| {
+                let controller = controllers.get_mut(id).filter(|controller| controller.may_run())?;
+                has_work(id).then(|| {
+                    controller.running += 1;
+                    controller.place = Some(self.places);
+                    (*from, id.clone())
+                })
+            });
+            let Some((from, id)) = chosen else { continue };
+            self.running += 1;
+            plugin.line.remove(&from);
+            plugin.line.insert(self.places, id.clone());
+            self.began = self.began.max(plugin.place.0);
+            plugin.place = (self.began + TURN / u64::from(plugin.weight), self.places);
+            plugin.stands = true;
+            self.line.insert(plugin.place, name);
+            self.places += 1;
+            return Some(id);
+        }
+        None
     }
 
     /// Gives a permit back. Answers false, and changes nothing, where this controller has none out: then the caller has
@@ -238,7 +269,11 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         }
         controller.running -= 1;
         self.running -= 1;
-        if controller.running == 0 && controller.place.is_none() {
+        if controller.place.is_some() {
+            // Whatever it has to do may have waited for this permit.
+            let plugin = controller.plugin.clone();
+            self.wake(&plugin);
+        } else if controller.running == 0 {
             self.controllers.remove(id);
         }
         true
@@ -265,7 +300,7 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         }
     }
 
-    /// The registered controllers in the order in which they are asked for work.
+    /// The controllers that the next turns ask for work, in their order.
     pub fn line(&self) -> impl Iterator<Item = &I> {
         let plugins = self.line.values().filter_map(|name| self.plugins.get(name));
         plugins.flat_map(|plugin| plugin.line.values())

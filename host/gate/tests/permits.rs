@@ -47,6 +47,7 @@ fn turns_go_round_whatever_the_backlogs_are() {
         served.push(id);
     }
     assert_eq!(served, ["a", "c", "a", "c", "a", "c"]);
+    gate.wake(&"b");
     assert_eq!(gate.next_turn(|_| true), Some("b"), "it was served longest ago");
 }
 
@@ -67,7 +68,32 @@ fn where_nobody_has_work_no_permit_is_taken() {
     let mut gate = gate(10, &[("a", 1), ("b", 1)]);
     assert_eq!(gate.next_turn(|_| false), None);
     assert_eq!(gate.pool().running, 0);
-    assert_eq!(gate.line().copied().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn a_plugin_that_was_asked_in_vain_is_asked_again_once_it_may_have_work() {
+    let mut gate = gate(10, &[("a", 1), ("b", 1)]);
+    assert_eq!(gate.next_turn(|_| false), None);
+    assert_eq!(gate.next_turn(|_| panic!("asked again")), None);
+    assert!(gate.wake(&"b") && gate.wake(&"a") && !gate.wake(&"unknown"));
+    assert_eq!(
+        gate.line().copied().collect::<Vec<_>>(),
+        ["a", "b"],
+        "each has the place it had"
+    );
+    assert_eq!(turns(&mut gate), ["a", "b"]);
+}
+
+#[test]
+fn a_permit_or_a_limit_gives_a_plugin_its_turn_without_being_woken() {
+    let mut gate = gate(10, &[("a", 1)]);
+    assert_eq!(turns(&mut gate), ["a"]);
+    assert!(gate.release(&"a"));
+    assert_eq!(turns(&mut gate), ["a"], "its permit came back");
+    assert!(gate.set_limit(&"a", 2));
+    assert_eq!(turns(&mut gate), ["a"], "it may have more");
+    gate.register("a", "a", 3);
+    assert_eq!(turns(&mut gate), ["a"], "its next version may have more");
 }
 
 #[test]
@@ -201,6 +227,7 @@ fn who_had_no_work_for_long_saves_up_no_turns() {
         assert_eq!(gate.next_turn(|id| *id == "busy"), Some("busy"));
         gate.release(&"busy");
     }
+    gate.wake(&"idle");
     assert_eq!(gate.next_turn(|_| true), Some("idle"), "once it comes first");
     gate.release(&"idle");
     assert_eq!(shares(&mut gate, 100, "busy"), 50);

@@ -122,12 +122,12 @@ impl Dispatcher {
     pub(crate) fn kept(&mut self) -> Kept {
         let mut kept = Kept::default();
         let mut chosen: Vec<Choice<'_>> = Vec::new();
-        for entry in self.entries.values_mut() {
+        for (_, entry) in self.entries.iter_mut() {
             if let Some(keeping) = &mut entry.keeping {
                 keeping.forget(|key| entry.queue.is_parked(key));
             }
         }
-        for (id, entry) in &self.entries {
+        for (id, entry) in self.entries.iter() {
             let (queue, Some(keeping)) = (&entry.queue, &entry.keeping) else {
                 continue;
             };

@@ -2,7 +2,7 @@
 //! that did. Pure.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -18,6 +18,8 @@ use crate::{ControllerId, Dispatcher, scheduling::dispatcher::Job};
 #[derive(Default)]
 pub(crate) struct Breakers {
     plugins: BTreeMap<Arc<str>, Breaker>,
+    /// The plugins whose breakers change with time alone.
+    moving: BTreeSet<Arc<str>>,
     /// What nobody has been told yet.
     changes: Vec<(Arc<str>, Change)>,
 }
@@ -30,30 +32,45 @@ impl Breakers {
             .or_insert_with(|| Breaker::new(Settings::default()));
     }
 
-    pub(crate) fn set(&mut self, plugin: &str, settings: Settings) {
-        if let Some(breaker) = self.plugins.get_mut(plugin) {
-            breaker.set(settings);
-        }
+    pub(crate) fn set(&mut self, plugin: &Arc<str>, settings: Settings) {
+        self.change(plugin, |breaker| breaker.set(settings));
     }
 
     pub(crate) fn remove(&mut self, plugin: &str) {
         self.plugins.remove(plugin);
+        self.moving.remove(plugin);
     }
 
     pub(crate) fn get(&self, plugin: &str) -> Option<&Breaker> {
         self.plugins.get(plugin)
     }
 
-    pub(crate) fn get_mut(&mut self, plugin: &str) -> Option<&mut Breaker> {
-        self.plugins.get_mut(plugin)
+    /// Changes a plugin's breaker; none where it has none.
+    fn change<T>(&mut self, plugin: &str, change: impl FnOnce(&mut Breaker) -> T) -> Option<T> {
+        let breaker = self.plugins.get_mut(plugin)?;
+        let moved = breaker.is_moving();
+        let changed = change(breaker);
+        if breaker.is_moving() != moved {
+            if moved {
+                self.moving.remove(plugin);
+            } else {
+                self.moving.insert(plugin.into());
+            }
+        }
+        Some(changed)
     }
 
-    /// Lets time do its part.
-    pub(crate) fn advance(&mut self, now: Duration) {
-        for (plugin, breaker) in &mut self.plugins {
-            let change = breaker.advance(now).map(|change| (plugin.clone(), change));
-            self.changes.extend(change);
-        }
+    /// Lets time do its part, and tells the plugins of which more keys may begin than before.
+    pub(crate) fn advance(&mut self, now: Duration, mut moved: impl FnMut(&Arc<str>)) {
+        let (plugins, changes) = (&mut self.plugins, &mut self.changes);
+        self.moving.retain(|plugin| {
+            let Some(breaker) = plugins.get_mut(plugin) else {
+                return false;
+            };
+            changes.extend(breaker.advance(now).map(|change| (plugin.clone(), change)));
+            moved(plugin);
+            breaker.is_moving()
+        });
     }
 
     pub(crate) fn may_begin(&self, plugin: &str) -> bool {
@@ -80,13 +97,14 @@ impl Breakers {
         call: Call,
         outcome: Outcome,
     ) -> Option<Change> {
-        let change = self.plugins.get_mut(plugin)?.end(now, rng, call, outcome)?;
+        let change = self.change(plugin, |breaker| breaker.end(now, rng, call, outcome))??;
         self.changes.push((plugin.clone(), change));
         Some(change)
     }
 
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.plugins.values().filter_map(Breaker::next_due).min()
+        let moving = self.moving.iter().filter_map(|plugin| self.plugins.get(plugin));
+        moving.filter_map(Breaker::next_due).min()
     }
 
     pub(crate) fn take_changes(&mut self) -> Vec<(Arc<str>, Change)> {
@@ -106,8 +124,9 @@ impl Dispatcher {
     /// changed. Where it isn't told before [`Dispatcher::finished`], the run says nothing.
     pub fn judged(&mut self, now: Duration, rng: &mut fastrand::Rng, job: &Job, outcome: Outcome) -> Option<Change> {
         let call = job.call.filter(|_| !job.judged.swap(true, Ordering::AcqRel))?;
-        self.advanced = None;
-        self.breakers.end(now, rng, &job.id.plugin, call, outcome)
+        let change = self.breakers.end(now, rng, &job.id.plugin, call, outcome);
+        self.breaker_moved(&job.id.plugin);
+        change
     }
 
     /// How a plugin's breaker stands; none where there is no such plugin.
@@ -118,17 +137,26 @@ impl Dispatcher {
     /// Closes a plugin's breaker, also a quarantined one: there is a new version or configuration, or a person says so.
     /// Nobody is told: the caller knows. False where there is no such plugin.
     pub fn reset_breaker(&mut self, now: Duration, plugin: &str) -> bool {
-        self.advanced = None;
-        let breaker = self.breakers.get_mut(plugin);
-        breaker.map(|breaker| breaker.reset(now)).is_some()
+        let known = self.breakers.change(plugin, |breaker| breaker.reset(now)).is_some();
+        self.breaker_moved(&plugin.into());
+        known
     }
 
     /// Quarantines a plugin: no key of it begins until [`Dispatcher::reset_breaker`]. For a quarantine that outlived a
     /// restart, or by hand. Nobody is told. False where there is no such plugin.
     pub fn quarantine(&mut self, now: Duration, plugin: &str) -> bool {
+        let known = self
+            .breakers
+            .change(plugin, |breaker| breaker.quarantine(now))
+            .is_some();
+        self.breaker_moved(&plugin.into());
+        known
+    }
+
+    /// More keys of a plugin may begin than before, or others.
+    fn breaker_moved(&mut self, plugin: &Arc<str>) {
         self.advanced = None;
-        let breaker = self.breakers.get_mut(plugin);
-        breaker.map(|breaker| breaker.quarantine(now)).is_some()
+        self.gate.wake(plugin);
     }
 
     /// What breakers did since the last time this was asked.

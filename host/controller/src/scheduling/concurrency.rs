@@ -48,6 +48,10 @@ impl Led {
     pub(crate) fn uses(&mut self, running: usize) {
         self.used = self.used.max(running);
     }
+
+    fn is_used(&self) -> bool {
+        self.used > 0
+    }
 }
 
 impl Dispatcher {
@@ -73,6 +77,10 @@ impl Dispatcher {
                 entry.led.insert(led).law.limit()
             }
         };
+        self.led_used &= self
+            .entries
+            .values()
+            .any(|entry| entry.led.as_ref().is_some_and(Led::is_used));
         self.gate.set_limit(id, limit)
     }
 
@@ -88,10 +96,12 @@ impl Dispatcher {
         }
         self.led_at = now;
         let mut loads: HashMap<Arc<str>, ApiLoad> = HashMap::new();
-        for (id, entry) in &mut self.entries {
+        self.led_used = false;
+        for (id, entry) in self.entries.iter_mut() {
             let Some(led) = &mut entry.led else { continue };
             let load = *loads.entry(id.plugin.clone()).or_insert_with(|| load(&id.plugin));
             let running = self.gate.running(id);
+            self.led_used |= running > 0;
             let sample = Sample {
                 latency: load.took.checked_div(load.answers),
                 shed: load.shed,
@@ -104,7 +114,6 @@ impl Dispatcher {
 
     /// When [`Dispatcher::lead`] has something to do; none while nothing of what it leads runs.
     pub fn next_lead(&self) -> Option<Duration> {
-        let runs = |entry: &crate::scheduling::dispatcher::Entry| entry.led.as_ref().is_some_and(|led| led.used > 0);
-        self.entries.values().any(runs).then_some(self.led_at + Law::INTERVAL)
+        self.led_used.then_some(self.led_at + Law::INTERVAL)
     }
 }

@@ -7,10 +7,7 @@
 //! [`Dispatcher::next_due`] or after an add.
 
 use std::{
-    collections::{
-        BTreeMap, BTreeSet,
-        btree_map::Entry::{Occupied, Vacant},
-    },
+    collections::BTreeSet,
     fmt,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
@@ -30,7 +27,12 @@ use pilothouse_workqueue::{Limits, Queue, Retry, State, Taken};
 use crate::{
     Cause, Waker, What,
     parked::keeping::Keeping,
-    scheduling::{breakers::Breakers, concurrency::Led, hot_loops::Slowed},
+    scheduling::{
+        breakers::Breakers,
+        concurrency::Led,
+        entries::{Entries, Noted},
+        hot_loops::Slowed,
+    },
 };
 
 /// The priority of keys that nothing changed for: first lists and resyncs (as in controller-runtime).
@@ -135,9 +137,15 @@ pub(crate) struct Entry {
     pub(crate) slowed: Slowed,
     /// Set where its limit is led.
     pub(crate) led: Option<Led>,
+    pub(crate) noted: Noted,
 }
 
 impl Entry {
+    /// When it has something to do by itself.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.started.then(|| self.queue.next_due()).flatten()
+    }
+
     /// Whatever asked for a key: where it loops, it runs no sooner than when its pause is over.
     fn hold_back(&mut self, now: Duration, key: &Key) -> Option<Duration> {
         let left = self.slowed.left(now, key)?;
@@ -147,7 +155,7 @@ impl Entry {
 
 /// Queues of all controllers and the gate before them.
 pub struct Dispatcher {
-    pub(crate) entries: BTreeMap<ControllerId, Entry>,
+    pub(crate) entries: Entries,
     pub(crate) gate: Gate<Arc<str>, ControllerId>,
     pub(crate) breakers: Breakers,
     /// Plugins that are not called though nothing is wrong with them.
@@ -156,17 +164,19 @@ pub struct Dispatcher {
     pub(crate) parked_changes: u64,
     /// When failing keys were hastened last.
     hastened: Option<Duration>,
-    /// Until when time was let pass in all queues and breakers: once for all jobs that are handed out at one time.
+    /// Until when time was let pass in all breakers: once for all jobs that are handed out at one time.
     pub(crate) advanced: Option<Duration>,
     /// When limits were led last.
     pub(crate) led_at: Duration,
+    /// Keys of one whose limit is led were in work since then.
+    pub(crate) led_used: bool,
 }
 
 impl Dispatcher {
     /// A dispatcher whose controllers share `pool` permits.
     pub fn new(pool: usize) -> Self {
         Self {
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             gate: Gate::new(pool),
             breakers: Breakers::default(),
             held: BTreeSet::new(),
@@ -174,6 +184,7 @@ impl Dispatcher {
             hastened: None,
             advanced: None,
             led_at: Duration::ZERO,
+            led_used: false,
         }
     }
 
@@ -184,28 +195,32 @@ impl Dispatcher {
     pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
         self.breakers.register(&id.plugin);
         self.gate.register(id.plugin.clone(), id.clone(), concurrency);
-        let entry = match self.entries.entry(id) {
-            Occupied(entry) => {
-                let entry = entry.into_mut();
+        let limits = limits.into();
+        match self.entries.get_mut(&id) {
+            Some(entry) => {
                 entry.queue.set_limits(limits);
-                entry
+                entry.retired = false;
             }
-            Vacant(place) => place.insert(Entry {
-                queue: Queue::new(limits),
-                started: false,
-                retired: false,
-                keeping: None,
-                slowed: Slowed::default(),
-                led: None,
-            }),
-        };
-        entry.retired = false;
+            None => self.entries.insert(
+                id,
+                Entry {
+                    queue: Queue::new(limits),
+                    started: false,
+                    retired: false,
+                    keeping: None,
+                    slowed: Slowed::default(),
+                    led: None,
+                    noted: Noted::default(),
+                },
+            ),
+        }
     }
 
     /// Says when a registered plugin's breaker opens, and how many turns it gets for each one of a plugin of weight 1.
     pub fn set_plugin(&mut self, plugin: &Arc<str>, settings: Settings, weight: u32) {
         self.advanced = None;
         self.breakers.set(plugin, settings);
+        self.gate.wake(plugin);
         self.gate.set_weight(plugin, weight);
     }
 
@@ -303,7 +318,7 @@ impl Dispatcher {
             return;
         }
         self.hastened = Some(now);
-        for entry in self.entries.values_mut() {
+        for (_, entry) in self.entries.iter_mut() {
             let waiting: Vec<(Key, Option<Cause>)> = entry
                 .queue
                 .delayed(usize::MAX)
@@ -328,33 +343,33 @@ impl Dispatcher {
             self.held.insert(plugin.clone());
         } else {
             self.held.remove(plugin);
+            self.gate.wake(plugin);
         }
     }
 
     /// The next job, or none where no started controller has a ready key and a permit.
     pub fn next(&mut self, now: Duration) -> Option<Job> {
+        let gate = &mut self.gate;
         if self.advanced != Some(now) {
             self.advanced = Some(now);
-            for entry in self.entries.values_mut() {
-                entry.queue.advance(now);
-            }
-            self.breakers.advance(now);
+            self.breakers.advance(now, |plugin| _ = gate.wake(plugin));
         }
+        self.entries.step(now, |plugin| _ = gate.wake(plugin));
         let (entries, breakers, held) = (&mut self.entries, &mut self.breakers, &self.held);
         let id = self.gate.next_turn(|id| {
             let ready = entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty());
             ready && breakers.may_begin(&id.plugin) && !held.contains(&id.plugin)
         })?;
-        let taken = entries
-            .get_mut(&id)
-            .and_then(|Entry { queue, .. }| match breakers.rank(&id) {
-                Some(rank) => queue.get_by(now, LOOKED_AT, rank),
-                None => queue.get(now),
-            });
+        let mut entry = entries.to_take_from(&id);
+        let taken = entry.as_mut().and_then(|Entry { queue, .. }| match breakers.rank(&id) {
+            Some(rank) => queue.get_by(now, LOOKED_AT, rank),
+            None => queue.get(now),
+        });
         match taken {
             Some(taken) => {
-                if let Some(led) = self.entries.get_mut(&id).and_then(|entry| entry.led.as_mut()) {
+                if let Some(led) = entry.and_then(|entry| entry.led.as_mut()) {
                     led.uses(self.gate.running(&id));
+                    self.led_used = true;
                 }
                 Some(Job {
                     call: breakers.begin(&id, &taken.key, taken.attempt.saturating_sub(1)),
@@ -449,16 +464,15 @@ impl Dispatcher {
     /// which a breaker lets keys begin.
     pub fn next_due(&self) -> Option<Duration> {
         self.entries
-            .values()
-            .filter(|entry| entry.started)
-            .filter_map(|entry| entry.queue.next_due())
+            .next_due()
+            .into_iter()
             .chain(self.breakers.next_due())
             .min()
     }
 
     /// No new work from now on; what is in work may finish.
     pub fn shut_down(&mut self) {
-        for entry in self.entries.values_mut() {
+        for (_, entry) in self.entries.iter_mut() {
             entry.queue.shut_down();
             entry.started = false;
         }

@@ -10,6 +10,7 @@
 //! | `changed` | what a write made of an object, and whose a field is |
 //! | `concurrency` | how many keys at once, where that is led |
 //! | `dispatcher` | queues and gate |
+//! | `entries` | the controllers, and which of them may have something to do |
 //! | `hot_loops` | which keys go round in circles, and by which fields |
 //! | `outcome` | what a call ended with to what becomes of its key |
 
@@ -18,5 +19,6 @@ pub(crate) mod cache_bound;
 pub(crate) mod changed;
 pub(crate) mod concurrency;
 pub(crate) mod dispatcher;
+pub(crate) mod entries;
 pub(crate) mod hot_loops;
 pub(crate) mod outcome;

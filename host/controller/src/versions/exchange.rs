@@ -15,7 +15,10 @@ use crate::{
         Heard,
         keeping::{Identity, Keeping},
     },
-    scheduling::{dispatcher::LOW_PRIORITY, hot_loops::Slowed},
+    scheduling::{
+        dispatcher::{Entry, LOW_PRIORITY},
+        hot_loops::Slowed,
+    },
 };
 
 /// What a new version of a controller brings.
@@ -88,10 +91,8 @@ impl Dispatcher {
     /// Forgets the plugin's retired controllers that have no key in work, and answers which, and whether it has none left.
     pub(crate) fn remove_retired(&mut self, plugin: &Arc<str>) -> (Vec<ControllerId>, bool) {
         let own = |id: &ControllerId| id.plugin == *plugin;
-        let removed = self
-            .entries
-            .extract_if(.., |id, entry| own(id) && entry.retired && entry.queue.in_work() == 0);
-        let removed: Vec<_> = removed.map(|(id, _)| id).collect();
+        let gone = |id: &ControllerId, entry: &Entry| own(id) && entry.retired && entry.queue.in_work() == 0;
+        let removed = self.entries.remove(gone);
         let none_left = !self.entries.keys().any(own);
         if none_left {
             self.breakers.remove(plugin);

@@ -126,6 +126,11 @@ impl Breaker {
         None
     }
 
+    /// Whether [`Breaker::advance`] may do anything before a call ends or somebody steps in.
+    pub fn is_moving(&self) -> bool {
+        matches!(self.state, State::Open { .. }) || self.ramp.is_some()
+    }
+
     /// Whether a call may begin, as of the last [`Breaker::advance`].
     pub fn may_begin(&self) -> bool {
         let probes = self.settings.probes.max(1);
