@@ -1,27 +1,16 @@
-//! What a call costs in the runtime alone, fresh and warm, beside bare wasmtime in the same process; what a loaded plugin
-//! costs in memory; and how long loading takes with the code at hand: `cargo bench -p pilothouse-bench --bench runtime`.
+//! What a loaded plugin costs in memory, and how long loading takes with the code at hand:
+//! `cargo bench -p pilothouse-bench --bench runtime`. What a call costs is in `path`.
 //!
-//! A call here is `Module::reconcile` with everything that bounds it (slot, wall and CPU time, memory, budgets), and a request
-//! with an object of 4 KB that is made for it, as the host does; bare wasmtime has none of the bounds, calls without a
-//! fiber, and makes the same request. The rounds of all four take turns, so that a noisy machine is noisy for all.
-//!
-//! Plugins for the other two are the same module with another custom section each: another hash, and so another entry of the
+//! The plugins are the same module with another custom section each: another hash, and so another entry of the
 //! code cache. They are loaded by a process of their own, which has compiled nothing before.
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pilothouse_bench::{bare::Bare, object};
 use pilothouse_lifecycle::{Config, load_all};
-use pilothouse_runtime::{
-    Backend, CacheLimits, Change, CodeCache, Compiler, Engine, EngineConfig, Freshness, Gvk, Level, Limits, Module,
-    Modules, ObjectRef, Options, Page, Propagation, Query, Reply, Request, Severity, Timestamp, Warm,
-};
+use pilothouse_runtime::{CacheLimits, CodeCache, Compiler, Engine, EngineConfig, Modules};
 
-const ROUNDS: usize = 40;
-const CALLS: usize = 500;
 /// Plugins that are loaded and idle.
 const IDLE: usize = 1_000;
 /// Plugins of the host that starts.
@@ -34,85 +23,8 @@ fn main() -> Outcome<()> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [_, "compile", directory, ..] => compile(Path::new(directory)),
         [_, "load", directory, count, ..] => load(Path::new(directory), count.parse()?),
-        [_, "calls", ..] => calls(),
-        _ => {
-            calls()?;
-            plugins()
-        }
+        _ => plugins(),
     }
-}
-
-fn calls() -> Outcome<()> {
-    let wasm = std::fs::read(pilothouse_guests::component("bench-plugin"))?;
-    let bare = Bare::new(&wasm, object("bench.io/v1", "Empty", 1, 1))?;
-    let engine = Engine::new(EngineConfig::default())?;
-    let fresh = engine.compile(&wasm)?;
-    let warm = fresh.warm(Warm {
-        instances: 1,
-        calls: 1_000,
-        growth: 16 << 20,
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let json = object("bench.io/v1", "Empty", 1, 1);
-    let backend: Arc<dyn Backend> = Arc::new(Nobody);
-    let limits = Limits::default();
-    let (mut store, live) = bare.instance()?;
-    let mut taken: [Vec<Duration>; 4] = Default::default();
-    for round in 0..ROUNDS {
-        let of_ours = |module: &Module| {
-            runtime.block_on(async {
-                let mut taken = Vec::with_capacity(CALLS);
-                for _ in 0..CALLS {
-                    let start = now();
-                    let done = module.reconcile(request(&json), Arc::clone(&backend), &limits).await;
-                    taken.push(start.elapsed());
-                    done.result?.map_err(|failure| failure.message)?;
-                }
-                Outcome::Ok(taken)
-            })
-        };
-        let of_bare = |call: &mut dyn FnMut() -> wasmtime::Result<()>| {
-            let mut taken = Vec::with_capacity(CALLS);
-            for _ in 0..CALLS {
-                let start = now();
-                call()?;
-                taken.push(start.elapsed());
-            }
-            Outcome::Ok(taken)
-        };
-        let of_round = [
-            of_bare(&mut || {
-                let (mut store, plugin) = bare.instance()?;
-                bare.reconcile(&mut store, &plugin, "empty")
-            })?,
-            of_ours(&fresh)?,
-            of_bare(&mut || bare.reconcile(&mut store, &live, "empty"))?,
-            of_ours(&warm)?,
-        ];
-        // The first rounds touch memory for the first time.
-        if round >= ROUNDS / 10 {
-            taken.iter_mut().zip(of_round).for_each(|(all, more)| all.extend(more));
-        }
-    }
-    let scan = if engine.pagemap_scan() { "has" } else { "has not" };
-    println!("\nThis kernel {scan} PAGEMAP_SCAN. {} calls each.\n", taken[0].len());
-    println!("| a call that does nothing, with an object of 4 KB | median, µs | p99, µs |");
-    println!("|---|---|---|");
-    let names = [
-        "bare wasmtime, fresh instance",
-        "runtime, fresh instance",
-        "bare wasmtime, live instance",
-        "runtime, warm instance",
-    ];
-    for (name, mut taken) in names.into_iter().zip(taken) {
-        taken.sort_unstable();
-        let at = |part: f64| {
-            let at = (taken.len() as f64 * part) as usize;
-            taken.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6)
-        };
-        println!("| {name} | {:.2} | {:.2} |", at(0.5), at(0.99));
-    }
-    Ok(())
 }
 
 fn plugins() -> Outcome<()> {
@@ -215,71 +127,4 @@ fn memory() -> Outcome<Memory> {
 #[allow(clippy::disallowed_methods, reason = "a bench measures time")]
 fn now() -> Instant {
     Instant::now()
-}
-
-fn request(json: &str) -> Request {
-    Request {
-        controller: "empty".to_owned(),
-        key: ObjectRef {
-            kind: Gvk {
-                group: "bench.io".into(),
-                version: "v1".into(),
-                kind: "Empty".into(),
-            },
-            namespace: Some("default".into()),
-            name: "o1".into(),
-        },
-        object: Some(json.to_owned()),
-    }
-}
-
-/// Is asked for nothing by the plugin that does nothing.
-struct Nobody;
-
-fn unasked<T: Send + 'static>() -> Reply<'static, T> {
-    Box::pin(std::future::pending())
-}
-
-impl Backend for Nobody {
-    fn get(&self, _: ObjectRef, _: Freshness) -> Reply<'_, Option<String>> {
-        unasked()
-    }
-    fn select(&self, _: Query, _: Freshness) -> Reply<'_, Page> {
-        unasked()
-    }
-    fn digest(&self, _: ObjectRef) -> Reply<'_, Option<String>> {
-        unasked()
-    }
-    fn create(&self, _: ObjectRef, _: String, _: Options) -> Reply<'_, String> {
-        unasked()
-    }
-    fn patch(&self, _: ObjectRef, _: Change, _: Options) -> Reply<'_, String> {
-        unasked()
-    }
-    fn replace(&self, _: ObjectRef, _: String, _: Options) -> Reply<'_, String> {
-        unasked()
-    }
-    fn remove(&self, _: ObjectRef, _: Propagation, _: Options) -> Reply<'_, Option<String>> {
-        unasked()
-    }
-    fn emit_event(&self, _: ObjectRef, _: Severity, _: String, _: String, _: String) {}
-    fn log(&self, _: Level, _: String, _: Vec<(String, String)>) {}
-    fn config(&self) -> String {
-        "{}".to_owned()
-    }
-    fn now(&self) -> Timestamp {
-        Timestamp {
-            seconds: 0,
-            nanoseconds: 0,
-        }
-    }
-    fn random(&self, count: u32) -> Vec<u8> {
-        vec![0; count as usize]
-    }
-    fn attempt(&self) -> u32 {
-        1
-    }
-    fn trace_parent(&self) -> Option<String> {
-        None
-    }
 }

@@ -4,6 +4,7 @@
 //! The server is a script, not a cluster: it lists prepared objects, passes on prepared event lines and answers a patch
 //! with a prepared object and its event. So what is measured is the host: bytes of an event in, reconcile done.
 
+pub mod alone;
 pub mod bare;
 pub mod host;
 pub mod plugins;
