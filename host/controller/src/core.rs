@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use crate::{
         call::{PluginState, Shared},
         lane::Lane,
     },
-    reporting::rarely::Rarely,
+    reporting::{metrics::Series, rarely::Rarely},
     versions::tenure::Tenure,
 };
 
@@ -73,4 +73,6 @@ pub(crate) struct Controller {
     pub(crate) tenure: Arc<Tenure>,
     pub(crate) plugin: Arc<PluginState>,
     pub(crate) resync: Option<Duration>,
+    /// What its runs count in; found by the first of them, when it is registered.
+    pub(crate) series: OnceLock<Series>,
 }

@@ -61,19 +61,25 @@ impl Lane {
         clippy::disallowed_methods,
         reason = "a driver: measures how long a call keeps a thread"
     )]
-    pub(crate) async fn carry<T: Send + 'static>(&self, call: impl Future<Output = T> + Send + 'static) -> T {
+    pub(crate) fn carry<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> {
+        // Here and not when it is first polled: what waits would be as large as the call, and is moved about.
         let mut call = Box::pin(call);
-        let short = poll_fn(|context| {
-            let begun = Instant::now();
-            match call.as_mut().poll(context) {
-                Poll::Ready(done) => Poll::Ready(Some(done)),
-                Poll::Pending if begun.elapsed() >= self.long => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+        async move {
+            let short = poll_fn(|context| {
+                let begun = Instant::now();
+                match call.as_mut().poll(context) {
+                    Poll::Ready(done) => Poll::Ready(Some(done)),
+                    Poll::Pending if begun.elapsed() >= self.long => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            match short.await {
+                Some(done) => done,
+                None => self.finish(call).await,
             }
-        });
-        match short.await {
-            Some(done) => done,
-            None => self.finish(call).await,
         }
     }
 

@@ -30,7 +30,8 @@ const ECHO_BOUND: Duration = Duration::from_secs(5);
 
 /// Runs a job to its end. Whatever happens, the dispatcher hears of it.
 pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) {
-    core.shared.metrics.queued_for(&job.id, job.taken.queued_for);
+    let series = controller.series.get_or_init(|| core.shared.metrics.series(&job.id));
+    series.queued_for(job.taken.queued_for);
     let call = Call::new(
         core.shared.clone(),
         controller.plugin.clone(),
@@ -48,13 +49,17 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
     let ended = attempt.catch_unwind().await;
     // What the call sent is finished whatever became of the call, and the key stays in work until then.
     call.settled().await;
-    lock(&core.dispatcher).release(job);
-    core.wake.notify_one();
-    // A host that stops runs no key again: nobody needs the caches then.
-    tokio::select! {
-        biased;
-        () = core.stops() => {}
-        () = await_echoes(&core, &call, job) => {}
+    let echoes = lock(&call.ledger).echoes();
+    if !echoes.is_empty() {
+        // Others need not wait for the caches.
+        lock(&core.dispatcher).release(job);
+        core.wake.notify_one();
+        // A host that stops runs no key again: nobody needs the caches then.
+        tokio::select! {
+            biased;
+            () = core.stops() => {}
+            () = await_echoes(&core, &call, job, &echoes) => {}
+        }
     }
     let (writes, uncertain, hindered, changed) = {
         let mut ledger = lock(&call.ledger);
@@ -135,17 +140,20 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
             what,
         });
     }
-    core.shared.metrics.reconciled(&Run {
-        id: &job.id,
-        result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),
-        terminal: matches!(verdict, Verdict::Park { .. }),
-        cut: told
-            .as_ref()
-            .and_then(|told| told.result.as_ref().err().map(CallError::kind)),
-        wall: told.as_ref().map(|told| told.wall).unwrap_or_default(),
-        cpu: told.as_ref().map(|told| told.cpu).unwrap_or_default(),
-        worked_for: finished.worked_for,
-    });
+    core.shared.metrics.reconciled(
+        series,
+        &Run {
+            id: &job.id,
+            result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),
+            terminal: matches!(verdict, Verdict::Park { .. }),
+            cut: told
+                .as_ref()
+                .and_then(|told| told.result.as_ref().err().map(CallError::kind)),
+            wall: told.as_ref().map(|told| told.wall).unwrap_or_default(),
+            cpu: told.as_ref().map(|told| told.cpu).unwrap_or_default(),
+            worked_for: finished.worked_for,
+        },
+    );
     if let Some(mut told) = told {
         told.writes = writes;
         told.again_after = finished.again_after;
@@ -213,7 +221,8 @@ async fn attempt(
     let called = match &core.lane {
         None => {
             let backend = Arc::new(call.clone());
-            plugin.module.reconcile(request, backend, &plugin.limits).await
+            // The call's state is large, and this would be moved about with it.
+            Box::pin(plugin.module.reconcile(request, backend, &plugin.limits)).await
         }
         Some(lane) => {
             let (plugin, backend) = (plugin.clone(), Arc::new(call.clone()));
@@ -244,6 +253,9 @@ async fn attempt(
 /// After a write whose outcome nobody knows its target is read live before the key runs again, and the cache must be at
 /// least as new as that.
 async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), String> {
+    if lock(&core.uncertain).is_empty() {
+        return Ok(());
+    }
     let place = (job.id.clone(), job.taken.key.clone());
     let Some(targets) = lock(&core.uncertain).remove(&place) else {
         return Ok(());
@@ -314,10 +326,9 @@ async fn gone(plugin: &PluginState, kind: &Gvk, key: &Key, uid: &str) -> bool {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the driver: one bound for all echoes together")]
-async fn await_echoes(core: &Core, call: &Call, job: &Job) {
-    let echoes = lock(&call.ledger).echoes();
+async fn await_echoes(core: &Core, call: &Call, job: &Job, echoes: &[Echo]) {
     let all = async {
-        for Echo { kind, key, what } in &echoes {
+        for Echo { kind, key, what } in echoes {
             let heard = match what {
                 Echoed::Version(version) => hear(&call.plugin, kind, key, version, None).await,
                 Echoed::State(object) => hear(&call.plugin, kind, key, object.head().version, Some(object)).await,

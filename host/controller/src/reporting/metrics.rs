@@ -464,18 +464,40 @@ impl Metrics {
             .retain(|served| served.plugin != plugin || !self.served.remove(served));
     }
 
-    pub(crate) fn queued_for(&self, id: &ControllerId, time: Duration) {
-        self.queue_seconds.get_or_create(&queue(id)).observe(time.as_secs_f64());
+    /// What each run of a registered controller counts in.
+    pub(crate) fn series(&self, id: &ControllerId) -> Series {
+        let (by, queue) = (by(id), queue(id));
+        let total = |result: ResultLabel| {
+            self.total.get_or_create_owned(&ByResult {
+                controller: id.to_string(),
+                result: result.as_str(),
+            })
+        };
+        Series {
+            success: total(ResultLabel::Success),
+            requeue_after: total(ResultLabel::RequeueAfter),
+            error: total(ResultLabel::Error),
+            seconds: self.seconds.get_or_create_owned(&by),
+            cpu: self.cpu.get_or_create_owned(&by),
+            queue_seconds: self.queue_seconds.get_or_create_owned(&queue),
+            work_seconds: self.work_seconds.get_or_create_owned(&queue),
+        }
     }
 
-    pub(crate) fn reconciled(&self, run: &Run<'_>) {
+    /// A run ended. `series` are those of its controller.
+    pub(crate) fn reconciled(&self, series: &Series, run: &Run<'_>) {
+        match run.result {
+            ResultLabel::Success => series.success.inc(),
+            ResultLabel::RequeueAfter => series.requeue_after.inc(),
+            ResultLabel::Error => series.error.inc(),
+        };
+        series.seconds.observe(run.wall.as_secs_f64());
+        series.work_seconds.observe(run.worked_for.as_secs_f64());
+        series.cpu.inc_by(run.cpu.as_secs_f64());
+        if run.result != ResultLabel::Error && run.cut.is_none() && !run.terminal {
+            return;
+        }
         let by = by(run.id);
-        self.total
-            .get_or_create(&ByResult {
-                controller: run.id.to_string(),
-                result: run.result.as_str(),
-            })
-            .inc();
         if run.result == ResultLabel::Error {
             self.errors.get_or_create(&by).inc();
         }
@@ -495,11 +517,6 @@ impl Metrics {
             self.cut.get_or_create(&by_end).inc();
             lock(&self.loose).0.insert(by_end);
         }
-        self.seconds.get_or_create(&by).observe(run.wall.as_secs_f64());
-        self.work_seconds
-            .get_or_create(&queue(run.id))
-            .observe(run.worked_for.as_secs_f64());
-        self.cpu.get_or_create(&by).inc_by(run.cpu.as_secs_f64());
     }
 
     pub(crate) fn denied(&self, plugin: &str) {
@@ -637,6 +654,24 @@ impl Metrics {
     }
 }
 
+/// A controller's series that every run counts in, found once for all runs: to find one by its labels means to make them.
+pub(crate) struct Series {
+    success: Counter,
+    requeue_after: Counter,
+    error: Counter,
+    seconds: Histogram,
+    cpu: Counter<f64, std::sync::atomic::AtomicU64>,
+    queue_seconds: Histogram,
+    work_seconds: Histogram,
+}
+
+impl Series {
+    /// A key begins that stood in the queue for so long.
+    pub(crate) fn queued_for(&self, time: Duration) {
+        self.queue_seconds.observe(time.as_secs_f64());
+    }
+}
+
 /// One run, as it is counted.
 pub(crate) struct Run<'a> {
     pub(crate) id: &'a ControllerId,
@@ -685,16 +720,19 @@ mod tests {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
         metrics.registered(&id);
         let timeouts = |cut| {
-            metrics.reconciled(&Run {
-                id: &id,
-                result: ResultLabel::Error,
-                terminal: false,
-                cut,
-                // However long it took.
-                wall: Duration::from_secs(3_600),
-                cpu: Duration::from_secs(3_600),
-                worked_for: Duration::from_secs(3_600),
-            });
+            metrics.reconciled(
+                &metrics.series(&id),
+                &Run {
+                    id: &id,
+                    result: ResultLabel::Error,
+                    terminal: false,
+                    cut,
+                    // However long it took.
+                    wall: Duration::from_secs(3_600),
+                    cpu: Duration::from_secs(3_600),
+                    worked_for: Duration::from_secs(3_600),
+                },
+            );
             metrics.timeouts.get_or_create(&by(&id)).get()
         };
         for other in [None, Some("CpuTime"), Some("Trap"), Some("Memory")] {
@@ -708,15 +746,18 @@ mod tests {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
         metrics.registered(&id);
         for cut in ["Trap", "Panic", "WallTime", "Memory", "Memory"] {
-            metrics.reconciled(&Run {
-                id: &id,
-                result: ResultLabel::Error,
-                terminal: false,
-                cut: Some(cut),
-                wall: Duration::from_millis(3),
-                cpu: Duration::from_millis(2),
-                worked_for: Duration::from_millis(4),
-            });
+            metrics.reconciled(
+                &metrics.series(&id),
+                &Run {
+                    id: &id,
+                    result: ResultLabel::Error,
+                    terminal: false,
+                    cut: Some(cut),
+                    wall: Duration::from_millis(3),
+                    cpu: Duration::from_millis(2),
+                    worked_for: Duration::from_millis(4),
+                },
+            );
         }
         metrics.stale(&id);
         let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();

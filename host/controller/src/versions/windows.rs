@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -136,6 +136,7 @@ pub(crate) fn open(
                 tenure,
                 plugin: state.clone(),
                 resync,
+                series: OnceLock::new(),
             })
         })
         .collect();
