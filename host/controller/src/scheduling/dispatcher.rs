@@ -360,7 +360,7 @@ impl Dispatcher {
             let ready = entries.get(id).is_some_and(|e| e.started && !e.queue.is_empty());
             ready && breakers.may_begin(&id.plugin) && !held.contains(&id.plugin)
         })?;
-        let mut entry = entries.to_take_from(&id);
+        let mut entry = entries.picked(&id);
         let taken = entry.as_mut().and_then(|Entry { queue, .. }| match breakers.rank(&id) {
             Some(rank) => queue.get_by(now, LOOKED_AT, rank),
             None => queue.get(now),

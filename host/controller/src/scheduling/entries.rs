@@ -48,7 +48,7 @@ impl Entries {
     }
 
     /// One that is there, to take a key that is ready: nothing gets ready or due by that.
-    pub(crate) fn to_take_from(&mut self, id: &ControllerId) -> Option<&mut Entry> {
+    pub(crate) fn picked(&mut self, id: &ControllerId) -> Option<&mut Entry> {
         self.all.get_mut(id)
     }
 
