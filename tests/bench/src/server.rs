@@ -22,6 +22,8 @@ pub struct Server(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     version: u64,
+    /// Lists show nothing.
+    empty: bool,
     /// Open watches, by plural.
     watches: HashMap<&'static str, Vec<mpsc::UnboundedSender<Bytes>>>,
 }
@@ -46,6 +48,13 @@ fn json(text: impl Into<Bytes>) -> Answer {
 }
 
 impl Server {
+    /// One without any objects.
+    pub fn empty() -> Self {
+        let server = Self::default();
+        server.state().empty = true;
+        server
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +129,8 @@ impl Server {
         }
         state.version += 1;
         let version = state.version;
-        let items: Vec<String> = (0..OBJECTS).map(|i| object(api_version, kind, i, version)).collect();
+        let objects = if state.empty { 0 } else { OBJECTS };
+        let items: Vec<String> = (0..objects).map(|i| object(api_version, kind, i, version)).collect();
         json(format!(
             r#"{{"kind":"{kind}List","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{version}"}},"items":[{}]}}"#,
             items.join(",")
