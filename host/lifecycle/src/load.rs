@@ -352,7 +352,8 @@ async fn read_and_compile(modules: &Modules, file: &ModuleFile, max: u64) -> Res
 }
 
 async fn describe(plugin: &str, module: &Module) -> Result<Manifest, Refusal> {
-    // Asked once: the runtime gives it a fresh instance without time or randomness, so it can't change its mind.
+    // Asked once for each load: whatever it says is held against the grants of that moment. The runtime gives it a fresh
+    // instance in which no time passes and nothing is random, so it can't change its mind between two of them.
     let json = module.describe().await.map_err(|error| {
         Refusal::new(
             plugin,

@@ -94,6 +94,12 @@ pub trait Backend: Send + Sync {
         now.saturating_duration_since(*ORIGIN.get_or_init(|| now))
     }
 
+    /// Whether no time passes for the guest: its clocks and `call.remaining-ms` stand, and what it waits for is over at once.
+    /// Limits go by [`monotonic`](Self::monotonic) all the same.
+    fn time_stands(&self) -> bool {
+        false
+    }
+
     /// Ends after `duration` of [`monotonic`](Self::monotonic) time: a guest that sleeps, and the end of a call's wall
     /// time. By default tokio's timer, which needs a tokio runtime with time enabled.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

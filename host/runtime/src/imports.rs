@@ -1,5 +1,7 @@
 //! The contract's imports: count, measure, and ask the backend.
 
+use std::time::Duration;
+
 use crate::backend::reason;
 use crate::bindings::pilothouse::plugin::{call, events, log, read, types, write};
 use crate::limits::{RANDOM, cut};
@@ -114,7 +116,12 @@ impl call::Host for State {
     }
 
     fn remaining_ms(&mut self) -> wasmtime::Result<u32> {
-        let left = self.limits.wall.saturating_sub(self.elapsed());
+        let elapsed = if self.backend.time_stands() {
+            Duration::ZERO
+        } else {
+            self.elapsed()
+        };
+        let left = self.limits.wall.saturating_sub(elapsed);
         Ok(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
     }
 

@@ -108,8 +108,8 @@ impl Module {
         self.inner.exports.clone()
     }
 
-    /// Asks the plugin for its manifest: JSON, unchecked. Pure: reads and writes are refused, time stands at 1970,
-    /// randomness is the same each time, and log lines are dropped.
+    /// Asks the plugin for its manifest: JSON, unchecked. Pure: reads and writes are refused, time stands at 1970
+    /// whatever the guest waits for, randomness is the same each time, and log lines are dropped.
     ///
     /// Needs a tokio runtime with time enabled, under the limits of
     /// [`EngineConfig::pure`](crate::EngineConfig::pure).

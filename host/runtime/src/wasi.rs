@@ -228,9 +228,13 @@ impl Pollable for Alarm {
 }
 
 /// Nanoseconds since the instance's first call began: the guest learns nothing of the host's clock, and a simulation decides
-/// it.
+/// it. Where time stands they are none, and each alarm has rung: a guest that could tell how long it took, or which of two
+/// alarms came first, could describe itself otherwise the next time.
 impl clocks::monotonic_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<u64> {
+        if self.backend.time_stands() {
+            return Ok(0);
+        }
         let age = self.backend.monotonic().saturating_sub(self.born);
         Ok(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
     }
@@ -238,7 +242,8 @@ impl clocks::monotonic_clock::Host for State {
         Ok(1_000)
     }
     fn subscribe_instant(&mut self, when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let at = self.born.saturating_add(Duration::from_nanos(when));
+        let wait = if self.backend.time_stands() { 0 } else { when };
+        let at = self.born.saturating_add(Duration::from_nanos(wait));
         let backend = Arc::downgrade(&self.backend);
         let alarm = self.table.push(Alarm { backend, at })?;
         subscribe(&mut self.table, alarm)

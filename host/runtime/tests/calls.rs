@@ -104,6 +104,8 @@ async fn what_is_printed_ends_in_the_log() {
 async fn describing_is_pure_and_always_the_same() {
     let first = zoo().describe().await.unwrap();
     assert!(first.starts_with(r#"{"name":"zoo","now":0,"random":["#), "{first}");
+    // It slept and computed before it looked at the clock.
+    assert!(first.contains(r#""passed":0,"left":"#), "{first}");
     assert_eq!(zoo().describe().await, Ok(first));
 }
 

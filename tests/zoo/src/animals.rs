@@ -19,6 +19,8 @@ pub struct Animal {
     pub beasts: Option<(u32, &'static str)>,
     /// Everything of it must be seen before it counts as stopped.
     pub stops: &'static [Stop],
+    /// Who comes with it.
+    pub with: Option<&'static Animal>,
 }
 
 /// How the host says that it stopped an animal.
@@ -36,6 +38,10 @@ pub enum Stop {
     Counted(&'static str, &'static [(&'static str, &'static str)]),
     /// The plugin reports what each import answered: these were denied.
     Denied(&'static [&'static str]),
+    /// It is not stopped for good: calls of it go on to end.
+    GoesOn,
+    /// It was loaded, and describes itself by the same version when it is loaded again.
+    SaysTheSame,
 }
 
 impl Animal {
@@ -74,6 +80,7 @@ const fn refused(name: &'static str, tries: &'static str, module: fn() -> Vec<u8
         settings: "{}",
         beasts: None,
         stops,
+        with: None,
     }
 }
 
@@ -92,8 +99,17 @@ const fn beast(
         settings,
         beasts: Some((1, behaviour)),
         stops,
+        with: None,
     }
 }
+
+/// What is said of each of two plugins that fight.
+const LOOPS_WITH_ANOTHER: &[&str] = &[
+    "a key loops: ",
+    "spec.turn of Beast",
+    "on the other side is the field manager pilothouse/",
+    "it runs no sooner than after",
+];
 
 /// All of them.
 pub const ANIMALS: &[Animal] = &[
@@ -215,12 +231,13 @@ pub const ANIMALS: &[Animal] = &[
     ),
     beast(
         "reads-outside-its-view",
-        "reads and writes in another namespace by every import",
+        "reads and writes in another namespace by every import, in each of its forms",
         "spy",
         "{}",
         &[
             Stop::Denied(&[
                 "get",
+                "get-at-least",
                 "get-live",
                 "select",
                 "select-live",
@@ -228,6 +245,12 @@ pub const ANIMALS: &[Animal] = &[
                 "digest",
                 "digest-secret",
                 "create",
+                "patch-merge",
+                "patch-json",
+                "patch-strategic",
+                "apply",
+                "replace",
+                "remove",
             ]),
             Stop::Counted("pilothouse_denied_total", &[]),
         ],
@@ -237,8 +260,40 @@ pub const ANIMALS: &[Animal] = &[
         "writes to the object that wakes it, each time what it wrote two calls before",
         "flap",
         "{}",
-        &[Stop::Said(&["a key loops: "])],
+        &[
+            Stop::Said(&[
+                "a key loops: ",
+                "spec.turn of Beast",
+                "nobody else writes there, it wakes itself",
+                "it runs no sooner than after",
+            ]),
+            Stop::GoesOn,
+        ],
     ),
+    Animal {
+        with: Some(&Animal {
+            // The object is the other's.
+            beasts: Some((0, "")),
+            ..beast(
+                "rival",
+                "sets the same field to its own word",
+                "",
+                r#"{"config": {"word": "right"}}"#,
+                &[Stop::Said(LOOPS_WITH_ANOTHER), Stop::GoesOn],
+            )
+        }),
+        ..beast(
+            "hot-loop-with-another",
+            "sets a field to its own word whenever another plugin has set it to another one",
+            "fight",
+            r#"{"config": {"word": "left"}}"#,
+            &[
+                Stop::Said(LOOPS_WITH_ANOTHER),
+                Stop::Said(&["on the other side is the field manager pilothouse/rival"]),
+                Stop::GoesOn,
+            ],
+        )
+    },
     // Before it serves.
     refused(
         "trap-at-start",
@@ -275,10 +330,20 @@ pub const ANIMALS: &[Animal] = &[
         modules::describes_rubbish,
         &[Stop::Refused(&["no JSON"])],
     ),
+    Animal {
+        beasts: Some((0, "")),
+        stops: &[Stop::SaysTheSame],
+        ..refused(
+            "changes-its-mind",
+            "describes itself by another version at each call, as its clocks and random numbers have it",
+            modules::changes_its_mind,
+            &[],
+        )
+    },
     refused(
-        "changes-its-mind",
+        "two-faced",
         "is packed with one manifest and describes itself by another",
-        modules::changes_its_mind,
+        modules::two_faced,
         &[Stop::Refused(&[
             "its `describe` says something else than the manifest that is embedded in it",
         ])],

@@ -29,8 +29,15 @@ pub(crate) fn describes_rubbish() -> Vec<u8> {
     wasm::describing("{\"name\": \"\u{1b}[2Jrubbish\"")
 }
 
-/// Is packed with one manifest and describes itself by another.
+/// Describes itself by another version at each call, if it is given anything by which two calls differ.
 pub(crate) fn changes_its_mind() -> Vec<u8> {
+    let mut manifest = manifest("fickle");
+    manifest["version"] = json!("0.CHANCE.0");
+    wasm::describing(&format!("!chance {manifest}"))
+}
+
+/// Is packed with one manifest and describes itself by another.
+pub(crate) fn two_faced() -> Vec<u8> {
     let embedded = json!({"version": 1, "manifest": manifest("two-faced")}).to_string();
     let name = b"pilothouse:manifest";
     let custom = [&length(name.len())[..], name, embedded.as_bytes()].concat();

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, Metrics, NAMESPACES, On, Scene, Server, field, message};
+use pilothouse_e2e::{BEASTS, CONFIG_MAPS, EVENTS, Host, Metrics, NAMESPACES, On, Scene, Server, field, message};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -37,15 +37,19 @@ pub struct Visit {
 /// # Panics
 /// If it is not stopped as expected, or the neighbour or the host comes to harm.
 pub async fn visit(animal: &Animal, on: On) -> Visit {
-    let scene = scene(on, animal.host(), Some(animal)).await;
+    let scene = scene(on, animal.host()).await;
     let server = Server::started(&scene).await;
     let (mut host, address) = run(&scene, &server).await;
     let mut neighbour = Neighbour::new(server.api(), &host);
     neighbour.key().await;
-    scene.plugin(animal.name, (animal.module)());
+    let animals = [Some(animal), animal.with].into_iter().flatten();
+    for animal in animals.clone() {
+        scene.file(&beside(animal), said_of(&scene, animal).to_string());
+        scene.plugin(animal.name, (animal.module)());
+    }
     let other = scene.another_namespace("other");
+    let api = server.api();
     if let Some((count, behaviour)) = animal.beasts {
-        let api = server.api();
         api.create(NAMESPACES, "", &other, json!({})).await;
         api.create(CONFIG_MAPS, &other, "treasure", json!({"data": {"gold": TREASURE}}))
             .await;
@@ -57,8 +61,10 @@ pub async fn visit(animal: &Animal, on: On) -> Visit {
     let stopped = Cell::new(false);
     let stopping = async {
         let mut told = Vec::new();
-        for stop in animal.stops {
-            told.push(stop_of(animal, *stop, &host, &address).await);
+        for animal in animals {
+            for stop in animal.stops {
+                told.push(stop_of(animal, *stop, &scene, &host, &address).await);
+            }
         }
         stopped.set(true);
         told
@@ -72,6 +78,14 @@ pub async fn visit(animal: &Animal, on: On) -> Visit {
     neighbour.key().await;
     neighbour.is_well(&address).await;
     let served = neighbour.served;
+    if animal.beasts.is_some() {
+        let treasure = api
+            .get(CONFIG_MAPS, &other, "treasure")
+            .await
+            .expect("it is there still");
+        assert_eq!(treasure["data"], json!({"gold": TREASURE}), "nothing was written there");
+        assert_eq!(api.list(EVENTS, &other).await, [] as [Value; 0]);
+    }
     let lines = host.stderr();
     let leaked = |line: &String| line.contains(TREASURE) || line.chars().any(char::is_control);
     let leak = lines.iter().find(|line| leaked(line));
@@ -94,7 +108,7 @@ pub async fn visit(animal: &Animal, on: On) -> Visit {
 /// # Panics
 /// If it is not served well.
 pub async fn quiet(keys: u32) -> Served {
-    let scene = scene(On::Local, json!({}), None).await;
+    let scene = scene(On::Local, json!({})).await;
     let server = Server::started(&scene).await;
     let (host, address) = run(&scene, &server).await;
     let mut neighbour = Neighbour::new(server.api(), &host);
@@ -106,25 +120,32 @@ pub async fn quiet(keys: u32) -> Served {
 }
 
 /// A folder with the neighbour, the operator's file, and compiled code of what all animals share.
-async fn scene(on: On, host: Value, animal: Option<&Animal>) -> Scene {
+async fn scene(on: On, host: Value) -> Scene {
     let scene = Scene::with_greeting().on(on);
-    let mut plugins = json!({"greeting": {"grants": scene.grants(&[scene.namespace()])}});
-    if let Some(animal) = animal {
-        let mut set = animal.set();
-        // Who never serves is granted nothing.
-        if animal.beasts.is_some() {
-            set["grants"] = scene.grants(&[scene.namespace()]);
-            set["dangerous"] = scene.dangerous(&[scene.namespace()]);
-        } else {
-            set["grants"] = json!([]);
-        }
-        plugins[animal.name] = set;
-    }
+    let plugins = json!({"greeting": {"grants": scene.grants(&[scene.namespace()])}});
     let config = json!({"apiVersion": "pilothouse.dev/v1", "host": host, "plugins": plugins});
     scene.file("config.yaml", config.to_string());
     static CODE: OnceCell<Vec<(String, Vec<u8>)>> = OnceCell::const_new();
     keep(&scene.path("state"), CODE.get_or_init(compiled).await);
     scene
+}
+
+/// The operator's side of an animal: where it stands.
+fn beside(animal: &Animal) -> String {
+    format!("plugins/{}.yaml", animal.name)
+}
+
+/// The operator's side of an animal.
+fn said_of(scene: &Scene, animal: &Animal) -> Value {
+    let mut set = animal.set();
+    // Who never serves is granted nothing.
+    if animal.beasts.is_some() {
+        set["grants"] = scene.grants(&[scene.namespace()]);
+        set["dangerous"] = scene.dangerous(&[scene.namespace()]);
+    } else {
+        set["grants"] = json!([]);
+    }
+    set
 }
 
 /// Starts the host and waits for the neighbour.
@@ -182,10 +203,19 @@ fn keep(state: &Path, code: &[(String, Vec<u8>)]) {
 /// # Panics
 /// If it does not, with all that it said of the animal.
 #[expect(clippy::disallowed_methods, reason = "it bounds a wait for a real process")]
-async fn stop_of(animal: &Animal, stop: Stop, host: &Host, address: &str) -> String {
+async fn stop_of(animal: &Animal, stop: Stop, scene: &Scene, host: &Host, address: &str) -> String {
     let began = Instant::now();
+    let before = ended_calls(animal, address).await;
     loop {
-        if let Some(told) = seen(animal, stop, host, address).await {
+        let told = match stop {
+            Stop::GoesOn => {
+                let more = ended_calls(animal, address).await - before;
+                (more > 0.0).then(|| format!("and goes on, slowly: {more} more of its calls ended"))
+            }
+            Stop::SaysTheSame => says_the_same(animal, scene, host),
+            stop => seen(animal, stop, host, address).await,
+        };
+        if let Some(told) = told {
             return told;
         }
         if began.elapsed() > STOPPED_WITHIN {
@@ -199,6 +229,37 @@ async fn stop_of(animal: &Animal, stop: Stop, host: &Host, address: &str) -> Str
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// How many calls of the animal ended so far.
+async fn ended_calls(animal: &Animal, address: &str) -> f64 {
+    let metrics = Metrics::scrape(address).await.expect("the host serves metrics");
+    let controller = format!("{}/beast", animal.name);
+    metrics.sum("controller_runtime_reconcile_total", &[("controller", &controller)])
+}
+
+/// Once it is loaded it is described again, since another configuration is a reload.
+///
+/// # Panics
+/// If it answers something else then.
+fn says_the_same(animal: &Animal, scene: &Scene, host: &Host) -> Option<String> {
+    let lines = host.log();
+    let version = |what: &str| {
+        let mut lines = lines.iter();
+        let line = lines.find(|line| message(line) == what && field(line, "plugin") == animal.name)?;
+        Some(field(line, "version").to_owned())
+    };
+    let first = version("plugin loaded")?;
+    let Some(second) = version("plugin exchanged") else {
+        let mut other = said_of(scene, animal);
+        other["weight"] = json!(2);
+        scene.file(&beside(animal), other.to_string());
+        return None;
+    };
+    assert_eq!(first, second, "{}: its two answers", animal.name);
+    Some(format!(
+        "no time passes in `describe`, and nothing is random: asked twice, it called itself {first} twice"
+    ))
 }
 
 /// What the host says of a stop, once it does.
@@ -252,7 +313,10 @@ async fn seen(animal: &Animal, stop: Stop, host: &Host, address: &str) -> Option
                 let answer = answer(import);
                 assert!(answer.starts_with("PilothouseDenied: "), "{import} answered {answer}");
             }
-            imports.first().map(answer)
+            imports
+                .first()
+                .map(|first| format!("{} (and {} more)", answer(first), imports.len() - 1))
         }
+        Stop::GoesOn | Stop::SaysTheSame => unreachable!("seen over time"),
     }
 }

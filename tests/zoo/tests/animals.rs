@@ -40,13 +40,15 @@ animals! {
     on_both: a_storm_of_writes_ends_at_its_limit, "write-storm";
     on_both: a_storm_of_events_is_dropped, "event-storm";
     on_local: no_import_shows_what_is_outside_a_plugins_view, "reads-outside-its-view";
-    on_local: a_hot_loop_is_slowed_and_named, "hot-loop";
+    on_both: a_hot_loop_is_slowed_and_named_and_goes_on, "hot-loop";
+    on_both: two_plugins_that_undo_each_others_writes_are_slowed_and_name_each_other_and_go_on, "hot-loop-with-another";
     on_local: what_traps_as_it_starts_is_not_loaded, "trap-at-start";
     on_local: a_table_bomb_is_not_loaded, "table-bomb";
     on_local: what_panics_in_describe_is_not_loaded, "trap-in-describe";
     on_local: what_never_ends_to_describe_itself_is_not_loaded, "loop-in-describe";
     on_local: what_describes_itself_in_rubbish_is_not_loaded, "rubbish-in-describe";
-    on_local: what_describes_itself_otherwise_than_it_was_packed_is_not_loaded, "changes-its-mind";
+    on_local: what_would_describe_itself_otherwise_at_each_call_can_not, "changes-its-mind";
+    on_local: what_describes_itself_otherwise_than_it_was_packed_is_not_loaded, "two-faced";
     on_local: who_asks_for_everything_gets_nothing, "asks-for-everything";
     on_local: a_claimed_name_brings_no_grants, "claims-anothers-name";
     on_local: a_module_that_is_slow_to_compile_is_given_up, "slow-to-compile";

@@ -8,7 +8,7 @@ use pilothouse_sdk::prelude::*;
 use pilothouse_sdk::serde_json::json;
 use pilothouse_sdk::{Level, WriteOptions};
 
-use crate::{Beast, beside, config_map, trap};
+use crate::{Beast, ZooConfig, beside, config_map, trap};
 
 /// Calls itself until there is no stack left.
 pub(crate) fn dive(depth: u64) -> u64 {
@@ -94,6 +94,16 @@ pub(crate) fn flap(cx: &Context, beast: &Object<Beast>) -> Result<Outcome, Failu
     let odd = beast.metadata.generation.unwrap_or_default() % 2 == 1;
     let change = json!({"spec": {"turn": if odd { "left" } else { "right" }}});
     cx.patch_merge::<Beast>(beast.namespace(), beast.name(), &change)?;
+    Ok(Outcome::done())
+}
+
+/// Insists on its own word in the object, where another plugin insists on another one.
+pub(crate) fn fight(cx: &Context, beast: &Object<Beast>) -> Result<Outcome, Failure> {
+    let word = cx.config::<ZooConfig>()?.word;
+    if beast.spec.turn != word {
+        let change = json!({"spec": {"turn": word}});
+        cx.patch_merge::<Beast>(beast.namespace(), beast.name(), &change)?;
+    }
     Ok(Outcome::done())
 }
 

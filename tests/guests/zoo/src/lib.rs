@@ -10,7 +10,7 @@ use std::hint::black_box;
 use pilothouse_sdk::kinds::{ConfigMap, Secret};
 use pilothouse_sdk::prelude::*;
 use pilothouse_sdk::serde_json::json;
-use pilothouse_sdk::{Cause, Change, Freshness, Gvk, Level, ObjectRef, Permission, WriteOptions};
+use pilothouse_sdk::{Cause, Change, Freshness, Gvk, Level, ObjectRef, Permission, Propagation, WriteOptions};
 use serde::{Deserialize, Serialize};
 
 /// An object that says how its reconcile behaves. Of its spec the plugin knows one field, whatever else stands there.
@@ -28,6 +28,9 @@ struct BeastSpec {
     /// Another namespace, for who wants to look there.
     #[serde(default)]
     there: String,
+    /// Whose word is in force where two plugins fight.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    turn: String,
 }
 
 /// What an operator can set.
@@ -36,6 +39,9 @@ struct BeastSpec {
 struct ZooConfig {
     #[serde(default)]
     appetite: u32,
+    /// What it writes where two of them fight.
+    #[serde(default)]
+    word: String,
 }
 
 /// An object with this label wakes the Beast that the label names.
@@ -55,7 +61,14 @@ pub fn plugin() -> Plugin {
                 .backoff(std::time::Duration::from_millis(100), std::time::Duration::from_secs(2)),
         )
         .may::<Beast>([Verb::Patch])
-        .may::<ConfigMap>([Verb::Get, Verb::List, Verb::Create, Verb::Patch])
+        .may::<ConfigMap>([
+            Verb::Get,
+            Verb::List,
+            Verb::Create,
+            Verb::Patch,
+            Verb::Replace,
+            Verb::Delete,
+        ])
         .permission(Permission::of::<Secret>([Verb::Get, Verb::Patch]).named(["open"]))
         .config_checked::<ZooConfig>(|config| {
             if config.appetite > 10 {
@@ -181,6 +194,7 @@ fn reconcile(cx: &Context, mut beast: Object<Beast>) -> Result<Outcome, Failure>
         "event-storm" => Ok(excess::event_storm(cx, &beast)),
         "sleep" => Ok(excess::sleep()),
         "flap" => excess::flap(cx, &beast),
+        "fight" => excess::fight(cx, &beast),
         other => Err(Failure::never(
             "NoSuchBeast",
             format!("spec.do is {other:?}: no beast does that"),
@@ -204,8 +218,13 @@ fn spy(cx: &Context, beast: &Object<Beast>) {
     let one = |answer: Result<Option<String>, ApiError>| told(answer.map(|found| found.unwrap_or("none".to_owned())));
 
     let treasure = json!({"data": {"planted": "by the spy"}}).to_string();
+    let patch = |change| told(host.patch(&there("ConfigMap"), &change, &WriteOptions::default()));
     let report = [
         ("get", one(host.get(&there("ConfigMap"), &Freshness::Cached))),
+        (
+            "get-at-least",
+            one(host.get(&there("ConfigMap"), &Freshness::AtLeast("1".to_owned()))),
+        ),
         ("get-live", one(host.get(&there("ConfigMap"), &Freshness::Live))),
         ("select", select(&Query::all().in_namespace(&beast.spec.there))),
         ("select-all", select(&Query::all())),
@@ -219,6 +238,18 @@ fn spy(cx: &Context, beast: &Object<Beast>) {
         (
             "create",
             told(host.create(&there("ConfigMap"), &treasure, &WriteOptions::default())),
+        ),
+        ("patch-merge", patch(Change::Merge(treasure.clone()))),
+        ("patch-json", patch(Change::JsonPatch("[]".to_owned()))),
+        ("patch-strategic", patch(Change::Strategic(treasure.clone()))),
+        ("apply", patch(Change::Apply(treasure.clone()))),
+        (
+            "replace",
+            told(host.replace(&there("ConfigMap"), &treasure, &WriteOptions::default())),
+        ),
+        (
+            "remove",
+            one(host.remove(&there("ConfigMap"), Propagation::Background, &WriteOptions::default())),
         ),
     ];
     host.event(

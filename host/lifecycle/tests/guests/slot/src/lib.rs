@@ -9,6 +9,7 @@ mod bindings {
 }
 
 use bindings::exports::pilothouse::plugin::controller::{Cause, Failure, Guest, Outcome, Request};
+use bindings::pilothouse::plugin::call;
 
 /// The plugin.
 struct Slot;
@@ -28,6 +29,29 @@ static SLOT: [u8; LENGTH] = {
     slot
 };
 
+/// Another number at each call, by all that may differ between two: whatever tells the time, or is random.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a guest: its clock and its sleep are the host's, which is what is tried"
+)]
+fn chance() -> u64 {
+    let started = std::time::Instant::now();
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    for n in 0..10_000 {
+        std::hint::black_box(n);
+    }
+    let seen = (
+        std::time::SystemTime::now(),
+        started.elapsed(),
+        call::random(8),
+        call::remaining_ms(),
+        call::attempt(),
+        call::config(),
+    );
+    // Its keys are random.
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), seen) % 1_000_000
+}
+
 impl Guest for Slot {
     fn describe() -> String {
         // Read where it stands, not as the compiler knows it: the test has changed the bytes.
@@ -39,7 +63,10 @@ impl Guest for Slot {
                 std::hint::black_box(0);
             },
             "!long" => " ".repeat(300 * 1024),
-            _ => text,
+            text => match text.strip_prefix("!chance ") {
+                Some(text) => text.replace("CHANCE", &chance().to_string()),
+                None => text.to_owned(),
+            },
         }
     }
 

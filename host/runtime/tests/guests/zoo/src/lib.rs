@@ -38,12 +38,19 @@ thread_local! {
 impl Guest for Zoo {
     fn describe() -> String {
         let now = call::now();
+        let started = std::time::Instant::now();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        for n in 0..100_000 {
+            std::hint::black_box(n);
+        }
+        let passed = started.elapsed().as_nanos();
         let state = std::hash::RandomState::new();
         let seed = std::hash::BuildHasher::hash_one(&state, 1);
         format!(
-            r#"{{"name":"zoo","now":{},"random":{:?},"seed":{seed}}}"#,
+            r#"{{"name":"zoo","now":{},"random":{:?},"seed":{seed},"passed":{passed},"left":{}}}"#,
             now.seconds,
-            call::random(4)
+            call::random(4),
+            call::remaining_ms()
         )
     }
 
