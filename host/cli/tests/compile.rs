@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pilothouse_guests::bytes::{core_module_of, section, slow_to_compile};
 use pilothouse_runtime::{CompileLimits, Compiler, Engine, EngineConfig, LoadError, Modules};
 
 fn modules(limits: CompileLimits) -> Modules {
@@ -19,55 +20,24 @@ fn modules(limits: CompileLimits) -> Modules {
     Modules::new(Engine::new(config).unwrap(), compiler)
 }
 
-fn length(mut n: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    while n > 0x7f {
-        out.push((n & 0x7f) as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-    out
+/// A component with this core module.
+fn component(core: &[u8]) -> Vec<u8> {
+    [&b"\0asm\x0d\0\x01\0"[..], &section(1, core)].concat()
 }
 
-fn section(id: u8, content: &[u8]) -> Vec<u8> {
-    [&[id][..], &length(content.len()), content].concat()
+/// One function with this code.
+fn function(code: &[u8]) -> Vec<u8> {
+    component(&core_module_of(1, &[&[0][..], code].concat()))
 }
 
-/// A component with one core module of `count` functions with this code.
-fn component(count: usize, code: &[u8]) -> Vec<u8> {
-    let body = [&length(code.len() + 1), &[0][..], code].concat();
-    let core = [
-        &b"\0asm\x01\0\0\0"[..],
-        &section(1, &[1, 0x60, 0, 0]),
-        &section(3, &[length(count), vec![0; count]].concat()),
-        &section(10, &[length(count), body.repeat(count)].concat()),
-    ]
-    .concat();
-    [&b"\0asm\x0d\0\x01\0"[..], &section(1, &core)].concat()
-}
-
-/// Seconds of work for the compiler: a jump to each of many blocks, from each of them, in many functions.
 fn slow() -> Vec<u8> {
-    let blocks = 500;
-    let mut code = [0x02, 0x40].repeat(blocks);
-    for ended in 0..blocks {
-        // Labels count outwards, and there are fewer of them behind each end.
-        let labels = (0..=blocks).flat_map(|label| length(label.min(blocks - ended)));
-        code.extend([0x41, 0, 0x0e]);
-        code.extend(length(blocks));
-        code.extend(labels);
-        code.push(0x0b);
-    }
-    code.push(0x0b);
-    component(100, &code)
+    component(&slow_to_compile())
 }
 
 #[test]
 fn a_module_is_compiled_by_another_process() {
     // It comes as far as its world, which is none: so it was compiled, and what came back was loaded.
-    let refused = modules(CompileLimits::default())
-        .load(&component(1, &[0x0b]))
-        .unwrap_err();
+    let refused = modules(CompileLimits::default()).load(&function(&[0x0b])).unwrap_err();
     assert!(matches!(refused, LoadError::OtherWorld { .. }), "{refused}");
 }
 
@@ -115,13 +85,11 @@ fn a_compiler_without_memory_ends_and_the_limit_is_named() {
 fn what_the_compiler_finds_wrong_comes_back() {
     // An `end` too many.
     let refused = modules(CompileLimits::default())
-        .load(&component(1, &[0x0b, 0x0b]))
+        .load(&function(&[0x0b, 0x0b]))
         .unwrap_err();
     assert!(matches!(refused, LoadError::Compile { .. }), "{refused}");
     let deep = [[0x02, 0x40].repeat(5_001), [0x0b].repeat(5_002)].concat();
-    let refused = modules(CompileLimits::default())
-        .load(&component(1, &deep))
-        .unwrap_err();
+    let refused = modules(CompileLimits::default()).load(&function(&deep)).unwrap_err();
     let limit = 5_000;
     assert_eq!(refused, LoadError::TooDeep { what: "blocks", limit });
 }

@@ -22,6 +22,7 @@
 //! ```
 
 mod build;
+pub mod bytes;
 mod find;
 mod run;
 

@@ -10,6 +10,8 @@ use tokio::task::LocalSet;
 
 /// So many objects the neighbour has alone.
 const ALONE: u32 = 20;
+/// How many characters wide the table is.
+const WIDTH: usize = 120;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -30,17 +32,21 @@ async fn all() -> ExitCode {
         .iter()
         .filter(|animal| wanted.is_empty() || wanted.iter().any(|name| name == animal.name));
     let mut bad = 0;
-    println!("{:<24} {:<12} neighbour", "animal", "");
-    println!("{:<24} {:<12} {}", "(nobody)", "", fared(quiet(ALONE).await));
+    // Once plugins are built, which tells of itself.
+    let alone = quiet(ALONE).await;
+    println!("{:<24} {:<12} its neighbour meanwhile", "animal", "");
+    println!("{:<24} {:<12} {}", "(nobody)", "", fared(alone));
+    let mut all = 0;
     for animal in animals {
+        all += 1;
         bad += u32::from(!shown(animal).await);
     }
-    match bad {
-        0 => ExitCode::SUCCESS,
-        bad => {
-            println!("{bad} of them were not stopped as expected, or the neighbour came to harm");
-            ExitCode::FAILURE
-        }
+    if bad == 0 {
+        println!("all {all} were stopped as expected, and none harmed its neighbour");
+        ExitCode::SUCCESS
+    } else {
+        println!("{bad} of {all} were not stopped as expected, or their neighbour came to harm");
+        ExitCode::FAILURE
     }
 }
 
@@ -52,13 +58,34 @@ async fn shown(animal: &'static Animal) -> bool {
         Ok(visit) => println!("{:<24} {:<12} {}", animal.name, "stopped", fared(visit.neighbour)),
         Err(_) => println!("{:<24} NOT STOPPED as expected, see above", animal.name),
     }
-    println!("    tried   {}", animal.tries);
-    for told in visit.iter().flat_map(|visit| &visit.told) {
-        for (n, line) in told.lines().enumerate() {
-            println!("    {}{line}", if n == 0 { "stopped " } else { "        " });
-        }
+    told("tried", animal.tries);
+    if let Some(other) = animal.with {
+        told("beside", &format!("{}, which {}", other.name, other.tries));
+    }
+    for text in visit.iter().flat_map(|visit| &visit.told) {
+        told("stopped", text);
     }
     visit.is_ok()
+}
+
+/// Prints a text under its heading, in lines that fit; of several lines of the host's the first, since what comes then is to
+/// be pasted into files.
+fn told(heading: &str, text: &str) {
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut line = format!("    {heading:<8}");
+    for word in first.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            println!("{line}");
+            line = " ".repeat(12);
+        }
+        line.push_str(if line.ends_with(' ') { "" } else { " " });
+        line.push_str(word);
+    }
+    println!("{line}");
+    if let more @ 1.. = lines.count() {
+        println!("            (and {more} lines more of what to paste where)");
+    }
 }
 
 fn fared(served: Served) -> String {

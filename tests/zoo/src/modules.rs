@@ -1,6 +1,7 @@
 //! The animals' modules: plugins of the tests, most of them changed in the bytes so that they do what no compiler writes.
 
 use pilothouse_e2e::wasm;
+use pilothouse_guests::bytes::{self, core_module_with, length, section};
 use serde_json::{Value, json};
 
 /// The plugin whose objects say how it behaves.
@@ -82,26 +83,9 @@ pub(crate) fn table_bomb() -> Vec<u8> {
     ])
 }
 
-/// The same, with functions that take the compiler minutes: with 200 locals in 200 loops, one of them took it 7 s.
+/// The same, with functions that take the compiler minutes.
 pub(crate) fn slow_to_compile() -> Vec<u8> {
-    let (locals, loops, functions) = (600, 600, 64);
-    let mut code = [0x03, 0x40].repeat(loops);
-    for local in 0..locals {
-        // Each local changes in each of the loops: nothing of it is known where one begins.
-        code.extend([&[0x20][..], &length(local), &[0x41, 1, 0x6a, 0x21], &length(local)].concat());
-    }
-    code.extend([0x20, 0, 0x0d, 0, 0x0b].repeat(loops));
-    code.push(0x0b);
-    let body = [&[1][..], &length(locals), &[0x7f], &code].concat();
-    let body = [length(body.len()), body].concat();
-    let core = [
-        &b"\0asm\x01\0\0\0"[..],
-        &section(1, &[1, 0x60, 0, 0]),
-        &section(3, &[length(functions), vec![0; functions]].concat()),
-        &section(10, &[length(functions), body.repeat(functions)].concat()),
-    ]
-    .concat();
-    with_core_module(&wasm::with_manifest(&manifest("slow")), &core)
+    with_core_module(&wasm::with_manifest(&manifest("slow")), &bytes::slow_to_compile())
 }
 
 /// A manifest that asks for what a plugin of Greetings needs.
@@ -115,16 +99,8 @@ fn manifest(name: &str) -> Value {
 
 /// A good plugin with a core module more, which has a table and runs this code as it is started.
 fn starting(code: &[u8]) -> Vec<u8> {
-    let body = [&[0][..], code].concat();
-    let core = [
-        &b"\0asm\x01\0\0\0"[..],
-        &section(1, &[1, 0x60, 0, 0]),
-        &section(3, &[1, 0]),
-        &section(4, &[1, 0x70, 0, 0]),
-        &section(8, &[0]),
-        &section(10, &[&[1][..], &length(body.len()), &body].concat()),
-    ]
-    .concat();
+    let sections = [section(4, &[1, 0x70, 0, 0]), section(8, &[0])].concat();
+    let core = core_module_with(&sections, 1, &[&[0][..], code].concat());
     with_core_module(&wasm::with_manifest(&manifest("starting")), &core)
 }
 
@@ -157,19 +133,4 @@ fn core_modules(component: &[u8]) -> usize {
         at += 1 + size;
     }
     count
-}
-
-/// A number as WebAssembly writes it.
-fn length(mut n: usize) -> Vec<u8> {
-    let mut out = Vec::new();
-    while n > 0x7f {
-        out.push((n & 0x7f) as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-    out
-}
-
-fn section(id: u8, content: &[u8]) -> Vec<u8> {
-    [&[id][..], &length(content.len()), content].concat()
 }

@@ -60,10 +60,15 @@ pub async fn visit(animal: &Animal, on: On) -> Visit {
     }
     let stopped = Cell::new(false);
     let stopping = async {
-        let mut told = Vec::new();
+        let (mut told, alone) = (Vec::new(), animal.with.is_none());
         for animal in animals {
             for stop in animal.stops {
-                told.push(stop_of(animal, *stop, &scene, &host, &address).await);
+                let text = stop_of(animal, *stop, &scene, &host, &address).await;
+                told.push(if alone {
+                    text
+                } else {
+                    format!("{}: {text}", animal.name)
+                });
             }
         }
         stopped.set(true);
@@ -303,7 +308,11 @@ async fn seen(animal: &Animal, stop: Stop, host: &Host, address: &str) -> Option
                 .iter()
                 .map(|(label, value)| format!("{label}={value:?}"))
                 .collect();
-            (count > 0.0).then(|| format!("{name}{{{}}} {count}", labels.join(",")))
+            let labels = match &labels[..] {
+                [] => String::new(),
+                labels => format!("{{{}}}", labels.join(",")),
+            };
+            (count > 0.0).then(|| format!("{name}{labels} {count}"))
         }
         Stop::Denied(imports) => {
             let report = host.log().into_iter().find(|line| message(line) == "report")?;

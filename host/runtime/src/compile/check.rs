@@ -92,6 +92,8 @@ fn broken(error: BinaryReaderError) -> LoadError {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_guests::bytes::{length, section};
+
     use super::*;
 
     const CAPS: Caps = Caps {
@@ -99,23 +101,6 @@ mod tests {
         functions: 3,
         nesting: 4,
     };
-
-    fn length(mut n: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        loop {
-            let byte = (n & 0x7f) as u8;
-            n >>= 7;
-            if n == 0 {
-                out.push(byte);
-                return out;
-            }
-            out.push(byte | 0x80);
-        }
-    }
-
-    fn section(id: u8, content: &[u8]) -> Vec<u8> {
-        [&[id][..], &length(content.len()), content].concat()
-    }
 
     /// A component around what is given.
     fn component(inner: &[u8]) -> Vec<u8> {
