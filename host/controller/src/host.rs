@@ -183,7 +183,7 @@ impl Host {
         let reach = informers.reach();
         let api = Api::new(client.clone(), options.api, options.meter.clone(), reach.clone());
         let began = (options.wall)();
-        let (file, mut kept) = options.parked.map(|state| (state.file, state.kept)).unzip();
+        let (file, kept) = options.parked.map(|state| (state.file, state.kept)).unzip();
         let shared = Arc::new(Shared {
             kinds: Kinds::new(client, reach.clone()),
             api,
@@ -222,10 +222,13 @@ impl Host {
             tasks: JoinSet::new(),
             keep,
         };
+        if let Some(kept) = kept {
+            lock(&host.core.dispatcher).expect(host.core.now(), kept);
+        }
         for plugin in plugins {
             // Refused by hosts that stop, and this one begins.
             let quarantined = options.quarantined.iter().any(|name| **name == *plugin.name);
-            if let Err(refused) = host.begin(plugin, kept.as_mut(), quarantined) {
+            if let Err(refused) = host.begin(plugin, quarantined) {
                 tracing::error!("a plugin does not serve: {}", refused.why);
             }
         }
@@ -241,10 +244,16 @@ impl Host {
         }
         host.tasks
             .spawn(access::run(core.clone(), host.live.clone(), rng.fork()));
-        if let Some(kept) = kept.filter(|kept| !kept.records.is_empty()) {
+        let (keys, whose) = lock(&host.core.dispatcher).absent.waiting();
+        if keys > 0 {
+            let some: Vec<&str> = whose.iter().take(10).map(|name| &**name).collect();
             tracing::info!(
-                "{} parked keys of the last run are of controllers that this host does not run: they are forgotten",
-                kept.records.len()
+                plugins = whose.len(),
+                "{keys} parked keys of the last run wait for plugins that do not serve yet ({}{}): as long as none comes, for \
+                 {} days since they were parked",
+                some.join(", "),
+                if whose.len() > some.len() { ", …" } else { "" },
+                parked::WAITS.as_secs() / 86_400
             );
         }
         if let Some(keep) = host.keep.clone() {

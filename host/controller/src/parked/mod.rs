@@ -10,6 +10,9 @@
 //!   grants are what they were. In doubt it runs: one attempt more is harmless.
 //! - **Bounded**: at most [`MAX_KEYS`] keys and [`MAX_BYTES`] of text. Those that were parked first are kept; the others
 //!   are left out, which is logged once, and run after the restart.
+//! - **A plugin that comes later** finds its parked keys as one that was there at the start does. Where none comes they are
+//!   let go of at the first start that is [`WAITS`] after they were parked, and they give way to the keys of plugins that
+//!   are there.
 //! - **The file is whole or refused.** It is written beside and renamed, and ends with a count. Whatever else stands there
 //!   is moved aside, said in the log, and the host starts as without it.
 //!
@@ -24,10 +27,12 @@
 //! |---|---|---|
 //! | `text` | the file's form: to text and back | no |
 //! | `keeping` | what is known of one controller's parked keys beside the queue; what still holds at the start | no |
+//! | `absent` | what waits for controllers that come later | no |
 //! | `returns` | the dispatcher's part: what it sets down at the start, and what it tells | no |
 //! | `keeper` | when to write | no |
 //! | `file`, `driver` | reading, and writing atomically; waiting for it | yes |
 
+mod absent;
 mod directory;
 mod driver;
 mod file;
@@ -45,6 +50,8 @@ use pilothouse_workqueue::Failure;
 
 use crate::ControllerId;
 
+pub(crate) use absent::Absent;
+pub use absent::WAITS;
 pub(crate) use driver::Keep;
 pub use file::{ParkedFile, StateDirectory, StateError};
 pub use keeper::DEBOUNCE;
@@ -141,12 +148,4 @@ pub struct Kept {
     pub heard: BTreeMap<ControllerId, Heard>,
     /// How many parked keys more there were than are written, of those that were parked last. In no file.
     pub no_room: usize,
-}
-
-impl Kept {
-    /// Takes out what belongs to a controller: the parked keys, and how far it had heard.
-    pub(crate) fn of(&mut self, id: &ControllerId) -> (Vec<Record>, Heard) {
-        let records = self.records.extract_if(.., |record| record.id == *id).collect();
-        (records, self.heard.remove(id).unwrap_or_default())
-    }
 }

@@ -22,11 +22,11 @@ fn identity(module: &str, configuration: &str) -> Identity {
 }
 
 /// A host that starts with what another one kept; its lists have not come.
-fn starting(mut kept: Kept, identity: Identity) -> World {
+fn starting(kept: Kept, identity: Identity) -> World {
     let mut world = World::unlisted(&json!([]));
     world.now = Duration::from_secs(1_000_000);
-    let heard = kept.heard.remove(&world.id).unwrap_or_default();
-    world.dispatcher.keep(&world.id, identity, heard, kept.records);
+    world.dispatcher.expect(world.now, kept);
+    world.dispatcher.keep(&world.id, identity);
     world
 }
 
@@ -366,4 +366,79 @@ fn no_more_parked_keys_are_copied_than_are_written_and_the_oldest_are() {
     let oldest: Vec<_> = all.iter().rev().take(crate::parked::MAX_KEYS).cloned().collect();
     assert!(kept.records == oldest);
     assert_eq!((kept.no_room, text::write(&kept, world.now).1), (3, 3));
+}
+
+/// A host whose plugin has not come, with what this one kept.
+fn without(world: &mut World) -> World {
+    let mut next = World::unlisted(&json!([]));
+    next.now = world.now;
+    next.dispatcher.expect(next.now, kept(world));
+    next
+}
+
+#[test]
+fn the_keys_of_a_plugin_that_comes_later_wait_for_it_and_stay_parked() {
+    let mut waits = without(&mut first());
+    waits.now += Duration::from_secs(3_600);
+    waits.dispatcher.keep(&waits.id, identity("m", "c"));
+    assert!(!listed(waits, &[widget()], &[config_map()]).runs());
+}
+
+#[test]
+fn the_keys_of_a_plugin_that_comes_later_as_another_version_are_tried_again() {
+    let mut waits = without(&mut first());
+    waits.dispatcher.keep(&waits.id, identity("m", "another"));
+    assert!(listed(waits, &[widget()], &[config_map()]).runs());
+}
+
+#[test]
+fn the_keys_of_a_plugin_that_did_not_come_are_there_for_one_host_after_the_other() {
+    let mut world = first();
+    let before = world.dispatcher.kept();
+    let mut second = without(&mut world);
+    assert_eq!(second.dispatcher.kept(), before);
+    let mut third = without(&mut second);
+    assert_eq!(third.dispatcher.kept(), before);
+    assert!(!restart(&mut third, &[widget()], &[config_map()]).runs());
+}
+
+#[test]
+fn the_keys_of_a_plugin_that_never_comes_are_let_go_of() {
+    let mut world = first();
+    let parked = world.dispatcher.kept().records[0].since;
+    world.now = parked + crate::parked::WAITS;
+    let mut next = without(&mut world);
+    assert_eq!(next.dispatcher.kept().records.len(), 1);
+    next.now += Duration::from_secs(1);
+    assert_eq!(without(&mut next).dispatcher.kept(), Kept::default());
+}
+
+#[test]
+fn a_controller_that_its_plugin_has_no_more_leaves_no_keys() {
+    let mut waits = without(&mut first());
+    waits.dispatcher.absent.forget("another");
+    assert_eq!(waits.dispatcher.kept().records.len(), 1);
+    waits.dispatcher.absent.forget("p");
+    assert_eq!(waits.dispatcher.kept(), Kept::default());
+}
+
+#[test]
+fn the_keys_of_plugins_that_did_not_come_give_way_to_those_of_others() {
+    let template = first().dispatcher.kept().records.remove(0);
+    let record = |plugin: &str, n: usize| crate::parked::Record {
+        id: crate::ControllerId::new(plugin, "c"),
+        key: Key::new(Some("ns"), &format!("k{n:06}")),
+        since: Duration::from_secs(900_000 + n as u64),
+        ..template.clone()
+    };
+    // Those of the absent plugin were parked before all others.
+    let absent: Vec<_> = (0..5).map(|n| record("absent", n)).collect();
+    let own: Vec<_> = (5..crate::parked::MAX_KEYS + 3).map(|n| record("p", n)).collect();
+    let file = Kept {
+        records: [absent.clone(), own.clone()].concat(),
+        ..Kept::default()
+    };
+    let kept = starting(file, identity("m", "c")).dispatcher.kept();
+    assert_eq!(kept.no_room, 3);
+    assert!(kept.records == [own, absent[..2].to_vec()].concat());
 }

@@ -7,7 +7,7 @@ use pilothouse_object::Key;
 use pilothouse_workqueue::{Parked, State};
 
 use super::{
-    Heard, Kept, MAX_KEYS, Record, Stood,
+    Absent, Heard, Kept, MAX_KEYS, Record, Stood,
     keeping::{Found, Identity, Keeping},
 };
 use crate::{
@@ -19,10 +19,16 @@ use crate::{
 type Choice<'a> = (Duration, &'a ControllerId, &'a Key, Option<&'a Record>);
 
 impl Dispatcher {
+    /// What the last host kept: each controller's parked keys wait until it comes.
+    pub(crate) fn expect(&mut self, now: Duration, kept: Kept) {
+        self.absent = Absent::new(now, kept);
+    }
+
     /// Keeps a controller's parked keys over restarts from now on, and sets down those that the last host kept: they stay
     /// parked until something shows that it changed. For a registered controller, before it hears of any object.
-    pub(crate) fn keep(&mut self, id: &ControllerId, identity: Identity, heard: Heard, records: Vec<Record>) {
+    pub(crate) fn keep(&mut self, id: &ControllerId, identity: Identity) {
         let Some(entry) = self.entries.get_mut(id) else { return };
+        let (records, heard) = self.absent.take(id);
         let mut keeping = Keeping::new(identity, heard);
         for record in records {
             if let Some(waker) = keeping.identity.differs(&record) {
@@ -117,8 +123,8 @@ impl Dispatcher {
         self.parked_changes
     }
 
-    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front; at
-    /// most [`MAX_KEYS`], for no more are written. They are chosen before anything is copied: every event waits for this.
+    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front, and
+    /// those of controllers that have not come behind all others; at most [`MAX_KEYS`], for no more are written. They are chosen before anything is copied: every event waits for this.
     pub(crate) fn kept(&mut self) -> Kept {
         let mut kept = Kept::default();
         let mut chosen: Vec<Choice<'_>> = Vec::new();
@@ -165,6 +171,8 @@ impl Dispatcher {
             None => self.entries.get(id).and_then(|entry| record(id, entry, key)),
         });
         kept.records = records.collect();
+        let room = MAX_KEYS - kept.records.len();
+        self.absent.append(&mut kept, room);
         kept
     }
 }

@@ -26,7 +26,7 @@ use pilothouse_workqueue::{Limits, Queue, Retry, State, Taken};
 
 use crate::{
     Cause, Waker, What,
-    parked::keeping::Keeping,
+    parked::{Absent, keeping::Keeping},
     scheduling::{
         breakers::Breakers,
         concurrency::Led,
@@ -162,6 +162,8 @@ pub struct Dispatcher {
     held: BTreeSet<Arc<str>>,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
+    /// What the last host kept for controllers that have not come.
+    pub(crate) absent: Absent,
     /// When failing keys were hastened last.
     hastened: Option<Duration>,
     /// Until when time was let pass in all breakers: once for all jobs that are handed out at one time.
@@ -181,6 +183,7 @@ impl Dispatcher {
             breakers: Breakers::default(),
             held: BTreeSet::new(),
             parked_changes: 0,
+            absent: Absent::default(),
             hastened: None,
             advanced: None,
             led_at: Duration::ZERO,

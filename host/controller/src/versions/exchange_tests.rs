@@ -218,9 +218,7 @@ fn what_is_parked_after_a_switch_is_kept_as_the_new_versions() {
     };
     let mut world = World::unlisted(&serde_json::json!([]));
     let id = world.id.clone();
-    world
-        .dispatcher
-        .keep(&id, identity("old"), Heard::default(), Vec::new());
+    world.dispatcher.keep(&id, identity("old"));
     world.list(WIDGETS, 10, &[object(5, &Value::Null)]);
     world.list(CONFIG_MAPS, 10, &[object(6, &Value::Null)]);
     let new = Succession {

@@ -19,7 +19,6 @@ use crate::{
     calls::call::PluginState,
     core::Core,
     lock::lock,
-    parked::Kept,
     scheduling::breakers::settings,
     versions::{
         exchange::Succession,
@@ -45,7 +44,7 @@ impl Stage for Host {
                 None => {
                     let access = Access::of(&plugin, self.core.now())?;
                     self.reviewed(access.as_ref(), false).await?;
-                    self.begin_as(plugin, None, access, quarantined)
+                    self.begin_as(plugin, access, quarantined)
                 }
                 Some(before) => self.exchange(plugin, before).await,
             }
@@ -107,27 +106,16 @@ impl Host {
     }
 
     /// Lets a plugin serve of which no version does; its controllers run once their first lists are there. What the last
-    /// host kept of their parked keys is taken out of `kept` and set down first.
+    /// host kept of their parked keys is set down first.
     ///
     /// # Errors
     /// The host stops.
-    pub(crate) fn begin(
-        &self,
-        plugin: Arc<Plugin>,
-        kept: Option<&mut Kept>,
-        quarantined: bool,
-    ) -> Result<(), NotServed> {
+    pub(crate) fn begin(&self, plugin: Arc<Plugin>, quarantined: bool) -> Result<(), NotServed> {
         let access = Access::of(&plugin, self.core.now())?;
-        self.begin_as(plugin, kept, access, quarantined)
+        self.begin_as(plugin, access, quarantined)
     }
 
-    fn begin_as(
-        &self,
-        plugin: Arc<Plugin>,
-        mut kept: Option<&mut Kept>,
-        access: Option<Arc<Access>>,
-        quarantined: bool,
-    ) -> Result<(), NotServed> {
+    fn begin_as(&self, plugin: Arc<Plugin>, access: Option<Arc<Access>>, quarantined: bool) -> Result<(), NotServed> {
         let core = &self.core;
         {
             let mut dispatcher = lock(&core.dispatcher);
@@ -140,10 +128,10 @@ impl Host {
                 dispatcher.set_concurrency(&id, plugin.concurrency(&controller.name));
                 core.shared.metrics.registered(&id);
                 if core.keeps {
-                    let (records, heard) = kept.as_deref_mut().map_or_else(Default::default, |kept| kept.of(&id));
-                    dispatcher.keep(&id, identity(&plugin, controller), heard, records);
+                    dispatcher.keep(&id, identity(&plugin, controller));
                 }
             }
+            dispatcher.absent.forget(&plugin.name);
             dispatcher.set_plugin(&plugin.name, settings(&plugin.breaker), plugin.weight);
             dispatcher.set_fair_namespaces(&plugin.name, plugin.fair_namespaces);
             if quarantined {

@@ -87,6 +87,31 @@ async fn a_parked_key_that_did_not_change_is_not_tried_again_after_a_restart(on:
     host.logged("an attempt", begins(&scene, "b")).await;
 }
 
+on_both!(the_parked_keys_of_a_plugin_that_comes_after_the_start_wait_for_it);
+async fn the_parked_keys_of_a_plugin_that_comes_after_the_start_wait_for_it(on: On) {
+    let (scene, server, host) = parked(on).await;
+    stop(host).await;
+    let before = kept(&scene);
+    let (module, away) = (scene.path("plugins/zoo.wasm"), scene.path("zoo.away"));
+    std::fs::rename(&module, &away).unwrap();
+    let host = start(&scene, &server);
+    host.logged("that they wait", |line| {
+        message(line).starts_with("1 parked keys of the last run wait for plugins that do not serve yet (zoo)")
+    })
+    .await;
+    stop(host).await;
+    assert_eq!(kept(&scene), before, "one more host was there without it");
+
+    let host = start(&scene, &server);
+    host.logged("the other plugin", |line| message(line) == "plugin loaded")
+        .await;
+    std::fs::rename(&away, &module).unwrap();
+    settled(&scene, &server, &host, "witness").await;
+    assert_eq!(host.count(begins(&scene, "b")), 0);
+    stop(host).await;
+    assert_eq!(kept(&scene), before);
+}
+
 on_both!(what_changed_while_no_host_ran_has_its_parked_key_tried_again);
 async fn what_changed_while_no_host_ran_has_its_parked_key_tried_again(on: On) {
     let (scene, server, host) = parked(on).await;
