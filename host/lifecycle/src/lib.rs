@@ -59,7 +59,7 @@ pub use config::{
     PluginConfig,
 };
 pub use danger::{danger, is_sensitive};
-pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Scan, said_of, scan};
+pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, Others, Scan, said_of, scan};
 pub use grant::{Grant, Granted, GrantedVerb, Grants, missing};
 pub use inspect::{Inspection, inspect};
 pub use lives::{

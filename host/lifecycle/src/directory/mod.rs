@@ -21,8 +21,8 @@ use crate::rules::is_label;
 
 mod open;
 
-pub(crate) use open::Directory;
-pub(crate) use open::Stamp;
+pub use open::Others;
+pub(crate) use open::{Directory, Stamp};
 use open::{NotOpened, content};
 
 /// A directory may hold this many entries of whatever kind.
@@ -90,16 +90,18 @@ pub enum DirectoryError {
         #[source]
         error: io::Error,
     },
-    /// Others than its owner may put plugins into it.
+    /// Others than root and the host's own user may put plugins into it.
     #[error(
-        "the plugin directory {}: {who} may write it, and so decide what runs with the plugins' grants; chmod go-w {}",
-        path.display(), path.display()
+        "the plugin directory {}: {who}, and so decide what runs with the plugins' grants; {mend}",
+        path.display()
     )]
     OthersWrite {
         /// The path.
         path: PathBuf,
-        /// Who: `its group` or `everyone`.
-        who: &'static str,
+        /// Who.
+        who: Others,
+        /// The command that keeps them from it.
+        mend: String,
     },
     /// More than [`MAX_ENTRIES`] entries.
     #[error("the plugin directory {} holds more than {MAX_ENTRIES} entries; keep only modules in it", path.display())]
@@ -129,7 +131,7 @@ pub fn scan(directory: &Path) -> Result<Scan, DirectoryError> {
 /// What lies in the directory, by plugin, and the names beside which there is no module.
 pub(crate) fn look(directory: &Directory) -> Result<(BTreeMap<String, Entry>, Vec<String>), DirectoryError> {
     let (mut entries, mut beside) = (BTreeMap::new(), BTreeMap::new());
-    for file_name in directory.names()?.into_iter().filter(|name| !name.starts_with('.')) {
+    for file_name in directory.names()? {
         if let Some(name) = file_name.strip_suffix(".wasm") {
             let module = directory.module(name).map(|(_, stamp)| stamp);
             entries.insert(name.to_owned(), Entry { module, beside: None });
@@ -176,8 +178,8 @@ impl NotOpened {
             Self::OthersWrite { who, path } => {
                 let path = shown(&path.to_string_lossy()).into_owned();
                 refuse(
-                    format!("{path}: {who} may write it, and so decide what runs with this plugin's grants"),
-                    &format!("chmod go-w {path}"),
+                    format!("{path}: {who}, and so decide what runs with this plugin's grants"),
+                    &who.mend(&path),
                 )
             }
             Self::System(error) => refuse(

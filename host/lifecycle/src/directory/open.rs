@@ -7,8 +7,11 @@
 //! is resolved first and compared.
 //!
 //! Who may write a file decides what runs with its plugin's grants: files and directories that their group or everyone may
-//! write are refused. On a mount that is read-only nobody may, whatever the mode says; a mounted ConfigMap is 0777 there.
+//! write are refused, and those that belong neither to root nor to the host's own user, since who owns a file may change its
+//! mode at any time. On a mount that is read-only nobody may, whatever owner and mode are; a mounted ConfigMap is 0777
+//! there.
 
+use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -41,13 +44,61 @@ pub(crate) enum NotOpened {
     NoFile,
     /// Others may write it, or a directory that it lies in.
     OthersWrite {
-        /// Who: `its group` or `everyone`.
-        who: &'static str,
+        /// Who.
+        who: Others,
         /// What.
         path: PathBuf,
     },
     /// What the system said.
     System(io::Error),
+}
+
+/// Who besides root and the host's own user may write a file or directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Others {
+    /// Its group.
+    Group,
+    /// Everyone.
+    Everyone,
+    /// Its owner, who is neither.
+    Owner {
+        /// The owner's number.
+        uid: u32,
+        /// The number of the host's own user.
+        own: u32,
+    },
+}
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group => f.write_str("its group may write it"),
+            Self::Everyone => f.write_str("everyone may write it"),
+            Self::Owner { uid, .. } => write!(f, "it belongs to the user {uid}, who may change it at any time"),
+        }
+    }
+}
+
+impl Others {
+    /// By whom a file may be changed that belongs to `uid` and has this mode, where the host runs as `own`; none where that
+    /// is nobody else.
+    fn of(uid: u32, mode: u32, own: u32) -> Option<Self> {
+        match mode & 0o022 {
+            0 if uid == 0 || uid == own => None,
+            0 => Some(Self::Owner { uid, own }),
+            0o020 => Some(Self::Group),
+            _ => Some(Self::Everyone),
+        }
+    }
+
+    /// The command that keeps them from it.
+    pub(crate) fn mend(self, path: &str) -> String {
+        match self {
+            Self::Group | Self::Everyone => format!("chmod go-w {path}"),
+            Self::Owner { own, .. } => format!("chown {own} {path}, or let it belong to root"),
+        }
+    }
 }
 
 impl Directory {
@@ -69,23 +120,44 @@ impl Directory {
         }
         match others_write(&handle, &metadata) {
             None => Ok(Self { path: owned(), handle }),
-            Some(who) => Err(DirectoryError::OthersWrite { path: owned(), who }),
+            Some(who) => {
+                let mend = who.mend(&path.display().to_string());
+                let path = owned();
+                Err(DirectoryError::OthersWrite { path, who, mend })
+            }
         }
     }
 
-    /// The names of its entries, in no order.
+    /// The names of its entries but for those that begin with a dot, in no order.
     pub(crate) fn names(&self) -> Result<Vec<String>, DirectoryError> {
         let path = || self.path.clone();
         let failed = |error| DirectoryError::Unreadable { path: path(), error };
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            if names.len() == MAX_ENTRIES {
+        for (entries, name) in (1..).zip(self.entries().map_err(failed)?) {
+            // The directory itself and the one above are among them.
+            if entries > MAX_ENTRIES + 2 {
                 return Err(DirectoryError::TooMany { path: path() });
             }
-            // What is no UTF-8 becomes a replacement character, which no name may hold.
-            names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+            let name = name.map_err(failed)?;
+            if !name.starts_with('.') {
+                names.push(name);
+            }
         }
         Ok(names)
+    }
+
+    /// What is listed is the open directory, whatever its path stands for by now. What is no UTF-8 becomes a replacement
+    /// character, which no name may hold.
+    #[cfg(unix)]
+    fn entries(&self) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+        let entries = rustix::fs::Dir::read_from(&self.handle)?;
+        Ok(entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())))
+    }
+
+    #[cfg(not(unix))]
+    fn entries(&self) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+        let entries = fs::read_dir(&self.path)?;
+        Ok(entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())))
     }
 
     /// Opens the file of this name for reading, once, and checks it through the open file. Never waits for a pipe.
@@ -193,15 +265,11 @@ impl Stamp {
     }
 }
 
-/// Who besides its owner may write it.
+/// Who else may write it.
 #[cfg(unix)]
-fn others_write(file: &File, metadata: &Metadata) -> Option<&'static str> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let who = match metadata.permissions().mode() & 0o022 {
-        0 => return None,
-        0o020 => "its group",
-        _ => "everyone",
-    };
+fn others_write(file: &File, metadata: &Metadata) -> Option<Others> {
+    use std::os::unix::fs::MetadataExt as _;
+    let who = Others::of(metadata.uid(), metadata.mode(), rustix::process::geteuid().as_raw())?;
     // A system that doesn't say has a mount like others.
     let read_only =
         rustix::fs::fstatvfs(file).is_ok_and(|mount| mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
@@ -209,7 +277,7 @@ fn others_write(file: &File, metadata: &Metadata) -> Option<&'static str> {
 }
 
 #[cfg(not(unix))]
-fn others_write(_: &File, _: &Metadata) -> Option<&'static str> {
+fn others_write(_: &File, _: &Metadata) -> Option<Others> {
     None
 }
 
@@ -218,4 +286,59 @@ pub(crate) fn content(file: File, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= most).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_root_or_to_the_host_and_nobody_else_may_write_is_taken() {
+        for (uid, mode, own) in [
+            (0, 0o644, 0),
+            (0, 0o755, 1_000),
+            (1_000, 0o600, 1_000),
+            (1_000, 0o100_644, 1_000),
+        ] {
+            assert_eq!(Others::of(uid, mode, own), None, "{uid} {mode:o} {own}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_somebody_else_is_not_whatever_its_mode() {
+        for (uid, own) in [(1_000, 0), (1_000, 1_001), (65_534, 1_000)] {
+            let who = Others::of(uid, 0o400, own).unwrap();
+            assert_eq!(who, Others::Owner { uid, own });
+            assert!(
+                who.to_string().contains(&format!("the user {uid}, who may change it")),
+                "{who}"
+            );
+            assert_eq!(
+                who.mend("a.wasm"),
+                format!("chown {own} a.wasm, or let it belong to root")
+            );
+        }
+    }
+
+    #[test]
+    fn what_others_may_write_is_not_whoever_owns_it() {
+        assert_eq!(Others::of(0, 0o664, 0), Some(Others::Group));
+        assert_eq!(Others::of(0, 0o646, 0), Some(Others::Everyone));
+        assert_eq!(Others::of(1_000, 0o666, 0), Some(Others::Everyone));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_listed_is_the_directory_that_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plugins, away) = (folder.path().join("plugins"), folder.path().join("away"));
+        fs::create_dir(&plugins).unwrap();
+        fs::write(plugins.join("a.wasm"), b"x").unwrap();
+        let open = Directory::open(&plugins).unwrap();
+        fs::rename(&plugins, &away).unwrap();
+        fs::create_dir(&plugins).unwrap();
+        fs::write(plugins.join("b.wasm"), b"x").unwrap();
+        assert_eq!(open.names().unwrap(), ["a.wasm"]);
+        assert_eq!(open.names().unwrap(), ["a.wasm"], "each time anew");
+    }
 }

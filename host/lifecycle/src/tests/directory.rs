@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::config::{Config, PluginConfig};
-use crate::directory::{Directory, DirectoryError, MAX_BESIDE_BYTES, ModuleFile, own_config, scan};
+use crate::directory::{Directory, DirectoryError, MAX_BESIDE_BYTES, ModuleFile, Others, own_config, scan};
 use crate::load::Hash;
 use crate::refusal::Step;
 
@@ -123,7 +123,7 @@ fn what_others_may_write_is_refused_with_the_command_that_mends_it() {
     mode("", 0o770);
     let refused = scan(dir.path()).unwrap_err();
     assert!(
-        matches!(refused, DirectoryError::OthersWrite { who: "its group", .. }),
+        matches!(refused, DirectoryError::OthersWrite { who: Others::Group, .. }),
         "{refused}"
     );
     assert!(refused.to_string().contains("chmod go-w /"), "{refused}");
