@@ -103,14 +103,6 @@ const fn beast(
     }
 }
 
-/// What is said of each of two plugins that fight.
-const LOOPS_WITH_ANOTHER: &[&str] = &[
-    "a key loops: ",
-    "spec.turn of Beast",
-    "on the other side is the field manager pilothouse/",
-    "it runs no sooner than after",
-];
-
 /// All of them.
 pub const ANIMALS: &[Animal] = &[
     // In a call.
@@ -279,7 +271,15 @@ pub const ANIMALS: &[Animal] = &[
                 "sets the same field to its own word",
                 "",
                 r#"{"config": {"word": "right"}}"#,
-                &[Stop::Said(LOOPS_WITH_ANOTHER), Stop::GoesOn],
+                &[
+                    Stop::Said(&[
+                        "a key loops: ",
+                        "spec.turn of Beast",
+                        "on the other side is the field manager pilothouse/hot-loop-with-another",
+                        "it runs no sooner than after",
+                    ]),
+                    Stop::GoesOn,
+                ],
             )
         }),
         ..beast(
@@ -288,8 +288,12 @@ pub const ANIMALS: &[Animal] = &[
             "fight",
             r#"{"config": {"word": "left"}}"#,
             &[
-                Stop::Said(LOOPS_WITH_ANOTHER),
-                Stop::Said(&["on the other side is the field manager pilothouse/rival"]),
+                Stop::Said(&[
+                    "a key loops: ",
+                    "spec.turn of Beast",
+                    "on the other side is the field manager pilothouse/rival",
+                    "it runs no sooner than after",
+                ]),
                 Stop::GoesOn,
             ],
         )
@@ -321,8 +325,8 @@ pub const ANIMALS: &[Animal] = &[
         "loop-in-describe",
         "describes itself without an end",
         modules::loops_in_describe,
-        // The wall time where the machine is so busy that it gets no CPU time to use up.
-        &[Stop::Refused(&["describe: the call ", " and was ended"])],
+        // Of CPU time, or of wall time where the machine is so busy that it gets none to use up.
+        &[Stop::Refused(&["describe: it may take ", " and took more"])],
     ),
     refused(
         "rubbish-in-describe",

@@ -80,7 +80,10 @@ fn told(heading: &str, text: &str) {
             line = " ".repeat(12);
         }
         line.push_str(if line.ends_with(' ') { "" } else { " " });
-        line.push_str(word);
+        // What has no blank in it may be of any length.
+        let room = WIDTH - 13;
+        line.extend(word.chars().take(room));
+        line.push_str(if word.chars().count() > room { "…" } else { "" });
     }
     println!("{line}");
     if let more @ 1.. = lines.count() {

@@ -215,7 +215,7 @@ async fn stop_of(animal: &Animal, stop: Stop, scene: &Scene, host: &Host, addres
         let told = match stop {
             Stop::GoesOn => {
                 let more = ended_calls(animal, address).await - before;
-                (more > 0.0).then(|| format!("and goes on, slowly: {more} more of its calls ended"))
+                (more > 0.0).then(|| format!("not for good: {more} more of its calls have ended since"))
             }
             Stop::SaysTheSame => says_the_same(animal, scene, host),
             stop => seen(animal, stop, host, address).await,
