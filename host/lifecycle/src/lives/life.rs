@@ -607,6 +607,13 @@ impl<P: Candidate> Life<P> {
         let what = match (back, from) {
             (Some(why), Some(from)) => {
                 self.rolled_back_from = Some(from);
+                // What lies in the directory does not serve: this tells why, and needs no second word.
+                if let Found::Wanted(wanted) = &self.found
+                    && wanted.mark() == from
+                    && let Some(refusal) = self.barred(wanted)
+                {
+                    (self.refusal, self.tried) = (Some(refusal), Some(wanted.clone()));
+                }
                 What::RolledBack { from: from.module, why }
             }
             (_, from) => What::Serving {

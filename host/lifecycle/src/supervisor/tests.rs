@@ -212,7 +212,6 @@ async fn a_version_that_trips_is_rolled_back_and_a_person_may_promote_it() {
     };
     scene.trouble.send(trouble).await.unwrap();
     assert_eq!(scene.next().await, "a rolled back");
-    assert_eq!(scene.next().await, "a refused at serve, old serves: true");
     assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
     scene.control.order("a", Order::Promote(bad.hash)).await.unwrap();
     assert_eq!(scene.next().await, "a serving");
