@@ -9,6 +9,7 @@ pub mod bare;
 pub mod host;
 pub mod plugins;
 pub mod server;
+pub mod steady;
 
 /// Objects of each kind. Each is about 4 KB, as the ConfigMaps of the peers' measurements are.
 pub const OBJECTS: usize = 1_000;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::{OBJECTS, object};
 
-/// A server that knows three kinds.
+/// A server that knows five kinds.
 #[derive(Clone, Default)]
 pub struct Server(Arc<Mutex<State>>);
 
@@ -29,9 +29,11 @@ struct State {
 }
 
 /// Plural, API version, kind.
-const KINDS: [(&str, &str, &str); 3] = [
+const KINDS: [(&str, &str, &str); 5] = [
     ("empties", "bench.io/v1", "Empty"),
     ("busies", "bench.io/v1", "Busy"),
+    ("spins", "bench.io/v1", "Spins"),
+    ("reads", "bench.io/v1", "Reads"),
     ("configmaps", "v1", "ConfigMap"),
 ];
 
@@ -84,6 +86,21 @@ impl Server {
         }
     }
 
+    /// One object of a kind is changed.
+    pub fn change(&self, plural: &'static str, i: usize) {
+        let mut state = self.state();
+        let Some((_, api_version, kind)) = KINDS.iter().find(|(known, ..)| *known == plural) else {
+            panic!("no kind {plural}")
+        };
+        state.version += 1;
+        let object = object(api_version, kind, i, state.version);
+        let line: Bytes = format!("{{\"type\":\"MODIFIED\",\"object\":{object}}}\n").into();
+        for watch in state.watches.get(plural).into_iter().flatten() {
+            // A watch that has gone hears nothing.
+            let _ = watch.send(line.clone());
+        }
+    }
+
     fn answer(&self, method: &Method, path: &str, query: &str) -> Answer {
         let resources = |kinds: &[(&str, &str, &str)]| {
             let resources: Vec<String> = kinds
@@ -96,8 +113,8 @@ impl Server {
             ))
         };
         match path {
-            "/apis/bench.io/v1" => return resources(&KINDS[..2]),
-            "/api/v1" => return resources(&KINDS[2..]),
+            "/apis/bench.io/v1" => return resources(&KINDS[..4]),
+            "/api/v1" => return resources(&KINDS[4..]),
             _ => {}
         }
         let mut state = self.state();
@@ -118,6 +135,15 @@ impl Server {
             *answer.status_mut() = http::StatusCode::NOT_FOUND;
             return answer;
         };
+        // As a server answers that does not stream lists: one that ignored this would be waited for until it is silent for
+        // 10 s, and under a steady load it never is.
+        if query.contains("sendInitialEvents=true") {
+            let mut answer = json(
+                r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422,"message":"sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"}"#,
+            );
+            *answer.status_mut() = http::StatusCode::UNPROCESSABLE_ENTITY;
+            return answer;
+        }
         if query.contains("watch=true") {
             let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
             state.watches.entry(plural).or_default().push(sender);

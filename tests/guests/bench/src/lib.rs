@@ -1,6 +1,8 @@
 //! The smallest plugin there is, with wit-bindgen alone, built from the frozen contract: its controller `empty` answers at
-//! once, `busy` reads a ConfigMap of its key's name from the cache and patches it. Of `busy` a bench may make `vary` in the
-//! module, whose patch says something new for each version of the object: the same patch again would not be sent.
+//! once, `busy` reads a ConfigMap of its key's name from the cache and patches it. Benches that need a bad neighbour make
+//! one of the same module, by changing `empty` to another word of as many letters in it: `spins` computes for ever,
+//! `reads` asks the host for ever. And of `busy` one may make `vary`, whose patch says something new for each version
+//! of the object: the same patch again would not be sent.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -52,6 +54,16 @@ impl Guest for Bench {
     }
 
     fn reconcile(request: Request) -> Result<Outcome, Failure> {
+        match request.controller.as_str() {
+            "spins" => loop {
+                std::hint::black_box(());
+            },
+            "reads" => loop {
+                let nothing = target(request.key.namespace.clone(), "nothing".to_owned());
+                std::hint::black_box(read::get(&nothing, &read::Freshness::Cached).is_ok());
+            },
+            _ => {}
+        }
         if let "busy" | "vary" = request.controller.as_str() {
             let seen = match (request.controller.as_str(), &request.object) {
                 ("vary", Some(object)) => version(object),
