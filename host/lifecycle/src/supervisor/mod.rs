@@ -29,9 +29,11 @@ mod tests;
 
 mod jobs;
 mod keeping;
+mod settled;
 
 use jobs::{Doing, Ended, Jobs};
 use keeping::Keeping;
+use settled::settled;
 
 /// Two looks at the directory that agree must be so far apart.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -444,7 +446,7 @@ impl Supervisor {
         let store = self.options.store.clone();
         async move {
             let file = match (source, &store) {
-                (Source::Directory, _) => file,
+                (Source::Directory, _) => settled(file, wanted.module, most, SETTLE).await?,
                 (Source::Store, Some(store)) => {
                     let bytes = keeping::get(store.clone(), &file.name, wanted.module, most).await;
                     let bytes = bytes.map_err(|why| {
