@@ -585,6 +585,14 @@ impl<P: Candidate> Life<P> {
         let resumed = self.previous.first().filter(|_| self.resumes).map(|past| past.mark);
         self.resumes = false;
         self.previous.retain(|other| other.mark != mark);
+        if back.is_none()
+            && before
+                .as_ref()
+                .is_some_and(|before| self.is_rejected(before.plugin.mark()))
+        {
+            // What was to be rolled back has been replaced meanwhile.
+            self.next = None;
+        }
         if let Some(before) = before
             && !self.is_rejected(before.plugin.mark())
         {

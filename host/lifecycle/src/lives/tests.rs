@@ -367,6 +367,37 @@ fn a_version_that_trips_on_probation_is_rolled_back_and_not_loaded_again() {
 }
 
 #[test]
+fn a_version_that_trips_while_the_next_one_comes_takes_nothing_back_once_that_serves() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    life.step(at(11), Input::Found(wanted(3)));
+    assert_eq!(
+        done(life.step(at(11), Input::Loaded(Ok(loaded(3))))),
+        [Act::Serve(loaded(3))]
+    );
+    assert_eq!(
+        life.step(at(12), Input::Trouble(loaded(2).mark(), TroubleKind::Tripped)),
+        []
+    );
+    let acts = life.step(at(13), Input::Served(Ok(())));
+    assert!(matches!(told(&acts)[..], [What::Serving { .. }]), "{acts:?}");
+    assert_eq!(done(acts), []);
+    assert_eq!(serving(&life), Some(3));
+
+    // Where the switch fails what tripped is rolled back.
+    let mut life = self::life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    life.step(at(11), Input::Found(wanted(3)));
+    life.step(at(11), Input::Loaded(Ok(loaded(3))));
+    life.step(at(12), Input::Trouble(loaded(2).mark(), TroubleKind::Tripped));
+    let (why, mend) = ("no lists".to_owned(), "wait".to_owned());
+    let acts = life.step(at(13), Input::Served(Err(NotServed { why, mend })));
+    assert_eq!(done(acts), [Act::Serve(loaded(1))]);
+}
+
+#[test]
 fn so_many_traps_on_probation_roll_back_and_afterwards_none_do() {
     let mut life = life();
     served(&mut life, 0, 1);
