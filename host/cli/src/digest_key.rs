@@ -59,7 +59,7 @@ fn read(path: &Path) -> io::Result<Found> {
     }
     // Should it have become something else since: no link is followed, no pipe waited for.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -67,12 +67,15 @@ fn read(path: &Path) -> io::Result<Found> {
     if let Some(why) = known(about.uid(), about.mode(), rustix::process::geteuid().as_raw()) {
         return Ok(Found::Known(why));
     }
-    let mut key = [0; 32];
-    file.read_exact(&mut key)?;
-    if file.read(&mut [0])? > 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 32 bytes"));
-    }
-    Ok(Found::Key(key))
+    let mut bytes = Vec::new();
+    file.take(33).read_to_end(&mut bytes)?;
+    <[u8; 32]>::try_from(bytes).map(Found::Key).map_err(|bytes| {
+        let length = if bytes.len() > 32 { "more" } else { "less" };
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it has {length} than the 32 bytes of a key"),
+        )
+    })
 }
 
 /// Why others than this user may know what is in such a file.
