@@ -62,6 +62,11 @@ impl Pace {
     pub fn hold(&mut self, now: Duration, pause: Duration) {
         self.held = self.held.max(now.saturating_add(pause));
     }
+
+    /// Whether a pause that the server asked for lasts.
+    pub fn is_held(&self, now: Duration) -> bool {
+        now < self.held
+    }
 }
 
 #[cfg(test)]

@@ -23,12 +23,23 @@ pub(crate) fn unavailable(message: String, is_write: bool) -> ApiError {
     }
 }
 
-/// Whether the API server, or the crowd before it, is to blame: it was unavailable or too slow, shed the request, or there
-/// was no turn to send it in time.
+/// The cause of a request that was not sent, beside [`reason::LIMIT`]: the server asked this sender for a pause.
+pub(crate) const PAUSE: &str = "ApiServerPause";
+/// The same: all plugins together have sent too much.
+pub(crate) const CROWD: &str = "HostLimit";
+
+/// Whether the API server, or the crowd before it, is to blame: it was unavailable or too slow, shed the request, asked for
+/// a pause, or others left no turn to send it in time. A plugin's own bounds are its own, and so is the disruption budget of
+/// a pod that it evicts, which says 429 too.
 pub(crate) fn hinders(error: &ApiError) -> bool {
     let of_host = error.reason == reason::UNAVAILABLE;
-    let no_turn = error.reason == reason::LIMIT && error.retry_after_ms.is_some();
-    of_host || no_turn || matches!(error.code, 429 | 500 | 502 | 503 | 504)
+    let of_others = |cause: &Cause| cause.reason == PAUSE || cause.reason == CROWD;
+    let no_turn = error.reason == reason::LIMIT && error.causes.iter().any(of_others);
+    of_host || no_turn || (matches!(error.code, 429 | 500 | 502 | 503 | 504) && !is_of_a_budget(error))
+}
+
+fn is_of_a_budget(error: &ApiError) -> bool {
+    error.causes.iter().any(|cause| cause.reason == "DisruptionBudget")
 }
 
 /// The server does not take the host's credentials: nothing was done, and no plugin can do anything about it.
@@ -135,17 +146,15 @@ pub(crate) fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8], 
 /// Whether the server shed this request: it has too many, or is not there. A disruption budget says 429 too, but that is
 /// about one pod.
 pub(crate) fn sheds(error: &ApiError) -> bool {
-    let budget = error.causes.iter().any(|cause| cause.reason == "DisruptionBudget");
-    error.reason == reason::UNAVAILABLE || (matches!(error.code, 429 | 503 | 504) && !budget)
+    error.reason == reason::UNAVAILABLE || (matches!(error.code, 429 | 503 | 504) && !is_of_a_budget(error))
 }
 
 /// For how long whoever sent this is to send nothing, by the server's word: it sheds load. A disruption budget says 429
 /// too, but that is about one pod.
 pub(crate) fn retry_after(error: &ApiError) -> Option<Duration> {
-    let budget = error.causes.iter().any(|cause| cause.reason == "DisruptionBudget");
     let pause = error
         .retry_after_ms
-        .filter(|_| matches!(error.code, 429 | 503) && !budget)?;
+        .filter(|_| matches!(error.code, 429 | 503) && !is_of_a_budget(error))?;
     Some(Duration::from_millis(pause.into()))
 }
 

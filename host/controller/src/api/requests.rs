@@ -18,14 +18,14 @@ use kube::client::Body;
 use pilothouse_apiclient::{Meter, Pace, TooLong};
 use pilothouse_informer::Reach;
 use pilothouse_lifecycle::Plugin;
-use pilothouse_runtime::{ApiError, reason};
+use pilothouse_runtime::{ApiError, Cause, reason};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::Instant,
 };
 
 use crate::{
-    api::refusal::{no_answer, refused, retry_after, sheds, unauthorized, unavailable},
+    api::refusal::{CROWD, PAUSE, no_answer, refused, retry_after, sheds, unauthorized, unavailable},
     calls::in_flight::{Full, Held, InFlight},
     lock::lock,
     scheduling::concurrency::ApiLoad,
@@ -206,11 +206,14 @@ impl Api {
             waited += self
                 .paced(&self.sender.writes)
                 .await
-                .map_err(|wait| self.too_many(wait, "writes", "budget.writesPerSecond of the plugin"))?;
+                .map_err(|wait| self.too_many(wait, "writes", "budget.writesPerSecond of the plugin", None))?;
         }
         waited += self.paced(&own.pace).await.map_err(|wait| {
-            let bound = "apiRequestsPerSecond of the plugin, or a Retry-After of the API server";
-            self.too_many(wait, "requests", bound)
+            if lock(&own.pace).is_held(self.host.origin.elapsed()) {
+                self.too_many(wait, "requests", "a Retry-After of the API server", Some(PAUSE))
+            } else {
+                self.too_many(wait, "requests", "apiRequestsPerSecond of the plugin", None)
+            }
         })?;
         waited += self.paced(&host.pace).await.map_err(host_too_many)?;
         self.host.meter.waited(method, waited);
@@ -229,7 +232,7 @@ impl Api {
         Ok(wait)
     }
 
-    fn too_many(&self, TooLong(wait): TooLong, what: &str, bound: &str) -> ApiError {
+    fn too_many(&self, TooLong(wait): TooLong, what: &str, bound: &str, others: Option<&str>) -> ApiError {
         let plugin = self.sender.plugin.as_deref().unwrap_or("the host");
         waits(
             format!(
@@ -238,6 +241,7 @@ impl Api {
                 wait.as_secs_f64()
             ),
             wait,
+            others,
         )
     }
 
@@ -361,12 +365,19 @@ fn host_too_many(TooLong(wait): TooLong) -> ApiError {
             wait.as_secs_f64()
         ),
         wait,
+        Some(CROWD),
     )
 }
 
-/// Nothing was sent, since it would have to wait for so long.
-fn waits(message: String, wait: Duration) -> ApiError {
+/// Nothing was sent, since it would have to wait for so long; `others`: the cause, where that is not the sender's doing.
+fn waits(message: String, wait: Duration, others: Option<&str>) -> ApiError {
+    let cause = |reason: &str| Cause {
+        reason: reason.to_owned(),
+        field: String::new(),
+        message: "not by what this plugin has sent".to_owned(),
+    };
     ApiError {
+        causes: others.map(cause).into_iter().collect(),
         retry_after_ms: Some(u32::try_from(wait.as_millis()).unwrap_or(u32::MAX)),
         ..ApiError::of_host(reason::LIMIT, message)
     }
@@ -374,6 +385,7 @@ fn waits(message: String, wait: Duration) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use crate::api::refusal::hinders;
     use pilothouse_apiclient::Settings;
     use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
     use tokio::{
@@ -467,6 +479,7 @@ mod tests {
         let refused = get(&eager, "/quick").await.unwrap_err();
         assert_eq!((refused.code, &*refused.reason), (0, reason::LIMIT));
         assert!(refused.message.starts_with("eager has sent too many"), "{refused:?}");
+        assert!(hinders(&refused), "the server asked for the pause");
         assert!(refused.retry_after_ms.unwrap() > 3_500_000 && !refused.maybe_applied);
         assert_eq!(get(&other, "/quick").await, Ok(b"{}".to_vec()));
         assert_eq!(
@@ -498,6 +511,7 @@ mod tests {
         assert!(refused.message.contains("too many writes"), "{refused:?}");
         assert!(refused.message.contains("budget.writesPerSecond"), "{refused:?}");
         assert!(!refused.maybe_applied);
+        assert!(!hinders(&refused), "its own bound is its own doing");
         assert_eq!(get(&api, "/quick").await, Ok(b"{}".to_vec()));
     }
 

@@ -20,7 +20,7 @@ use crate::{
         changed::manager_of,
         dispatcher::Job,
         hot_loops::Did,
-        outcome::{blame, judge},
+        outcome::{blame, is_its_own_end, judge},
     },
     writing::ledger::{Echo, Echoed},
 };
@@ -123,9 +123,10 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
     if let Some(looping) = looping {
         core.shared.observer.happened(&Happening::HotLoop(looping));
     }
-    let cut = told.as_ref().is_some_and(|told| told.result.is_err());
+    let cut = told.as_ref().and_then(|told| told.result.as_ref().err());
     let trouble = [
-        (cut && !hindered).then_some(TroubleKind::Trapped),
+        cut.filter(|error| !hindered || is_its_own_end(error))
+            .map(|_| TroubleKind::Trapped),
         tripped.and_then(|change| match change {
             Change::Opened { .. } => Some(TroubleKind::Tripped),
             Change::Quarantined { .. } => Some(TroubleKind::Quarantined),

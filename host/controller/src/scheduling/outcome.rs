@@ -67,8 +67,15 @@ pub fn judge(result: &CallResult) -> (Verdict, ResultLabel) {
     }
 }
 
+/// Whether nobody but the plugin can have ended a call: it trapped, or used up what is its own. A time limit by the clock may
+/// be the API server's doing, which the host sees in the call.
+pub(crate) fn is_its_own_end(error: &CallError) -> bool {
+    !matches!(error, CallError::WallTime { .. } | CallError::Start { .. })
+}
+
 /// What a run says about its plugin, for the plugin's breaker. `hindered`: the host saw in this call that the API server
-/// did not do its part; then a failure is no fault of the plugin's, whatever the plugin says of it.
+/// did not do its part; then a failure is no fault of the plugin's, whatever the plugin says of it, unless it ended so as
+/// no answer of a server makes it end. A slow run is neither well nor badly done then.
 pub(crate) fn blame(
     result: &CallResult,
     wall: Duration,
@@ -77,8 +84,10 @@ pub(crate) fn blame(
 ) -> breaker::Outcome {
     let slow = wall >= Duration::from_millis(settings.slow_ms.into());
     match result {
-        Ok(Ok(_)) if slow && !hindered => breaker::Outcome::Slow,
+        Ok(Ok(_)) if slow && hindered => breaker::Outcome::Ignored,
+        Ok(Ok(_)) if slow => breaker::Outcome::Slow,
         Ok(Ok(_)) => breaker::Outcome::Success,
+        Err(error) if is_its_own_end(error) => breaker::Outcome::Failure,
         _ if hindered => breaker::Outcome::Ignored,
         Ok(Err(failure)) if failure.retry == Retry::Never && !settings.count_terminal => breaker::Outcome::Ignored,
         Ok(Err(_)) | Err(_) => breaker::Outcome::Failure,
@@ -145,6 +154,8 @@ mod tests {
     fn what_the_api_server_did_is_not_the_plugins_fault_and_neither_is_a_final_failure_unless_it_is_to_count() {
         use breaker::Outcome::{Failure, Ignored, Slow, Success};
         let trap = || -> CallResult { Err(CallError::Trap { message: "boom".into() }) };
+        let limit = Duration::from_secs(25);
+        let waited = || -> CallResult { Err(CallError::WallTime { limit }) };
         let ok = || -> CallResult {
             Ok(Ok(Outcome {
                 requeue_after_ms: None,
@@ -155,12 +166,15 @@ mod tests {
         for (result, wall, hindered, counted, otherwise) in [
             (ok(), quick, false, Success, Success),
             (ok(), long, false, Slow, Slow),
-            (ok(), long, true, Success, Success),
+            (ok(), long, true, Ignored, Ignored),
+            (ok(), quick, true, Success, Success),
             (failure(Retry::Backoff), quick, false, Failure, Failure),
             (failure(Retry::AfterMs(1)), quick, false, Failure, Failure),
             (failure(Retry::Backoff), quick, true, Ignored, Ignored),
             (trap(), quick, false, Failure, Failure),
-            (trap(), quick, true, Ignored, Ignored),
+            (trap(), quick, true, Failure, Failure),
+            (waited(), long, false, Failure, Failure),
+            (waited(), long, true, Ignored, Ignored),
             (failure(Retry::Never), quick, false, Failure, Ignored),
             (failure(Retry::Never), quick, true, Ignored, Ignored),
         ] {

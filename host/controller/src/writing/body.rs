@@ -25,6 +25,24 @@ fn raw(value: &str) -> Result<Box<RawValue>, ApiError> {
     to_raw_value(value).map_err(|error| bad_request(error.to_string()))
 }
 
+/// What is new has no version: the API server answers such a creation with 500, as if the fault were its own.
+///
+/// # Errors
+/// The object names one, or can't be read.
+pub(crate) fn is_new(json: &str) -> Result<(), ApiError> {
+    let top = members("the object", json)?;
+    let metadata = match top.get("metadata") {
+        Some(text) => members("metadata", text.get())?,
+        None => return Ok(()),
+    };
+    match metadata.get("resourceVersion").map(|version| version.get()) {
+        None | Some("null" | "\"\"") => Ok(()),
+        Some(_) => Err(bad_request(
+            "an object that is to be created has no metadata.resourceVersion: leave it out of the body",
+        )),
+    }
+}
+
 /// An object to create or to replace: apiVersion, kind, name and namespace are the target's (filled in, or the same),
 /// managedFields are refused, and preconditions stand in its metadata.
 pub(crate) fn object(target: &ObjectRef, json: &str, options: &Options) -> Result<Vec<u8>, ApiError> {
@@ -433,5 +451,19 @@ mod tests {
         assert_eq!(body["preconditions"], json!({"uid": "u", "resourceVersion": "7"}));
         let body: Value = serde_json::from_slice(&delete("Background", &plain())).unwrap();
         assert!(body.get("preconditions").is_none());
+    }
+
+    #[test]
+    fn what_is_to_be_created_has_no_version() {
+        for json in [
+            "{}",
+            r#"{"metadata":{"name":"a"}}"#,
+            r#"{"metadata":{"resourceVersion":""}}"#,
+            r#"{"metadata":{"resourceVersion":null}}"#,
+        ] {
+            assert_eq!(is_new(json), Ok(()), "{json}");
+        }
+        let refused = is_new(r#"{"metadata":{"resourceVersion":"7"}}"#).unwrap_err();
+        assert!(refused.message.contains("metadata.resourceVersion"), "{refused:?}");
     }
 }

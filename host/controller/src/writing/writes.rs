@@ -32,6 +32,7 @@ impl Call {
                 "a creation has no preconditions and no force: leave uid, resource-version and force out",
             ));
         }
+        body::is_new(&object)?;
         let named = (!target.name.is_empty()).then_some(&*target.name);
         self.check(
             Verb::Create,
