@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -75,4 +75,6 @@ pub(crate) struct Controller {
     pub(crate) resync: Option<Duration>,
     /// What its runs count in; found by the first of them, when it is registered.
     pub(crate) series: OnceLock<Series>,
+    /// Whether its last call used much CPU time: see [`Lane`].
+    pub(crate) heavy: AtomicBool,
 }

@@ -2,7 +2,8 @@
 //!
 //! A guest yields at each tick of the engine's clock (10 ms), and with two or three of them that compute, whatever else
 //! is due on the same threads comes late by as many ticks. So a call whose guest has computed for [`LONG`] at a stretch
-//! moves to threads that the system runs only where the others leave it time.
+//! moves to threads that the system runs only where the others leave it time. And where a controller's last call used
+//! [`HEAVY`] altogether, in one stretch or in a thousand host calls, its next one begins there.
 //!
 //! Promises: a call is carried on by one thread at a time, and ends with whoever waits for it; what it starts or waits
 //! for (timers, connections, tasks) is the host's runtime's as before; a call that is short, or that only waits, never
@@ -21,6 +22,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// A guest that has computed for so long without a pause computes for long. Small plugins take some 0.02 ms for a key;
 /// and the move costs some 0.05 ms.
 const LONG: Duration = Duration::from_millis(2);
+
+/// A call that has used so much CPU time is heavy. A thousand reads from the cache take some 4 ms, between which nothing
+/// else has its turn on their thread.
+const HEAVY: Duration = Duration::from_micros(500);
 
 /// How much the lane's threads stand back: a ninth of the time, where both want all of it, and at once where others wake.
 /// Not the last place: that is the compiler's.
@@ -56,18 +61,28 @@ impl Lane {
         })
     }
 
-    /// Carries a call to its end: on the caller's thread while it is short, else in the lane.
+    /// Whether a call of this CPU time makes the next one of its controller begin in the lane.
+    pub(crate) fn is_heavy(cpu: Duration) -> bool {
+        cpu >= HEAVY
+    }
+
+    /// Carries a call to its end: on the caller's thread while it is short, else in the lane; there from the beginning where
+    /// the one before it was heavy.
     #[expect(
         clippy::disallowed_methods,
         reason = "a driver: measures how long a call keeps a thread"
     )]
     pub(crate) fn carry<T: Send + 'static>(
         &self,
+        heavy: bool,
         call: impl Future<Output = T> + Send + 'static,
     ) -> impl Future<Output = T> {
         // Here and not when it is first polled: what waits would be as large as the call, and is moved about.
         let mut call = Box::pin(call);
         async move {
+            if heavy {
+                return self.finish(call).await;
+            }
             let short = poll_fn(|context| {
                 let begun = Instant::now();
                 match call.as_mut().poll(context) {
@@ -170,7 +185,7 @@ mod tests {
             },
             name(),
         );
-        let on = lane.carry(async {
+        let on = lane.carry(false, async {
             computes(Duration::ZERO).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
             name()
@@ -182,7 +197,7 @@ mod tests {
     async fn a_call_that_computes_for_long_goes_on_in_the_lane_and_comes_back_with_its_result() {
         let lane = Lane::start().unwrap();
         let (first, then) = lane
-            .carry(async {
+            .carry(false, async {
                 let first = name();
                 computes(LONG * 2).await;
                 (first, name())
@@ -198,7 +213,7 @@ mod tests {
         let lane = Lane::start().unwrap();
         let own = || rustix::process::getpriority_process(None).unwrap();
         let before = own();
-        let there = lane.carry(async move {
+        let there = lane.carry(false, async move {
             computes(LONG * 2).await;
             own()
         });
@@ -210,7 +225,7 @@ mod tests {
     async fn timers_and_tasks_of_a_call_in_the_lane_are_of_the_runtime_it_came_from() {
         let lane = Lane::start().unwrap();
         let own = name();
-        let on = lane.carry(async {
+        let on = lane.carry(false, async {
             computes(LONG * 2).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
             let spawned = tokio::spawn(async { name() });
@@ -230,7 +245,7 @@ mod tests {
         let lane = Lane::start().unwrap();
         let gone = Arc::new(AtomicBool::new(false));
         let told = Told(gone.clone());
-        let waits = lane.carry(async move {
+        let waits = lane.carry(false, async move {
             let _told = told;
             computes(LONG * 2).await;
             std::future::pending::<()>().await;
@@ -246,11 +261,18 @@ mod tests {
     async fn a_panic_in_the_lane_is_one_of_the_caller() {
         use futures_util::FutureExt as _;
         let lane = Lane::start().unwrap();
-        let call = lane.carry(async {
+        let call = lane.carry(false, async {
             computes(LONG * 2).await;
             panic!("here");
         });
         let panicked = std::panic::AssertUnwindSafe(call).catch_unwind().await.unwrap_err();
         assert_eq!(panicked.downcast_ref::<&str>(), Some(&"here"));
+    }
+
+    #[tokio::test]
+    async fn after_a_heavy_call_the_next_one_begins_in_the_lane() {
+        let lane = Lane::start().unwrap();
+        assert!(Lane::is_heavy(HEAVY) && !Lane::is_heavy(Duration::from_micros(20)));
+        assert_eq!(lane.carry(true, async { name() }).await, "pilothouse-long");
     }
 }

@@ -1,6 +1,9 @@
 //! One run of one key: from the job that the dispatcher hands out to its verdict.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::FutureExt as _;
 use pilothouse_gate::breaker::{Change, Outcome};
@@ -11,7 +14,10 @@ use pilothouse_runtime::{CallError, ObjectRef, Request};
 
 use crate::{
     Happening, Other, Reconciled, ResultLabel, Verdict,
-    calls::call::{Call, PluginState},
+    calls::{
+        call::{Call, PluginState},
+        lane::Lane,
+    },
     core::{Controller, Core},
     lock::lock,
     parked::Stood,
@@ -228,7 +234,9 @@ async fn attempt(
         Some(lane) => {
             let (plugin, backend) = (plugin.clone(), Arc::new(call.clone()));
             let called = async move { plugin.module.reconcile(request, backend, &plugin.limits).await };
-            lane.carry(called).await
+            let called = lane.carry(controller.heavy.load(Ordering::Relaxed), called).await;
+            controller.heavy.store(Lane::is_heavy(called.cpu), Ordering::Relaxed);
+            called
         }
     };
     let told = Box::new(Reconciled {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -137,6 +137,7 @@ pub(crate) fn open(
                 plugin: state.clone(),
                 resync,
                 series: OnceLock::new(),
+                heavy: AtomicBool::new(false),
             })
         })
         .collect();
