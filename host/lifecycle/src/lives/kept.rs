@@ -40,6 +40,7 @@ impl<P: Candidate> Life<P> {
         let mut life = Self::new(name, rules);
         (life.enabled, life.off) = (kept.enabled, kept.off);
         life.resumes = kept.serving.is_some();
+        life.restored = true;
         life.previous = kept.serving.into_iter().chain(kept.previous).map(past).collect();
         life.previous.truncate(rules.kept.max(1));
         life.probation = kept.probation_until.map(|until| (Duration::from_secs(until), 0));

@@ -256,6 +256,8 @@ pub(crate) struct Life<P> {
     /// Nothing serves, and the first of the previous ones did when the host ended or the plugin was disabled: it serves again
     /// where nothing newer can.
     pub(super) resumes: bool,
+    /// It is as the last host left it, and nothing was done yet.
+    pub(super) restored: bool,
     /// What the directory held when the last attempt to load it ended badly.
     pub(super) tried: Option<Wanted>,
     pub(super) refusal: Option<Refusal>,
@@ -282,6 +284,7 @@ impl<P: Candidate> Life<P> {
             since: Duration::ZERO,
             previous: Vec::new(),
             resumes: false,
+            restored: false,
             tried: None,
             refusal: None,
             rejected: Vec::new(),
@@ -407,8 +410,24 @@ impl<P: Candidate> Life<P> {
             self.switch(Version { plugin, wanted }, acts);
             return;
         }
+        if std::mem::take(&mut self.restored) && self.is_followed_by(&wanted) {
+            self.resume(acts);
+            return;
+        }
         self.doing = Doing::Loading(wanted.clone());
         acts.push(Act::Load(wanted));
+    }
+
+    /// Whether what served when the last host ended comes first, and this module takes its place as any other does: by
+    /// passing every step. Else one that never came to serve, since its lists did not come say, would serve after a restart.
+    fn is_followed_by(&self, wanted: &Wanted) -> bool {
+        let kept = self.previous.first().filter(|_| self.resumes && self.serving.is_none());
+        kept.is_some_and(|past| {
+            past.mark.module != wanted.module
+                && self.quarantine != Some(past.mark)
+                && !self.is_rejected(past.mark)
+                && self.may_come_back(past)
+        })
     }
 
     /// Lets what served last serve again, where nothing does and what lies in the directory can't.

@@ -726,21 +726,38 @@ fn a_host_that_ends_amid_a_rollback_does_not_begin_with_what_was_bad() {
     );
 }
 
+/// What served before the restart is brought back first.
+fn resumed(life: &mut Life<Loaded>, now: u64, found: u8, served: u8) -> Vec<Act<Loaded>> {
+    assert_eq!(
+        done(life.step(at(now), Input::Found(wanted(found)))),
+        [Act::Revive(wanted(served))]
+    );
+    let acts = life.step(at(now), Input::Loaded(Ok(loaded(served))));
+    assert_eq!(done(acts), [Act::Serve(loaded(served))]);
+    let acts = life.step(at(now), Input::Served(Ok(())));
+    assert!(matches!(&told(&acts)[0], What::Serving { instead_of: None }));
+    done(acts)
+}
+
 #[test]
-fn a_version_that_came_while_no_host_ran_is_on_probation_and_what_served_before_it_takes_over_where_it_fails() {
+fn a_version_that_came_while_no_host_ran_follows_what_served_before_and_passes_every_step() {
     let mut life = life();
     served(&mut life, 0, 1);
     let mut after = restarted(&life);
-    served(&mut after, 10, 2);
-    assert_eq!(after.status(at(10)).probation_seconds, Some(600));
-    assert_eq!(after.status(at(10)).previous.len(), 1);
+    assert_eq!(resumed(&mut after, 10, 2, 1), [Act::Load(wanted(2))]);
+    assert_eq!(
+        done(after.step(at(11), Input::Loaded(Ok(loaded(2))))),
+        [Act::Serve(loaded(2))]
+    );
+    assert_eq!(done(after.step(at(12), Input::Served(Ok(())))), []);
+    assert_eq!(serving(&after), Some(2));
+    assert_eq!(after.status(at(12)).probation_seconds, Some(600));
+    assert_eq!(after.status(at(12)).previous.len(), 1);
 
     let mut after = restarted(&life);
-    after.step(at(10), Input::Found(wanted(2)));
+    resumed(&mut after, 10, 2, 1);
     let acts = after.step(at(11), Input::Loaded(Err(refusal(Step::Compile))));
-    assert_eq!(done(acts), [Act::Revive(wanted(1))]);
-    after.step(at(12), Input::Loaded(Ok(loaded(1))));
-    after.step(at(13), Input::Served(Ok(())));
+    assert_eq!(done(acts), []);
     assert_eq!(serving(&after), Some(1));
     assert_eq!(after.status(at(13)).refusal, Some(refusal(Step::Compile)));
 
@@ -749,6 +766,26 @@ fn a_version_that_came_while_no_host_ran_is_on_probation_and_what_served_before_
         done(after.step(at(10), Input::Unfit(refusal(Step::Read)))),
         [Act::Revive(wanted(1))]
     );
+
+    // It is lost: then what lies there is all there is.
+    let mut after = restarted(&life);
+    after.step(at(10), Input::Found(wanted(2)));
+    let acts = after.step(at(11), Input::Loaded(Err(refusal(Step::Read))));
+    assert_eq!(done(acts), [Act::Load(wanted(2))]);
+}
+
+#[test]
+fn a_host_that_ends_amid_a_switch_begins_with_what_served() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    life.step(at(10), Input::Found(wanted(2)));
+    life.step(at(10), Input::Loaded(Ok(loaded(2))));
+    let mut after = restarted(&life);
+    assert_eq!(resumed(&mut after, 20, 2, 1), [Act::Load(wanted(2))]);
+    after.step(at(21), Input::Loaded(Ok(loaded(2))));
+    let (why, mend) = ("no lists".to_owned(), "wait".to_owned());
+    after.step(at(81), Input::Served(Err(NotServed { why, mend })));
+    assert_eq!(serving(&after), Some(1));
 }
 
 #[test]

@@ -181,10 +181,16 @@ impl Supervisor {
         let mut plugins = Vec::new();
         for (name, sighting) in looked {
             let mut acts = self.found(&name, Some(sighting));
+            let mut serves = false;
             // One step after the other until nothing is left to do for it. The host is not there yet: whatever may serve
             // will, as soon as it starts.
             while let Some(act) = acts.pop() {
                 let input = match act {
+                    // What served last does again, and this follows it: in front of a host that runs.
+                    Act::Load(wanted) if serves => {
+                        self.loads.push_back((name.clone(), wanted, Source::Directory));
+                        continue;
+                    }
                     Act::Load(wanted) => {
                         Input::Loaded(self.loading(&name, &wanted, Source::Directory).await.map(Arc::new))
                     }
@@ -193,6 +199,7 @@ impl Supervisor {
                     }
                     Act::Serve(plugin) => {
                         plugins.push(plugin);
+                        serves = true;
                         Input::Served(Ok(()))
                     }
                     Act::Tell(event) => {
