@@ -385,7 +385,6 @@ fn waits(message: String, wait: Duration, others: Option<&str>) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use crate::api::refusal::hinders;
     use pilothouse_apiclient::Settings;
     use pilothouse_informer::{DriverConfig, SharedInformers, TokioClock};
     use tokio::{
@@ -395,6 +394,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::api::refusal::hinders;
 
     /// Answers `/quick`, sends away from `/shed`, and lets everything else wait for ever, but tells of it.
     #[allow(clippy::disallowed_methods, reason = "a test's server is a driver")]

@@ -25,16 +25,19 @@ fn raw(value: &str) -> Result<Box<RawValue>, ApiError> {
     to_raw_value(value).map_err(|error| bad_request(error.to_string()))
 }
 
+/// An object to create: as [`object`], and without a version.
+pub(crate) fn new_object(target: &ObjectRef, json: &str, options: &Options) -> Result<Vec<u8>, ApiError> {
+    completed(target, json, options, is_new)
+}
+
+/// An object to apply or to replace: apiVersion, kind, name and namespace are the target's (filled in, or the same),
+/// managedFields are refused, and preconditions stand in its metadata.
+pub(crate) fn object(target: &ObjectRef, json: &str, options: &Options) -> Result<Vec<u8>, ApiError> {
+    completed(target, json, options, |_| Ok(()))
+}
+
 /// What is new has no version: the API server answers such a creation with 500, as if the fault were its own.
-///
-/// # Errors
-/// The object names one, or can't be read.
-pub(crate) fn is_new(json: &str) -> Result<(), ApiError> {
-    let top = members("the object", json)?;
-    let metadata = match top.get("metadata") {
-        Some(text) => members("metadata", text.get())?,
-        None => return Ok(()),
-    };
+fn is_new(metadata: &Members) -> Result<(), ApiError> {
     match metadata.get("resourceVersion").map(|version| version.get()) {
         None | Some("null" | "\"\"") => Ok(()),
         Some(_) => Err(bad_request(
@@ -43,9 +46,12 @@ pub(crate) fn is_new(json: &str) -> Result<(), ApiError> {
     }
 }
 
-/// An object to create or to replace: apiVersion, kind, name and namespace are the target's (filled in, or the same),
-/// managedFields are refused, and preconditions stand in its metadata.
-pub(crate) fn object(target: &ObjectRef, json: &str, options: &Options) -> Result<Vec<u8>, ApiError> {
+fn completed(
+    target: &ObjectRef,
+    json: &str,
+    options: &Options,
+    check: impl FnOnce(&Members) -> Result<(), ApiError>,
+) -> Result<Vec<u8>, ApiError> {
     let mut top = members("the object", json)?;
     let api_version = if target.kind.group.is_empty() {
         target.kind.version.clone()
@@ -61,6 +67,7 @@ pub(crate) fn object(target: &ObjectRef, json: &str, options: &Options) -> Resul
         Some(text) => members("metadata", text.get())?,
         None => Members::new(),
     };
+    check(&metadata)?;
     if !target.name.is_empty() {
         agree(&mut metadata, "name", &target.name)?;
     }
@@ -455,6 +462,11 @@ mod tests {
 
     #[test]
     fn what_is_to_be_created_has_no_version() {
+        let target = ObjectRef {
+            name: "a".into(),
+            ..target()
+        };
+        let is_new = |json| new_object(&target, json, &plain()).map(drop);
         for json in [
             "{}",
             r#"{"metadata":{"name":"a"}}"#,

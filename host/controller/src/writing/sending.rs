@@ -6,7 +6,7 @@
 use http::Method;
 use pilothouse_lifecycle::Verb;
 use pilothouse_object::{Gvk, Keep, Key, Object, Version};
-use pilothouse_runtime::{ApiError, reason};
+use pilothouse_runtime::{ApiError, Options, reason};
 
 use crate::{
     WriteEnd, WriteVerb, Written,
@@ -30,7 +30,6 @@ pub(super) struct Prepared {
     pub(super) subresource: Option<String>,
     pub(super) dry_run: bool,
     pub(super) paths: Vec<String>,
-    pub(super) method: Method,
     pub(super) uri: String,
     pub(super) content_type: &'static str,
     pub(super) body: Vec<u8>,
@@ -38,6 +37,34 @@ pub(super) struct Prepared {
     pub(super) named: Vec<Field>,
     /// Sent again on what it made, it changes nothing.
     pub(super) settles: bool,
+}
+
+impl Prepared {
+    /// One whose body is a whole object, or what a removal asks for.
+    pub(super) fn new(verb: WriteVerb, kind: Gvk, key: Key, uri: String, body: Vec<u8>, options: Options) -> Self {
+        Self {
+            verb,
+            kind,
+            key,
+            subresource: options.subresource,
+            dry_run: options.dry_run,
+            paths: Vec::new(),
+            uri,
+            content_type: "application/json",
+            body,
+            named: Vec::new(),
+            settles: false,
+        }
+    }
+}
+
+fn method(verb: WriteVerb) -> Method {
+    match verb {
+        WriteVerb::Create => Method::POST,
+        WriteVerb::Patch => Method::PATCH,
+        WriteVerb::Replace => Method::PUT,
+        WriteVerb::Remove => Method::DELETE,
+    }
 }
 
 /// A write that went through, beside the object that it made.
@@ -90,13 +117,13 @@ impl Call {
             subresource,
             dry_run,
             paths,
-            method,
             uri,
             content_type,
             body,
             named,
             settles,
         } = write;
+        let method = method(verb);
         let may_repeat = !dry_run && matches!(verb, WriteVerb::Patch | WriteVerb::Replace) && !kind.is_secret();
         let mark = may_repeat.then(|| repeats::mark(method.as_str(), &uri, content_type, &body));
         if let Some(answer) = mark.and_then(|mark| self.repeated(&kind, &key, &mark)) {
@@ -153,7 +180,7 @@ impl Call {
                     .clone()
                     .or_else(|| before.map(|o| o.head().uid.to_string()))
                     .unwrap_or_default();
-                self.removed(&kind, &key, &uid);
+                self.wrote(&kind, &key, Mark::Gone(uid.as_str().into()));
                 ledger.changed(Changed {
                     kind: kind.clone(),
                     key: key.clone(),
@@ -169,9 +196,7 @@ impl Call {
             Ok(Taken::Other { version, .. }) => {
                 // A Scale, say: the object itself has moved on with it.
                 if let Some(version) = version {
-                    let (provenance, cause) = (&self.shared.provenance, self.cause.clone());
-                    let mark = Mark::Version(version.clone());
-                    lock(provenance).wrote(&kind, &key, mark, &self.plugin.name, cause);
+                    self.wrote(&kind, &key, Mark::Version(version.clone()));
                     ledger.wrote_other(kind.clone(), key.clone(), version.clone());
                 }
                 WriteEnd::Done(version.clone())
@@ -242,7 +267,7 @@ impl Call {
             }
             self.expect(object);
         } else {
-            self.removed(kind, head.key, head.uid);
+            self.wrote(kind, head.key, Mark::Gone(head.uid.into()));
             // The last finalizer went with this write, and the object with it. The answer has the version from before, so
             // waiting for that would be no waiting.
             ledger.removed(kind.clone(), head.key.clone(), head.uid.to_string());
@@ -258,8 +283,7 @@ impl Call {
                 named,
             });
         }
-        let mark = Mark::Version(head.version.clone());
-        lock(&self.shared.provenance).wrote(kind, head.key, mark, &self.plugin.name, self.cause.clone());
+        self.wrote(kind, head.key, Mark::Version(head.version.clone()));
     }
 
     /// The answer to a write that went through before, where nothing has happened to its object since, as far as is known.
@@ -283,10 +307,9 @@ impl Call {
         lock(&self.plugin.repeats).known(mark, head.uid, head.version)
     }
 
-    /// The object of this uid ended by this call's write.
-    fn removed(&self, kind: &Gvk, key: &Key, uid: &str) {
-        let (mark, cause) = (Mark::Gone(uid.into()), self.cause.clone());
-        lock(&self.shared.provenance).wrote(kind, key, mark, &self.plugin.name, cause);
+    /// A write of this call left this mark, by which its event is known again.
+    fn wrote(&self, kind: &Gvk, key: &Key, mark: Mark) {
+        lock(&self.shared.provenance).wrote(kind, key, mark, &self.plugin.name, self.cause.clone());
     }
 
     /// The plugin's windows are to tell of this object's end even if no watch ever tells of the object.

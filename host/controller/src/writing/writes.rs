@@ -1,6 +1,5 @@
 //! The imports that write: what each may do is checked, and its request made.
 
-use http::Method;
 use pilothouse_lifecycle::Verb;
 use pilothouse_object::Gvk;
 use pilothouse_runtime::{ApiError, Change, ObjectRef, Options, Propagation, reason};
@@ -32,7 +31,6 @@ impl Call {
                 "a creation has no preconditions and no force: leave uid, resource-version and force out",
             ));
         }
-        body::is_new(&object)?;
         let named = (!target.name.is_empty()).then_some(&*target.name);
         self.check(
             Verb::Create,
@@ -45,7 +43,7 @@ impl Call {
         if options.subresource.is_some() && target.name.is_empty() {
             return Err(bad_request("a subresource is of an object: name it"));
         }
-        let body = body::object(&target, &object, &options)?;
+        let body = body::new_object(&target, &object, &options)?;
         let resource = self.resolve(&kind).await?;
         // A subresource is created on its object (an eviction, say), an object on its collection.
         let name = options.subresource.as_ref().and(named);
@@ -66,20 +64,7 @@ impl Call {
             &query,
         )?;
         let object = self
-            .write(Prepared {
-                verb: WriteVerb::Create,
-                kind,
-                key,
-                subresource: options.subresource,
-                dry_run: options.dry_run,
-                paths: Vec::new(),
-                method: Method::POST,
-                uri,
-                content_type: "application/json",
-                body,
-                named: Vec::new(),
-                settles: false,
-            })
+            .write(Prepared::new(WriteVerb::Create, kind, key, uri, body, options))
             .await?;
         Ok(object.unwrap_or_default())
     }
@@ -122,18 +107,11 @@ impl Call {
         )?;
         let object = self
             .write(Prepared {
-                verb: WriteVerb::Patch,
-                kind,
-                key,
-                subresource: options.subresource,
-                dry_run: options.dry_run,
-                paths: patch.paths.clone(),
-                method: Method::PATCH,
-                uri,
                 content_type: patch.content_type,
                 named: patch.paths.iter().map(|path| vec![path.clone()]).collect(),
+                paths: patch.paths,
                 settles,
-                body: patch.body,
+                ..Prepared::new(WriteVerb::Patch, kind, key, uri, patch.body, options)
             })
             .await?;
         Ok(object.unwrap_or_default())
@@ -176,20 +154,7 @@ impl Call {
             &query,
         )?;
         let object = self
-            .write(Prepared {
-                verb: WriteVerb::Replace,
-                kind,
-                key,
-                subresource: options.subresource,
-                dry_run: options.dry_run,
-                paths: Vec::new(),
-                method: Method::PUT,
-                uri,
-                content_type: "application/json",
-                body,
-                named: Vec::new(),
-                settles: false,
-            })
+            .write(Prepared::new(WriteVerb::Replace, kind, key, uri, body, options))
             .await?;
         Ok(object.unwrap_or_default())
     }
@@ -212,6 +177,7 @@ impl Call {
             Propagation::Orphan => "Orphan",
         };
         let query = query(&options, None);
+        let body = body::delete(propagation, &options);
         let uri = uri(
             &kind,
             &resource,
@@ -220,23 +186,8 @@ impl Call {
             None,
             &query,
         )?;
-        let object = self
-            .write(Prepared {
-                verb: WriteVerb::Remove,
-                kind,
-                key,
-                subresource: None,
-                dry_run: options.dry_run,
-                paths: Vec::new(),
-                method: Method::DELETE,
-                uri,
-                content_type: "application/json",
-                body: body::delete(propagation, &options),
-                named: Vec::new(),
-                settles: false,
-            })
-            .await?;
-        Ok(object)
+        self.write(Prepared::new(WriteVerb::Remove, kind, key, uri, body, options))
+            .await
     }
 
     fn check_named(&self, verb: Verb, kind: &Gvk, target: &ObjectRef, options: &Options) -> Result<(), ApiError> {
