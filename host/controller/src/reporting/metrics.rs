@@ -348,12 +348,10 @@ impl Metrics {
     /// How many runs of a controller ended, and how many of them in an error.
     pub(crate) fn runs(&self, id: &ControllerId) -> (u64, u64) {
         let of = |result: ResultLabel| {
-            let by = ByResult {
-                controller: id.to_string(),
-                result: result.as_str(),
-            };
             // One that is not there has not run: looking must not make it.
-            self.total.get(&by).map_or(0, |counter| counter.get())
+            self.total
+                .get(&by_result(id, result))
+                .map_or(0, |counter| counter.get())
         };
         let errors = of(ResultLabel::Error);
         (
@@ -362,15 +360,9 @@ impl Metrics {
         )
     }
 
-    pub(crate) fn registered(&self, id: &ControllerId) {
-        // The series exist from the start: a rate over a counter that appears with its first error misses that error.
-        for result in [ResultLabel::Success, ResultLabel::RequeueAfter, ResultLabel::Error] {
-            let _ = self.total.get_or_create(&ByResult {
-                controller: id.to_string(),
-                result: result.as_str(),
-            });
-        }
-        for family in [
+    /// Counters that a controller has one of each.
+    fn counted_by_controller(&self) -> [&Family<ByController, Counter>; 7] {
+        [
             &self.errors,
             &self.terminal,
             &self.panics,
@@ -378,7 +370,15 @@ impl Metrics {
             &self.stale,
             &self.loop_runs,
             &self.repeated,
-        ] {
+        ]
+    }
+
+    pub(crate) fn registered(&self, id: &ControllerId) {
+        // The series exist from the start: a rate over a counter that appears with its first error misses that error.
+        for result in ResultLabel::ALL {
+            let _ = self.total.get_or_create(&by_result(id, result));
+        }
+        for family in self.counted_by_controller() {
             let _ = family.get_or_create(&by(id));
         }
         for family in [&self.denied, &self.log_dropped, &self.breaker_trips] {
@@ -409,21 +409,10 @@ impl Metrics {
     /// The controller is gone, and so are its series.
     pub(crate) fn forget(&self, id: &ControllerId) {
         let (by, queue) = (by(id), queue(id));
-        for result in [ResultLabel::Success, ResultLabel::RequeueAfter, ResultLabel::Error] {
-            self.total.remove(&ByResult {
-                controller: id.to_string(),
-                result: result.as_str(),
-            });
+        for result in ResultLabel::ALL {
+            self.total.remove(&by_result(id, result));
         }
-        for family in [
-            &self.errors,
-            &self.terminal,
-            &self.panics,
-            &self.timeouts,
-            &self.stale,
-            &self.loop_runs,
-            &self.repeated,
-        ] {
+        for family in self.counted_by_controller() {
             family.remove(&by);
         }
         for family in [&self.max_concurrent, &self.active, &self.parked, &self.loops] {
@@ -467,12 +456,7 @@ impl Metrics {
     /// What each run of a registered controller counts in.
     pub(crate) fn series(&self, id: &ControllerId) -> Series {
         let (by, queue) = (by(id), queue(id));
-        let total = |result: ResultLabel| {
-            self.total.get_or_create_owned(&ByResult {
-                controller: id.to_string(),
-                result: result.as_str(),
-            })
-        };
+        let total = |result| self.total.get_or_create_owned(&by_result(id, result));
         Series {
             success: total(ResultLabel::Success),
             requeue_after: total(ResultLabel::RequeueAfter),
@@ -697,6 +681,13 @@ fn served(plugin: &Plugin) -> Served {
 fn by(id: &ControllerId) -> ByController {
     ByController {
         controller: id.to_string(),
+    }
+}
+
+fn by_result(id: &ControllerId, result: ResultLabel) -> ByResult {
+    ByResult {
+        controller: id.to_string(),
+        result: result.as_str(),
     }
 }
 

@@ -154,7 +154,7 @@ impl Dispatcher {
     }
 
     /// More keys of a plugin may begin than before, or others.
-    fn breaker_moved(&mut self, plugin: &Arc<str>) {
+    pub(super) fn breaker_moved(&mut self, plugin: &Arc<str>) {
         self.advanced = None;
         self.gate.wake(plugin);
     }

@@ -221,9 +221,8 @@ impl Dispatcher {
 
     /// Says when a registered plugin's breaker opens, and how many turns it gets for each one of a plugin of weight 1.
     pub fn set_plugin(&mut self, plugin: &Arc<str>, settings: Settings, weight: u32) {
-        self.advanced = None;
         self.breakers.set(plugin, settings);
-        self.gate.wake(plugin);
+        self.breaker_moved(plugin);
         self.gate.set_weight(plugin, weight);
     }
 

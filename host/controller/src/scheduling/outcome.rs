@@ -23,6 +23,8 @@ pub enum ResultLabel {
 }
 
 impl ResultLabel {
+    pub(crate) const ALL: [Self; 3] = [Self::Success, Self::RequeueAfter, Self::Error];
+
     /// As it stands in the metric.
     pub fn as_str(self) -> &'static str {
         match self {
