@@ -12,17 +12,14 @@
 //! Bare wasmtime has none of the bounds, calls without a fiber, and makes the same request. The object has 4 KB. The rounds
 //! of all six take turns, so that a noisy machine is noisy for all.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use pilothouse_bench::{
     OBJECTS,
     alone::{Nobody, request},
     bare::Bare,
     host::Running,
-    object,
+    now, object, percentile,
 };
 use pilothouse_controller::{Cause, ControllerId, Dispatcher, Verdict, What};
 use pilothouse_gate::breaker;
@@ -189,15 +186,7 @@ fn of_bare(call: &mut dyn FnMut() -> wasmtime::Result<()>) -> Outcome<Vec<Durati
 /// Median, mean and 99th percentile in µs.
 fn median(mut taken: Vec<Duration>) -> (f64, f64, f64) {
     taken.sort_unstable();
-    let at = |part: f64| {
-        let at = (taken.len() as f64 * part) as usize;
-        taken.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6)
-    };
+    let at = |share: f64| percentile(&taken, share).as_secs_f64() * 1e6;
     let all: Duration = taken.iter().sum();
     (at(0.5), all.as_secs_f64() * 1e6 / taken.len().max(1) as f64, at(0.99))
-}
-
-#[allow(clippy::disallowed_methods, reason = "a bench measures time")]
-fn now() -> Instant {
-    Instant::now()
 }

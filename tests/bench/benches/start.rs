@@ -9,10 +9,11 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use pilothouse_bench::server::Server;
-use pilothouse_controller::{Happening, Host, HostOptions, Lane, Observer};
+use pilothouse_bench::{host::options, now, server::Server};
+use pilothouse_controller::{Happening, Host, Observer};
+use pilothouse_guests::bytes::{length, section};
 use pilothouse_lifecycle::{Config, load_all};
 use pilothouse_runtime::{CacheLimits, CodeCache, Compiler, Engine, EngineConfig, Modules};
 
@@ -62,8 +63,8 @@ fn plugins() -> Outcome<()> {
 /// The same module to everybody but to who hashes it: with a custom section at its end.
 fn distinct(wasm: &[u8], n: usize) -> Vec<u8> {
     let name = b"bench";
-    let section = [&[name.len() as u8][..], name, &n.to_le_bytes()].concat();
-    [wasm, &[0, section.len() as u8], &section].concat()
+    let content = [&length(name.len())[..], name, &n.to_le_bytes()].concat();
+    [wasm, &section(0, &content)].concat()
 }
 
 /// Fills the cache.
@@ -88,7 +89,7 @@ fn host(files: &Path, count: usize) -> Outcome<()> {
     let config = Config::default().granting_what_is_asked(true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let modules = modules(state)?;
-    let lane = Lane::start()?;
+    let options = options(Arc::new(Nobody));
     let before = memory()?;
     let loaded = runtime.block_on(load_all(&modules, files, &config))?;
     let plugins = loaded.plugins.into_iter().map(|plugin| plugin.map(Arc::new));
@@ -96,10 +97,6 @@ fn host(files: &Path, count: usize) -> Outcome<()> {
     assert_eq!(plugins.len(), count);
     let (loaded, after_loading) = (start.elapsed(), memory()?);
     let ready = runtime.block_on(async {
-        let options = HostOptions {
-            lane: Some(lane),
-            ..HostOptions::new(1, Arc::new(Nobody))
-        };
         let host = Host::start(kube::Client::new(Server::empty(), "default"), plugins, options);
         while !host.waiting_for().is_empty() {
             pause(Duration::from_millis(1)).await;
@@ -163,9 +160,4 @@ fn memory() -> Outcome<Memory> {
         dirty: field("Private_Dirty:").ok_or(missing)?,
         clean: field("Private_Clean:").ok_or(missing)?,
     })
-}
-
-#[allow(clippy::disallowed_methods, reason = "a bench measures time")]
-fn now() -> Instant {
-    Instant::now()
 }

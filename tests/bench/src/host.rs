@@ -14,7 +14,7 @@ use pilothouse_runtime::{Compiler, Engine, EngineConfig, Modules};
 use tokio::{runtime::Runtime, sync::Notify};
 
 use crate::{
-    OBJECTS,
+    OBJECTS, now,
     plugins::{altered, put},
     server::Server,
 };
@@ -65,6 +65,15 @@ impl Observer for Count {
     }
 }
 
+/// How a host runs everywhere: with threads for calls that compute for long.
+pub fn options(observer: Arc<dyn Observer>) -> HostOptions {
+    let lane = Lane::start().unwrap_or_else(|error| panic!("no threads for long calls: {error}"));
+    HostOptions {
+        lane: Some(lane),
+        ..HostOptions::new(1, observer)
+    }
+}
+
 /// A host that has seen everything once.
 pub struct Running {
     runtime: Runtime,
@@ -104,12 +113,7 @@ impl Running {
                 .map(|plugin| Arc::new(plugin.unwrap_or_else(|refusal| panic!("{refusal}"))))
                 .collect();
             let client = kube::Client::new(server.clone(), "default");
-            let lane = Lane::start().unwrap_or_else(|error| panic!("no threads for long calls: {error}"));
-            let options = HostOptions {
-                lane: Some(lane),
-                ..HostOptions::new(1, count.clone())
-            };
-            Host::start(client, plugins, options)
+            Host::start(client, plugins, options(count.clone()))
         });
         let running = Self {
             runtime,
@@ -190,9 +194,4 @@ impl Running {
             }
         });
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "a bench measures time")]
-fn now() -> Instant {
-    Instant::now()
 }

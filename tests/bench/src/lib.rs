@@ -4,6 +4,8 @@
 //! The server is a script, not a cluster: it lists prepared objects, passes on prepared event lines and answers a patch
 //! with a prepared object and its event. So what is measured is the host: bytes of an event in, reconcile done.
 
+use std::time::{Duration, Instant};
+
 pub mod alone;
 pub mod bare;
 pub mod host;
@@ -36,4 +38,22 @@ pub fn cpu_seconds() -> f64 {
             .unwrap_or_default()
     };
     (ticks(11) + ticks(12)) / 100.0
+}
+
+/// The moment.
+#[allow(clippy::disallowed_methods, reason = "a bench measures time")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The value below which this share of sorted values lies; zero if there are none.
+pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    let last = sorted.len().saturating_sub(1);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an index into what is there"
+    )]
+    let at = (last as f64 * share).ceil() as usize;
+    sorted.get(at).copied().unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use std::{
 
 use pilothouse_controller::{Happening, Observer};
 
-use crate::{OBJECTS, server::Server};
+use crate::{OBJECTS, now, server::Server};
 
 /// Changes a second: some percent of what one core does.
 pub const RATE: u32 = 1_000;
@@ -38,15 +38,10 @@ pub struct Waits {
     others: [AtomicU64; 2],
 }
 
-#[allow(clippy::disallowed_methods, reason = "a bench measures time")]
-fn moment() -> Instant {
-    Instant::now()
-}
-
 impl Default for Waits {
     fn default() -> Self {
         Self {
-            origin: moment(),
+            origin: now(),
             sent: (0..OBJECTS).map(|_| AtomicU64::new(0)).collect(),
             waited: Mutex::default(),
             swaps: Mutex::default(),
@@ -58,7 +53,7 @@ impl Default for Waits {
 impl Waits {
     /// Time since this was made: all moments here are counted so.
     pub fn now(&self) -> Duration {
-        moment().duration_since(self.origin)
+        now().duration_since(self.origin)
     }
 
     /// When another version began to serve, each time.
@@ -163,16 +158,4 @@ impl Drop for Steady {
             let _ended = sender.join();
         }
     }
-}
-
-/// The value below which this share of sorted values lies; zero if there are none.
-pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
-    let last = sorted.len().saturating_sub(1);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an index into what is there"
-    )]
-    let at = (last as f64 * share).ceil() as usize;
-    sorted.get(at).copied().unwrap_or_default()
 }
