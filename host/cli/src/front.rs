@@ -138,11 +138,7 @@ impl Front {
 
 impl Health for Front {
     fn metrics(&self) -> (String, &'static str) {
-        // Without a host there is nothing to count yet; an empty body would be no valid exposition.
-        let mut text = self
-            .host
-            .get()
-            .map_or_else(|| "# EOF\n".to_owned(), |host| host.metrics());
+        let mut text = self.host.get().map(|host| host.metrics()).unwrap_or_default();
         text.truncate(text.trim_end_matches("# EOF\n").len());
         if let Some((lives, _)) = self.lives.get() {
             text.push_str(&lives.metrics());

@@ -328,8 +328,7 @@ pub enum CallError {
 
 impl CallError {
     /// A short stable name for metrics and records: `Trap`, `Panic`, `WallTime`, `CpuTime`, `Memory`, `Table`,
-    /// `HostCalls`, `Writes`, `Output`, `Transfer`, `Forbidden` or `Start`; of a
-    /// pure call too.
+    /// `HostCalls`, `Writes`, `Output`, `Transfer`, `Forbidden` or `Start`.
     pub fn kind(&self) -> &'static str {
         match self {
             CallError::Trap { .. } => "Trap",

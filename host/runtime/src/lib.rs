@@ -57,7 +57,8 @@ pub use error::{CallError, EngineError, LoadError};
 pub use limits::Limits;
 pub use module::{Module, Reconciled};
 #[cfg(unix)]
-pub use room::{Look, memory_maps, open_files, raise_open_files};
+pub use room::raise_open_files;
+pub use room::{Look, memory_maps, open_files};
 pub use warm::Warm;
 
 /// The version of `wit/plugin.wit` that this host speaks. Plugins built for the same major and minor version run here.

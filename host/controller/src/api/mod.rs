@@ -1,4 +1,5 @@
-//! Single requests to the API server: those of plugins, of Events and of access reviews. Lists and watches are the informer's.
+//! Single requests to the API server: those of plugins, of Events and of access reviews. Lists and watches are the
+//! informer's.
 //!
 //! Promises: each request has a time-out and a place among the plugin's bytes in flight; an error is told as guests see it.
 //!
@@ -7,7 +8,7 @@
 //! | `kinds` | which resource a kind is, asked of the server once |
 //! | `path` | paths, percent-encoded |
 //! | `refusal` | errors as guests see them |
-//! | `requests` | sending, retrying, counting |
+//! | `requests` | sending, each in its turn and bounded |
 
 pub(crate) mod kinds;
 pub(crate) mod path;

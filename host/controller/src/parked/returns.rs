@@ -124,7 +124,8 @@ impl Dispatcher {
     }
 
     /// The parked keys with all that the next host needs to know of them, those that were parked first at the front, and
-    /// those of controllers that have not come behind all others; at most [`MAX_KEYS`], for no more are written. They are chosen before anything is copied: every event waits for this.
+    /// those of controllers that have not come behind all others; at most [`MAX_KEYS`], for no more are written. They are chosen
+    /// before anything is copied: every event waits for this.
     pub(crate) fn kept(&mut self) -> Kept {
         let mut kept = Kept::default();
         let mut chosen: Vec<Choice<'_>> = Vec::new();

@@ -120,8 +120,8 @@ pub struct CompileSettings {
     /// Functions of the module, 1 to 10,000,000; 100,000 by default. A Python plugin has some 20,000.
     #[serde(deserialize_with = "number::<_, 1, 10_000_000>")]
     pub functions: u32,
-    /// How deep blocks lie in each other in a function, 1 to 50,000; 5,000 by
-    /// default. A `switch` in C or `match` in Rust is as deep as it has arms.
+    /// How deep blocks lie in each other in a function, 1 to 50,000; 5,000 by default. A `switch` in C or `match` in
+    /// Rust is as deep as it has arms.
     #[serde(deserialize_with = "number::<_, 1, 50_000>")]
     pub nesting: u32,
 }
