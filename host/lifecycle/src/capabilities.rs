@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use pilothouse_object::Gvk;
 
-use crate::danger::{danger, touches_the_host};
+use crate::danger::{OF_THE_CLUSTER, danger, danger_there};
 use crate::grant::{Grant, Granted, Grants};
 use crate::permission::{Permission, Verb};
 use crate::problem::shown;
@@ -28,7 +28,7 @@ struct Inner {
     rules: HashMap<Box<str>, HashMap<Box<str>, Vec<Rule>>>,
     /// For the words of a refusal only.
     asked: Vec<Permission>,
-    /// Where writes need a rule that is also for there.
+    /// One of the namespaces where some things need a rule that [names](Rule::named) it.
     host_namespace: Option<Box<str>>,
 }
 
@@ -39,11 +39,19 @@ struct Rule {
     /// None: the object itself.
     subresource: Option<Box<str>>,
     reach: Reach,
-    /// Whether writes in the host's own namespace are among it.
-    there_too: bool,
+    /// In which namespaces that [need a word of their own](danger_there) it holds for what does.
+    named: Extent,
 }
 
 impl Rule {
+    /// Whether in that namespace (none: in all) it names what the other one names.
+    fn names_what(&self, other: &Self, namespace: Option<&str>) -> bool {
+        match namespace {
+            None => other.named.each().all(|named| self.named.holds(named)),
+            Some(_) => self.named.holds(namespace) || !other.named.holds(namespace),
+        }
+    }
+
     /// Whether each of its verbs, for each of its namespaces and names, stands in one of these.
     fn is_within(&self, others: &[Self]) -> bool {
         self.verbs.iter().all(|verb| {
@@ -52,7 +60,7 @@ impl Rule {
                     others.iter().any(|other| {
                         other.subresource == self.subresource
                             && other.verbs.contains(verb)
-                            && other.there_too >= self.there_too
+                            && other.names_what(self, namespace)
                             && other.reach.namespaces.holds(namespace)
                             && other.reach.names.holds(name)
                     })
@@ -145,11 +153,19 @@ impl Capabilities {
             let own = rules.entry(permission.group.as_str().into()).or_default();
             let own = own.entry(permission.kind.as_str().into()).or_default();
             for grant in &grants {
-                let there_too = match &granted.host_namespace {
-                    Some(namespace) if granted.plain != Grants::Everything => grant.names_namespace(namespace),
-                    _ => true,
+                let named = match granted.plain {
+                    Grants::Everything => Extent::All,
+                    _ => {
+                        let guarded = granted.host_namespace.as_deref().into_iter().chain(OF_THE_CLUSTER);
+                        Extent::only(
+                            guarded
+                                .filter(|own| grant.names_namespace(own))
+                                .map(Arc::from)
+                                .collect(),
+                        )
+                    }
                 };
-                own.extend(cut(permission, Some(grant), there_too));
+                own.extend(cut(permission, Some(grant), &named));
             }
         }
         Self {
@@ -176,10 +192,10 @@ impl Capabilities {
         name: Option<&str>,
         subresource: Option<&str>,
     ) -> Result<(), Denied> {
-        let there = self.is_at_the_host(verb, kind, namespace);
+        let guarded = self.is_guarded(verb, kind, namespace);
         let allowed = self.rules(kind).iter().any(|rule| {
             rule.is_about(verb, subresource)
-                && (rule.there_too || !there)
+                && (!guarded || rule.named.holds(namespace))
                 && rule.reach.namespaces.holds(namespace)
                 && rule.reach.names.holds(name)
         });
@@ -231,11 +247,10 @@ impl Capabilities {
         })
     }
 
-    /// Whether this would touch the host's own namespace.
-    fn is_at_the_host(&self, verb: Verb, kind: &Gvk, namespace: Option<&str>) -> bool {
-        namespace.is_some()
-            && namespace == self.inner.host_namespace.as_deref()
-            && touches_the_host(verb, &kind.group, &kind.kind)
+    /// Whether this needs a grant that names the namespace.
+    fn is_guarded(&self, verb: Verb, kind: &Gvk, namespace: Option<&str>) -> bool {
+        let home = self.inner.host_namespace.as_deref();
+        namespace.is_some_and(|own| danger_there(verb, &kind.group, &kind.kind, own, home).is_some())
     }
 
     fn rules(&self, kind: &Gvk) -> &[Rule] {
@@ -261,7 +276,7 @@ impl Capabilities {
             .iter()
             .filter(|permission| permission.is_about(kind))
             .any(|permission| {
-                cut(permission, None, true).iter().any(|rule| {
+                cut(permission, None, &Extent::All).iter().any(|rule| {
                     rule.is_about(verb, subresource)
                         && rule.reach.namespaces.holds(namespace)
                         && rule.reach.names.holds(name)
@@ -280,7 +295,7 @@ impl Capabilities {
             lacking: match asked {
                 false => Lacking::Asked,
                 // As a grant would have to be that names the object, which is the most that a plain one can.
-                true if self.is_at_the_host(verb, kind, namespace)
+                true if self.is_guarded(verb, kind, namespace)
                     || danger(verb, &kind.group, &kind.kind, subresource, name.is_some()).is_some() =>
                 {
                     Lacking::Dangerous
@@ -299,7 +314,7 @@ impl Rule {
 
 /// The rules that `asked` and `grant` (none: everything asked for) have in common; at most one about the objects
 /// themselves and one about each subresource.
-fn cut(asked: &Permission, grant: Option<&Grant>, there_too: bool) -> Vec<Rule> {
+fn cut(asked: &Permission, grant: Option<&Grant>, named: &Extent) -> Vec<Rule> {
     let mut reach = Reach {
         namespaces: Extent::of(&asked.namespaces),
         names: Extent::of(&asked.names),
@@ -328,7 +343,7 @@ fn cut(asked: &Permission, grant: Option<&Grant>, there_too: bool) -> Vec<Rule> 
             verbs,
             subresource: subresource.map(Into::into),
             reach: reach.clone(),
-            there_too,
+            named: named.clone(),
         })
     };
     let subresources = asked.subresources.iter().map(|name| Some(name.as_str()));

@@ -5,6 +5,10 @@
 //! word `asked` covers it. What is here are Kubernetes' own kinds. A kind of somebody's CRD that makes pods (workflows,
 //! builds) is not told from a harmless one: whoever grants it has to know.
 //!
+//! To write Services is not here, though one with `externalIPs` takes the traffic of an address that isn't its own: who
+//! makes what others call has to write them, and a grant doesn't look into an object's fields. The admission plugin
+//! `DenyServiceExternalIPs` of the API server forbids that field to all.
+//!
 //! Nothing here is about impersonation and RBAC's own verbs `bind` and `escalate`, since no grant can hold them: requests
 //! carry what the host puts there and nothing of a plugin's.
 
@@ -40,6 +44,7 @@ pub fn danger(verb: Verb, group: &str, kind: &str, subresource: Option<&str>, by
         ("", "Node" | "PersistentVolume" | "Binding") | ("storage.k8s.io" | "node.k8s.io", _) => {
             Some("nodes, their file systems and what runs on them")
         }
+        ("", "Endpoints") | ("discovery.k8s.io", _) => Some("where the traffic of any Service of the namespace goes"),
         ("", "Namespace") => Some("a namespace's labels say what its pods may do, and with it all that is in it goes"),
         ("rbac.authorization.k8s.io", _) => Some("who may do what"),
         ("admissionregistration.k8s.io", _) => Some("sees and changes what anybody writes"),
@@ -65,10 +70,29 @@ fn dangerous_subresource(subresource: &str) -> Option<&'static str> {
     }
 }
 
-/// Whether a verb in the host's own namespace is dangerous whatever the kind: who writes there may change the host, and
-/// with it every grant.
-pub(crate) fn touches_the_host(verb: Verb, group: &str, kind: &str) -> bool {
-    verb.writes() || (verb == Verb::Get && group.is_empty() && kind == "Secret")
+/// What is written in the host's own namespace, whatever the kind, and the Secrets that are read there.
+const AT_THE_HOST: &str = "in the host's own namespace: who writes there may change the host, and with it every grant";
+/// ConfigMaps of [`OF_THE_CLUSTER`]: `aws-auth` maps users, `coredns` and `kube-proxy` rule the network,
+/// `extension-apiserver-authentication` says whom aggregated servers trust, and `cluster-info` whom new nodes do.
+const RULES_THE_CLUSTER: &str = "who is who, what names mean and whom servers trust, for the whole cluster";
+/// Where Kubernetes keeps what itself is set up by.
+pub(crate) const OF_THE_CLUSTER: [&str; 2] = ["kube-system", "kube-public"];
+
+/// Why this takes, in that namespace, a grant under `dangerous:` that names the namespace; none where it does not. A grant
+/// over all namespaces stays an ordinary one, and doesn't hold there.
+pub(crate) fn danger_there(
+    verb: Verb,
+    group: &str,
+    kind: &str,
+    namespace: &str,
+    host_namespace: Option<&str>,
+) -> Option<&'static str> {
+    let shows_a_secret = verb == Verb::Get && group.is_empty() && kind == "Secret";
+    if host_namespace == Some(namespace) && (verb.writes() || shows_a_secret) {
+        return Some(AT_THE_HOST);
+    }
+    let rules = verb.writes() && group.is_empty() && kind == "ConfigMap" && OF_THE_CLUSTER.contains(&namespace);
+    rules.then_some(RULES_THE_CLUSTER)
 }
 
 /// Whether no `*` covers this kind, even where what is granted on it is not [dangerous](danger), as reads are: what is in

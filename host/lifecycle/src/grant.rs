@@ -7,7 +7,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::danger::{danger, is_sensitive, touches_the_host};
+use crate::danger::{danger, danger_there, is_sensitive};
 use crate::permission::{Permission, Verb};
 use crate::rules::{Group, KindName, Label, ObjectName, Rule, Subresource, items, list, one};
 
@@ -112,7 +112,7 @@ impl Grant {
             && (self.dangerous || danger(verb, group, kind, subresource, self.names_some()).is_none())
     }
 
-    /// Whether it holds in the host's own namespace, where writes need their own word.
+    /// Whether it holds there for what needs its own word in that namespace.
     pub(crate) fn names_namespace(&self, namespace: &str) -> bool {
         self.dangerous && self.namespaces.iter().any(|own| own == namespace)
     }
@@ -269,11 +269,10 @@ impl Granted {
         entries
     }
 
-    /// The namespace in which that verb needs a grant that names it.
-    pub(crate) fn guarded(&self, verb: Verb, group: &str, kind: &str) -> Option<&str> {
-        self.host_namespace
-            .as_deref()
-            .filter(|_| self.plain != Grants::Everything && touches_the_host(verb, group, kind))
+    /// Whether that verb needs a grant that names this namespace.
+    fn guards(&self, verb: Verb, group: &str, kind: &str, namespace: &str) -> bool {
+        self.plain != Grants::Everything
+            && danger_there(verb, group, kind, namespace, self.host_namespace.as_deref()).is_some()
     }
 }
 
@@ -306,8 +305,8 @@ fn missing_of(asked: &Permission, grants: &[Grant], granted: &Granted) -> Option
                 .iter()
                 .filter(|g| g.covers(verb, &asked.group, &asked.kind, subresource))
                 .collect();
-            let guarded = granted.guarded(verb, &asked.group, &asked.kind);
-            let namespaces = lacking_namespaces(asked, &about, guarded);
+            let is_guarded = |namespace: &str| granted.guards(verb, &asked.group, &asked.kind, namespace);
+            let namespaces = lacking_namespaces(asked, &about, is_guarded);
             if namespaces.is_empty() {
                 continue;
             }
@@ -324,7 +323,11 @@ fn missing_of(asked: &Permission, grants: &[Grant], granted: &Granted) -> Option
 }
 
 /// The namespaces (none: any) in which not every asked name is covered by one of these grants.
-fn lacking_namespaces<'a>(asked: &'a Permission, about: &[&Grant], guarded: Option<&str>) -> Vec<Option<&'a str>> {
+fn lacking_namespaces<'a>(
+    asked: &'a Permission,
+    about: &[&Grant],
+    is_guarded: impl Fn(&str) -> bool,
+) -> Vec<Option<&'a str>> {
     let holds = |list: &[String], wanted: Option<&str>| {
         wanted.is_none_or(|wanted| list.is_empty() || list.iter().any(|own| own == "*" || own == wanted))
     };
@@ -342,7 +345,7 @@ fn lacking_namespaces<'a>(asked: &'a Permission, about: &[&Grant], guarded: Opti
             !names.iter().all(|name| {
                 about.iter().any(|g| {
                     let there = match namespace {
-                        Some(namespace) if guarded == Some(namespace) => g.names_namespace(namespace),
+                        Some(namespace) if is_guarded(namespace) => g.names_namespace(namespace),
                         namespace => holds(&g.namespaces, *namespace),
                     };
                     there && holds(&g.names, *name)

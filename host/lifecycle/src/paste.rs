@@ -1,13 +1,10 @@
 //! The lines of the operator's file that grant what a module asks for, what is dangerous apart.
 
 use crate::config::PluginConfig;
-use crate::danger::{danger, touches_the_host};
+use crate::danger::{danger, danger_there};
 use crate::permission::{Permission, Verb};
 use crate::problem::shown;
 use crate::refusal::{Refusal, Step};
-
-/// What is written in the host's own namespace.
-const AT_THE_HOST: &str = "in the host's own namespace: who writes there may change the host, and with it every grant";
 
 /// A part of a permission that is granted in one line, and why that line stands under `dangerous:`, if it does.
 struct Part {
@@ -114,23 +111,15 @@ fn parts(asked: &Permission, host_namespace: Option<&str>) -> Vec<Part> {
             )
         };
         let whole = why(verb, subresource);
-        let at_the_host = host_namespace.filter(|own| {
-            touches_the_host(verb, &asked.group, &asked.kind) && asked.namespaces.iter().any(|named| named == own)
-        });
-        let mut elsewhere = asked.namespaces.clone();
-        elsewhere.retain(|named| at_the_host != Some(named.as_str()));
-        if let Some(own) = at_the_host {
-            add(
-                &mut found,
-                asked,
-                verb,
-                subresource,
-                vec![own.to_owned()],
-                Some(AT_THE_HOST),
-            );
+        let mut elsewhere = Vec::new();
+        for named in &asked.namespaces {
+            match danger_there(verb, &asked.group, &asked.kind, named, host_namespace) {
+                None => elsewhere.push(named.clone()),
+                why => add(&mut found, asked, verb, subresource, vec![named.clone()], why),
+            }
         }
         // Without any it would say: everywhere.
-        if at_the_host.is_none() || !elsewhere.is_empty() {
+        if asked.namespaces.is_empty() || !elsewhere.is_empty() {
             add(&mut found, asked, verb, subresource, elsewhere, whole);
         }
     }

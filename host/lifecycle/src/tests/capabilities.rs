@@ -162,7 +162,7 @@ fn a_star_covers_no_sensitive_kind() {
 }
 
 /// Group, kind, verb, subresource.
-const DANGERS: [(&str, &str, Verb, Option<&str>); 40] = [
+const DANGERS: [(&str, &str, Verb, Option<&str>); 42] = [
     ("", "Pod", Verb::Create, None),
     ("", "Pod", Verb::Patch, None),
     ("", "Pod", Verb::Delete, None),
@@ -187,6 +187,8 @@ const DANGERS: [(&str, &str, Verb, Option<&str>); 40] = [
     ("", "Secret", Verb::Replace, None),
     ("", "Secret", Verb::Delete, None),
     ("", "Namespace", Verb::Delete, None),
+    ("", "Endpoints", Verb::Patch, None),
+    ("discovery.k8s.io", "EndpointSlice", Verb::Create, None),
     ("", "PersistentVolume", Verb::Create, None),
     ("apps", "Deployment", Verb::Create, None),
     ("apps", "DaemonSet", Verb::Patch, None),
@@ -265,6 +267,8 @@ fn what_only_looks_or_counts_is_not_dangerous() {
         r#"{"group": "", "kind": "Secret", "verbs": ["list", "watch"]}"#,
         r#"{"group": "", "kind": "ConfigMap", "verbs": ["create", "patch", "replace", "delete"]}"#,
         r#"{"group": "policy", "kind": "PodDisruptionBudget", "verbs": ["create"]}"#,
+        r#"{"group": "", "kind": "Service", "verbs": ["create", "patch", "replace", "delete"]}"#,
+        r#"{"group": "discovery.k8s.io", "kind": "EndpointSlice", "verbs": ["get", "list", "watch"]}"#,
     ] {
         let asked = [permission(entry)];
         assert_eq!(missing(&asked, &only(vec![grant(entry)])), [], "{entry}");
@@ -346,6 +350,69 @@ fn the_hosts_own_namespace_is_written_to_only_where_a_dangerous_grant_names_it()
     assert_eq!(may(&granted, Verb::Patch, "own"), Ok(()));
     assert_eq!(missing(&asked, &granted), []);
     assert_eq!(may(&at_home(Grants::Everything.into()), Verb::Patch, "own"), Ok(()));
+}
+
+#[test]
+fn config_maps_that_rule_the_cluster_are_written_only_where_a_dangerous_grant_names_their_namespace() {
+    let text = r#"{"group": "", "kind": "ConfigMap", "verbs": ["get", "create", "patch", "replace", "delete"]}"#;
+    let writes = [Verb::Create, Verb::Patch, Verb::Replace, Verb::Delete];
+    for namespace in ["kube-system", "kube-public"] {
+        let there = text.replace('}', &format!(r#", "namespaces": ["a", "{namespace}"]}}"#));
+        let asked = [permission(text), permission(&there)];
+        let may = |granted: &Granted, verb, namespace| {
+            Capabilities::new("x", &asked, granted).allows(verb, &config_map(), Some(namespace), Some("n"), None)
+        };
+        let everywhere = dangerous(&[text]);
+        for granted in [only(vec![grant(text), grant(&there)]), Grants::Asked.into(), everywhere] {
+            for verb in writes {
+                assert_eq!(may(&granted, verb, "a"), Ok(()));
+                let denied = may(&granted, verb, namespace).unwrap_err();
+                assert_eq!(denied.lacking, Lacking::Dangerous, "{denied}");
+            }
+            assert_eq!(may(&granted, Verb::Get, namespace), Ok(()));
+            let lacking = missing(&asked, &granted);
+            assert_eq!(lacking.len(), 1, "an ordinary plugin asks for no namespace");
+            assert_eq!(lacking[0].namespaces, [namespace]);
+            assert_eq!(lacking[0].verbs, writes);
+        }
+        let text_to_paste = format!(
+            "apiVersion: pilothouse.dev/v1\n{}\n",
+            grants_of_config("x", &asked, None)
+        );
+        let pasted = Config::parse(&text_to_paste, "x.yaml".as_ref())
+            .unwrap()
+            .plugin("x")
+            .granted();
+        assert_eq!(missing(&asked, &pasted), [], "{text_to_paste}");
+        assert_eq!(may(&pasted, Verb::Patch, namespace), Ok(()));
+        assert_eq!(may(&Grants::Everything.into(), Verb::Patch, namespace), Ok(()));
+        let other = if namespace == "kube-system" {
+            "kube-public"
+        } else {
+            "kube-system"
+        };
+        assert!(may(&pasted, Verb::Patch, other).is_err(), "each by name");
+    }
+}
+
+#[test]
+fn what_may_be_written_where_it_takes_a_word_of_its_own_is_not_within_what_lacks_that_word() {
+    let text = r#"{"group": "", "kind": "ConfigMap", "verbs": ["patch"]}"#;
+    let there = text.replace('}', r#", "namespaces": ["a", "kube-system"]}"#);
+    let asked = [permission(text)];
+    let under = |granted: &Granted| Capabilities::new("x", &asked, granted);
+    let plain = under(&only(vec![grant(text)]));
+    let named = under(&dangerous(&[&there]));
+    let both = under(&Granted {
+        dangerous: dangerous(&[&there]).dangerous,
+        ..only(vec![grant(text)])
+    });
+    assert!(!named.is_within(&plain));
+    assert!(named.is_within(&both) && plain.is_within(&both) && !both.is_within(&plain));
+    let in_a = under(&dangerous(&[&text.replace('}', r#", "namespaces": ["a"]}"#)]));
+    assert!(in_a.is_within(&plain) && in_a.is_within(&named));
+    let everything = under(&Grants::Everything.into());
+    assert!(both.is_within(&everything) && !everything.is_within(&both));
 }
 
 #[test]
@@ -471,7 +538,7 @@ fn the_reach_of_a_watch_is_what_both_sides_have_in_common() {
 // Small worlds, so that what is asked, granted and wanted meets often.
 const GROUPS: [&str; 2] = ["", "x.io"];
 const KINDS: [&str; 3] = ["Secret", "ConfigMap", "Thing"];
-const PLACES: [&str; 3] = ["a", "b", "c"];
+const PLACES: [&str; 3] = ["a", "kube-system", "c"];
 const NAMES: [&str; 3] = ["n", "m", "o"];
 const SUBRESOURCES: [&str; 3] = ["status", "scale", "exec"];
 /// The namespace of the host.
@@ -617,7 +684,9 @@ fn granted(g: &Grant, wanted: Wanted) -> bool {
         return false;
     }
     let touches_home = namespace == Some(HOME) && (writes || (is_secret && verb == Verb::Get));
-    if touches_home && !(g.dangerous && g.namespaces.contains(&HOME.to_owned())) {
+    let touches_cluster = namespace == Some("kube-system") && group.is_empty() && kind == "ConfigMap" && writes;
+    let named = |place: &str| g.dangerous && g.namespaces.contains(&place.to_owned());
+    if (touches_home && !named(HOME)) || (touches_cluster && !named("kube-system")) {
         return false;
     }
     entry_covers(
