@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pilothouse_controller::{Notice, NoticeSender, Notices, Subject};
+use pilothouse_controller::{Notice, NoticeSender, Notices, Subject, system_time};
 use pilothouse_lifecycle::{LifeEvent, LifeObserver, What};
 
 /// Tells of plugins' lives as Events besides, where it is known what those are about; what it answers is for the host.
@@ -22,7 +22,7 @@ pub(crate) fn telling(
         );
         return (next, None);
     };
-    let (events, notices) = Notices::about(subject);
+    let (events, notices) = Notices::about(subject, Arc::new(system_time));
     (Arc::new(Telling { events, next }), Some(notices))
 }
 

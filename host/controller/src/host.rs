@@ -130,8 +130,9 @@ fn system_bytes(count: usize) -> Vec<u8> {
     }
 }
 
+/// The system's wall clock, as plugins see it by default.
 #[allow(clippy::disallowed_methods, reason = "the driver's wall clock")]
-fn system_time() -> Timestamp {
+pub fn system_time() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -46,7 +46,7 @@ mod writing;
 pub use access::Standing;
 pub use api::requests::ApiConfig;
 pub use calls::{digest::DigestKey, lane::Lane};
-pub use host::{Host, HostOptions, Stopped};
+pub use host::{Host, HostOptions, Stopped, system_time};
 pub use pilothouse_gate::breaker;
 pub use reporting::{
     happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words, why_words},

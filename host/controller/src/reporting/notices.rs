@@ -2,6 +2,7 @@
 //!
 //! Best effort as plugins' Events, and limited as theirs by default: identical ones are merged, and a plugin has so many
 //! of the host's Events, whatever becomes of the others. What is told before the host runs is held, up to [`HELD`] of them.
+//! An Event carries the time when it was told, however long it waited to be sent.
 
 use std::sync::Arc;
 
@@ -79,15 +80,30 @@ pub struct Notice {
     pub note: String,
 }
 
+/// The wall clock.
+type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A notice, and when it was told.
+#[derive(Debug)]
+struct Told {
+    notice: Notice,
+    at: Timestamp,
+}
+
 /// Where notices are told; from the start, and whether or not the host runs yet.
-#[derive(Clone, Debug)]
-pub struct NoticeSender(mpsc::Sender<Notice>);
+#[derive(Clone)]
+pub struct NoticeSender {
+    queue: mpsc::Sender<Told>,
+    wall: Wall,
+}
 
 impl NoticeSender {
-    /// Tells one. Never waits: what finds no room is dropped, and logged.
+    /// Tells one, as something that happens now. Never waits: what finds no room is dropped, and logged.
     pub fn tell(&self, notice: Notice) {
-        if let Err(error) = self.0.try_send(notice) {
-            let (mpsc::error::TrySendError::Full(notice) | mpsc::error::TrySendError::Closed(notice)) = error;
+        let at = (self.wall)();
+        if let Err(error) = self.queue.try_send(Told { notice, at }) {
+            let (mpsc::error::TrySendError::Full(told) | mpsc::error::TrySendError::Closed(told)) = error;
+            let notice = told.notice;
             tracing::debug!(
                 plugin = &*escape_control(&notice.plugin),
                 reason = notice.reason,
@@ -101,18 +117,18 @@ impl NoticeSender {
 #[derive(Debug)]
 pub struct Notices {
     subject: Subject,
-    queue: mpsc::Receiver<Notice>,
+    queue: mpsc::Receiver<Told>,
 }
 
 impl Notices {
-    /// Room for notices that become Events about this.
-    pub fn about(subject: Subject) -> (NoticeSender, Self) {
+    /// Room for notices that become Events about this. `wall`: the wall clock, read whenever one is told.
+    pub fn about(subject: Subject, wall: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> (NoticeSender, Self) {
         let (sender, queue) = mpsc::channel(HELD);
-        (NoticeSender(sender), Self { subject, queue })
+        (NoticeSender { queue: sender, wall }, Self { subject, queue })
     }
 }
 
-fn emitted(subject: &Subject, notice: &Notice, at: Timestamp) -> Emitted {
+fn emitted(subject: &Subject, Told { notice, at }: &Told) -> Emitted {
     let (regarding, uid) = subject.regarding();
     let note = escape_control(&notice.note);
     let note = if note.len() > NOTE {
@@ -130,7 +146,7 @@ fn emitted(subject: &Subject, notice: &Notice, at: Timestamp) -> Emitted {
         action: notice.action.to_owned(),
         note: note.into_owned(),
         user: None,
-        at,
+        at: *at,
         most: PerObject::of(&Budget::default()),
     }
 }
@@ -139,12 +155,12 @@ fn emitted(subject: &Subject, notice: &Notice, at: Timestamp) -> Emitted {
 pub(crate) async fn send(core: Arc<Core>, mut notices: Notices, mut rng: fastrand::Rng) {
     let mut correlator = Correlator::default();
     let mut forbidden = false;
-    while let Some(notice) = notices.queue.recv().await {
-        let event = emitted(&notices.subject, &notice, (core.shared.wall)());
+    while let Some(told) = notices.queue.recv().await {
+        let event = emitted(&notices.subject, &told);
         let action = correlator.step(core.now(), &mut rng, &event);
         if let Action::Drop { said: Some(others) } = action {
             tracing::warn!(
-                plugin = &*escape_control(&notice.plugin),
+                plugin = &*escape_control(&told.notice.plugin),
                 others,
                 "more became of the plugin than is told as Kubernetes Events ({}): the log has it all",
                 event.most
@@ -171,7 +187,10 @@ fn is_forbidden(error: &ApiError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        time::Duration,
+    };
 
     use serde_json::{Value, json};
 
@@ -186,14 +205,21 @@ mod tests {
         }
     }
 
+    fn told(plugin: &str, note: &str) -> Told {
+        Told {
+            notice: notice(plugin, note),
+            at: AT,
+        }
+    }
+
     const AT: Timestamp = Timestamp {
         seconds: 1_800_000_000,
         nanoseconds: 0,
     };
 
-    fn created(subject: &Subject, notice: &Notice) -> (String, Value) {
+    fn created(subject: &Subject, told: &Told) -> (String, Value) {
         let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
-        match correlator.step(Duration::ZERO, &mut rng, &emitted(subject, notice, AT)) {
+        match correlator.step(Duration::ZERO, &mut rng, &emitted(subject, told)) {
             Action::Create { namespace, body } => (namespace, body),
             other => panic!("{other:?}"),
         }
@@ -206,7 +232,7 @@ mod tests {
             name: "pilothouse-0".to_owned(),
             uid: "u-1".to_owned(),
         };
-        let (namespace, body) = created(&pod, &notice("greeting", "no"));
+        let (namespace, body) = created(&pod, &told("greeting", "no"));
         assert_eq!(namespace, "ops");
         assert_eq!(
             body["involvedObject"],
@@ -230,7 +256,7 @@ mod tests {
 
     #[test]
     fn without_a_pod_it_is_about_the_namespace_and_written_there() {
-        let (namespace, body) = created(&Subject::Namespace("ops".to_owned()), &notice("greeting", "no"));
+        let (namespace, body) = created(&Subject::Namespace("ops".to_owned()), &told("greeting", "no"));
         assert_eq!(namespace, "ops");
         assert_eq!(
             body["involvedObject"],
@@ -241,12 +267,12 @@ mod tests {
     #[test]
     fn text_from_outside_is_escaped_and_then_cut_to_1024_bytes() {
         let subject = Subject::Namespace("ops".to_owned());
-        let (_, body) = created(&subject, &notice("p", "\u{1b}[2Jx"));
+        let (_, body) = created(&subject, &told("p", "\u{1b}[2Jx"));
         assert_eq!(body["message"], "\\u{1b}[2Jx");
         let exact = "x".repeat(NOTE);
-        assert_eq!(created(&subject, &notice("p", &exact)).1["message"], exact);
+        assert_eq!(created(&subject, &told("p", &exact)).1["message"], exact);
         for long in ["\u{1b}".repeat(NOTE), "ü".repeat(NOTE)] {
-            let (_, body) = created(&subject, &notice("p", &long));
+            let (_, body) = created(&subject, &told("p", &long));
             let message = body["message"].as_str().unwrap();
             assert!(message.len() <= NOTE && message.ends_with('…'), "{}", message.len());
         }
@@ -257,7 +283,7 @@ mod tests {
         let (mut correlator, mut rng) = (Correlator::default(), fastrand::Rng::with_seed(1));
         let subject = Subject::Namespace("ops".to_owned());
         let mut step = |plugin: &str, note: &str| {
-            let event = emitted(&subject, &notice(plugin, note), AT);
+            let event = emitted(&subject, &told(plugin, note));
             correlator.step(Duration::ZERO, &mut rng, &event)
         };
         assert!(matches!(step("bad", "same"), Action::Create { .. }));
@@ -269,14 +295,36 @@ mod tests {
 
     #[test]
     fn what_is_told_before_the_host_runs_is_held_up_to_a_bound() {
-        let (sender, mut notices) = Notices::about(Subject::Namespace("ops".to_owned()));
+        let (sender, mut notices) = Notices::about(Subject::Namespace("ops".to_owned()), Arc::new(|| AT));
         for i in 0..2 * HELD {
             sender.tell(notice(&i.to_string(), "no"));
         }
         let mut held = Vec::new();
-        while let Ok(notice) = notices.queue.try_recv() {
-            held.push(notice.plugin);
+        while let Ok(told) = notices.queue.try_recv() {
+            held.push(told.notice.plugin);
         }
         assert_eq!((held.len(), &*held[0]), (HELD, "0"));
+    }
+
+    #[test]
+    fn an_event_carries_the_time_when_it_was_told_however_long_it_waits() {
+        let seconds = Arc::new(AtomicU32::new(AT.seconds));
+        let clock = seconds.clone();
+        let wall = move || Timestamp {
+            seconds: clock.load(Ordering::Relaxed),
+            nanoseconds: 0,
+        };
+        let (sender, mut notices) = Notices::about(Subject::Namespace("ops".to_owned()), Arc::new(wall));
+        for plugin in ["first", "second"] {
+            sender.tell(notice(plugin, "no"));
+            seconds.fetch_add(60, Ordering::Relaxed);
+        }
+        for time in ["2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"] {
+            let (_, body) = created(&notices.subject, &notices.queue.try_recv().unwrap());
+            assert_eq!(
+                (&body["firstTimestamp"], &body["lastTimestamp"]),
+                (&json!(time), &json!(time))
+            );
+        }
     }
 }
