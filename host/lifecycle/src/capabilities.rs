@@ -78,6 +78,8 @@ pub(crate) struct Held<'a> {
     /// None: the objects themselves.
     pub(crate) subresource: Option<&'a str>,
     pub(crate) reach: &'a Reach,
+    /// In which namespaces that [need a word of their own](danger_there) it holds for what does.
+    pub(crate) named: &'a Extent,
 }
 
 /// Where a capability holds: every pair of one of the namespaces and one of the names.
@@ -90,7 +92,7 @@ pub struct Reach {
 }
 
 /// All, or some.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Extent {
     /// Every one there is, and for namespaces also objects that live in none.
     All,
@@ -232,6 +234,11 @@ impl Capabilities {
             })
     }
 
+    /// The namespace of the host, as far as that was known.
+    pub(crate) fn host_namespace(&self) -> Option<&str> {
+        self.inner.host_namespace.as_deref()
+    }
+
     /// Everything that it may do, entry by entry; parts may overlap.
     pub(crate) fn held(&self) -> impl Iterator<Item = Held<'_>> {
         self.inner.rules.iter().flat_map(|(group, kinds)| {
@@ -242,6 +249,7 @@ impl Capabilities {
                     verbs: &rule.verbs,
                     subresource: rule.subresource.as_deref(),
                     reach: &rule.reach,
+                    named: &rule.named,
                 })
             })
         })

@@ -6,6 +6,7 @@
 //! | `manifest`, `permission` | [`Manifest`]: what a plugin is, watches and asks for |
 //! | `shown` | [`Shown`]: how much of a kind's objects the plugin sees |
 //! | `grant`, `capabilities` | [`Grants`], and [`Capabilities`] = asked ∩ granted, checked at every import call |
+//! | `holding` | what a plugin really holds, in lines to be shown |
 //! | `danger` | [`danger`]: what is granted under `dangerous:` alone |
 //! | `rbac` | [`Rights`]: what the API server must allow the host for it |
 //! | `paste` | the lines that grant what a module asks for |
@@ -31,6 +32,7 @@ mod danger;
 mod directory;
 pub mod embedded;
 mod grant;
+mod holding;
 mod inspect;
 pub mod kept;
 mod lives;

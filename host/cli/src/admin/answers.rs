@@ -22,6 +22,9 @@ const WAITING: usize = 20;
 /// Keys that loop are shown of one plugin at most.
 const MAX_LOOPS: usize = 16;
 
+/// Lines of what one plugin holds.
+const MAX_HOLDS: usize = 64;
+
 /// A status and a body.
 pub(crate) type Answer = (StatusCode, String);
 
@@ -182,6 +185,10 @@ impl Admin {
             std::iter::once(own).chain(more.collect::<Vec<_>>())
         });
         let permissions = manifest.iter().flat_map(|manifest| &manifest.permissions);
+        let (holds, holds_more) = plugin
+            .as_ref()
+            .map(|plugin| plugin.capabilities.lines(MAX_HOLDS))
+            .unwrap_or_default();
         Ok(api::PluginDetail {
             api_version: VERSION.to_owned(),
             plugin: status,
@@ -193,6 +200,8 @@ impl Admin {
                 .map(|plugin| plugin.path.display().to_string())
                 .unwrap_or_default(),
             permissions: permissions.map(|permission| bounded(&permission.to_string())).collect(),
+            holds: holds.iter().map(|line| bounded(line)).collect(),
+            holds_more,
             watches: watches.map(|watch| bounded(&watch)).collect(),
             history: self.recent.turns(name),
         })
@@ -237,6 +246,7 @@ impl Admin {
             serving: plugin.map(|plugin| api::Version {
                 version: Some(bounded(&plugin.manifest.version)),
                 hash: plugin.hash.to_string(),
+                configuration: plugin.configuration.to_string(),
             }),
             ..api::PluginStatus::default()
         };

@@ -83,6 +83,8 @@ pub(crate) struct Version {
     pub(crate) version: Option<String>,
     /// The SHA-256 of its module.
     pub(crate) hash: String,
+    /// The hash of what the operator says of it: one module under two configurations is two versions.
+    pub(crate) configuration: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,8 +168,12 @@ pub(crate) struct PluginDetail {
     /// Where its module lay.
     pub(crate) path: String,
     /// What it asks for, a line each. All of it is granted, or it would not serve; but maybe for some namespaces and names
-    /// only, which is not said here.
+    /// only, which [`holds`](Self::holds) says.
     pub(crate) permissions: Vec<String>,
+    /// What it may do now (asked ∩ granted), a line each, sorted; of many the first.
+    pub(crate) holds: Vec<String>,
+    /// How many more such lines there are.
+    pub(crate) holds_more: usize,
     /// What it watches, by controller.
     pub(crate) watches: Vec<String>,
     /// What happened to it lately, the newest last.

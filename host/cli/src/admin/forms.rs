@@ -30,6 +30,7 @@ pub(super) fn version(version: &VersionStatus) -> api::Version {
     api::Version {
         version: version.version.as_deref().map(bounded),
         hash: version.hash.clone(),
+        configuration: version.configuration.clone(),
     }
 }
 

@@ -232,9 +232,15 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
             None => plugin.state.clone(),
         },
     );
-    let named = |version: &Version| match &version.version {
-        Some(own) => format!("{own}, module {}", version.hash),
-        None => format!("module {}", version.hash),
+    let named = |version: &Version| {
+        let mut text = match &version.version {
+            Some(own) => format!("{own}, module {}", version.hash),
+            None => format!("module {}", version.hash),
+        };
+        if !version.configuration.is_empty() {
+            let _ = write!(text, ", configuration {}", short(&version.configuration));
+        }
+        text
     };
     if let Some(version) = &plugin.serving {
         line("serves", &named(version));
@@ -331,6 +337,12 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
     }
     for (number, permission) in detail.permissions.iter().enumerate() {
         line(if number == 0 { "asks for" } else { "" }, permission);
+    }
+    for (number, held) in detail.holds.iter().enumerate() {
+        line(if number == 0 { "holds" } else { "" }, held);
+    }
+    if detail.holds_more > 0 {
+        line("", &format!("and {} more", detail.holds_more));
     }
     if let Some(error) = &plugin.last_error {
         let text = format!(

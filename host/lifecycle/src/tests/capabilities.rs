@@ -535,6 +535,45 @@ fn the_reach_of_a_watch_is_what_both_sides_have_in_common() {
     assert!(nothing.reach(Verb::Watch, &config_map(), None).is_empty());
 }
 
+#[test]
+fn what_is_held_is_shown_in_sorted_lines_each_once_and_the_rest_is_counted() {
+    let asked = [
+        permission(r#"{"group": "x.io", "kind": "Thing", "verbs": ["patch", "get"], "subresources": ["status"]}"#),
+        permission(r#"{"group": "", "kind": "ConfigMap", "verbs": ["watch", "patch"]}"#),
+    ];
+    let granted = Granted {
+        host_namespace: Some("own".to_owned()),
+        ..only(vec![
+            grant(r#"{"group": "", "kind": "ConfigMap", "verbs": ["*"], "namespaces": ["own", "a"]}"#),
+            grant(r#"{"group": "", "kind": "ConfigMap", "verbs": ["*"], "namespaces": ["a", "own"]}"#),
+            grant(r#"{"group": "", "kind": "ConfigMap", "verbs": ["patch"], "namespaces": ["kube-system"]}"#),
+            grant(r#"{"group": "x.io", "kind": "*", "verbs": ["patch"], "names": ["n"], "subresources": ["*"]}"#),
+            grant(r#"{"group": "", "kind": "Secret", "verbs": ["list"]}"#),
+        ])
+    };
+    let lines = [
+        r#"{group: "", kind: ConfigMap, verbs: [watch], namespaces: ["a", "own"]}"#,
+        r#"{group: "", kind: ConfigMap, verbs: [patch], namespaces: ["a"]}"#,
+        r#"{group: "x.io", kind: Thing, verbs: [patch], names: ["n"], subresources: ["status"]}"#,
+    ];
+    let own = Capabilities::new("x", &asked, &granted);
+    assert_eq!(own.lines(3), (lines.map(str::to_owned).to_vec(), 0));
+    assert_eq!(own.lines(1), (vec![lines[0].to_owned()], 2));
+    let named = r#"{"group": "", "kind": "ConfigMap", "verbs": ["patch"], "namespaces": ["own", "kube-system"]}"#;
+    let named = Granted {
+        host_namespace: Some("own".to_owned()),
+        ..dangerous(&[named])
+    };
+    assert_eq!(
+        Capabilities::new("x", &asked, &named).lines(9).0,
+        [r#"{group: "", kind: ConfigMap, verbs: [patch], namespaces: ["kube-system", "own"]}"#]
+    );
+    assert_eq!(
+        Capabilities::new("x", &asked, &Granted::default()).lines(9),
+        (Vec::new(), 0)
+    );
+}
+
 // Small worlds, so that what is asked, granted and wanted meets often.
 const GROUPS: [&str; 2] = ["", "x.io"];
 const KINDS: [&str; 3] = ["Secret", "ConfigMap", "Thing"];

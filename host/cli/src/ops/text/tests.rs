@@ -17,6 +17,7 @@ fn version(own: &str, digit: &str) -> Option<Version> {
     Some(Version {
         version: Some(own.to_owned()),
         hash: digit.repeat(64),
+        configuration: "c".repeat(64),
     })
 }
 
@@ -141,7 +142,16 @@ fn a_host_that_is_not_ready_says_what_it_waits_for() {
 fn a_plugin_is_shown_with_its_versions_reasons_and_history() {
     let detail = PluginDetail {
         plugin: PluginStatus {
-            previous: version("0.0.9", "b").into_iter().collect(),
+            previous: vec![
+                Version {
+                    configuration: "d".repeat(64),
+                    ..serving().serving.unwrap()
+                },
+                Version {
+                    configuration: String::new(),
+                    ..version("0.0.9", "b").unwrap()
+                },
+            ],
             quarantined: Some("a".repeat(64)),
             refusal: Some(Refused {
                 step: "compile".to_owned(),
@@ -151,6 +161,10 @@ fn a_plugin_is_shown_with_its_versions_reasons_and_history() {
             ..serving()
         },
         permissions: vec!["{group: \"\", kind: ConfigMap, verbs: [watch]}".to_owned()],
+        holds: ["a", "b\u{1b}"]
+            .map(|place| format!("{{group: \"\", kind: ConfigMap, verbs: [watch], namespaces: [{place}]}}"))
+            .to_vec(),
+        holds_more: 3,
         history: vec![Past {
             seconds_ago: 5,
             what: "breaker open: all failed".to_owned(),
@@ -160,11 +174,22 @@ fn a_plugin_is_shown_with_its_versions_reasons_and_history() {
     let text = plugin(LOOK, &detail);
     for line in [
         "state        serving for 1h1m\n".to_owned(),
-        format!("serves       0.1.0, module {}\n", "a".repeat(64)),
-        format!("at hand      0.0.9, module {}\n", "b".repeat(64)),
+        format!(
+            "serves       0.1.0, module {}, configuration cccccccccccc\n",
+            "a".repeat(64)
+        ),
+        format!(
+            "at hand      0.1.0, module {}, configuration dddddddddddd\n",
+            "a".repeat(64)
+        ),
+        format!("             0.0.9, module {}\n", "b".repeat(64)),
         "refused      at the step compile: no component\n".to_owned(),
         "mend         build it\n             anew\n".to_owned(),
-        "asks for     {group: \"\", kind: ConfigMap, verbs: [watch]}\n".to_owned(),
+        "asks for     {group: \"\", kind: ConfigMap, verbs: [watch]}\n\
+         holds        {group: \"\", kind: ConfigMap, verbs: [watch], namespaces: [a]}\n             \
+         {group: \"\", kind: ConfigMap, verbs: [watch], namespaces: [b\\u{1b}]}\n             \
+         and 3 more\n"
+            .to_owned(),
         "history      5s ago: breaker open: all failed\n".to_owned(),
     ] {
         assert!(text.contains(&line), "{line:?} is not in\n{text}");
