@@ -67,6 +67,8 @@ pub enum State {
         version: Version,
         /// When it was accepted.
         since: Duration,
+        /// When the first change came among them.
+        changed: Option<Duration>,
     },
     /// The whole list is there; the store has not answered yet.
     Committing {
@@ -190,6 +192,7 @@ impl Reflector {
                 self.state = State::Gathering {
                     version: version.clone(),
                     since: now,
+                    changed: None,
                 };
             }
             (State::Gathering { .. }, Input::Events(events)) => self.gather(events, now, rng, &mut out),

@@ -18,6 +18,9 @@ use crate::{
 /// for a common watch. Three times what a real server waits before it says one or the other (3 s, kubernetes'
 /// storage/cacher), since falling back too early costs no more than a list in pages.
 const SILENCE: Duration = Duration::from_secs(10);
+/// Changes for so long, and no bookmark: the same, of a kind that is never silent. A server that knows the parameter sends
+/// what changes meanwhile behind the list, and the bookmark within those 3 s.
+const CHANGES: Duration = SILENCE;
 /// The longest that initial events may take. A server ends a stream after the time that was asked for, which is less.
 const LONGEST: Duration = Duration::from_secs(600);
 /// After so many streams in a row that ended before their bookmark lists come in pages: something may stand in between that
@@ -84,10 +87,18 @@ impl Reflector {
 
     /// Takes initial events in, up to the bookmark that ends them.
     pub(super) fn gather(&mut self, events: Vec<Event>, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
-        let State::Gathering { version: asked, since } = &self.state else {
+        let State::Gathering {
+            version: asked,
+            since,
+            changed,
+        } = &mut self.state
+        else {
             return;
         };
-        let (asked, since) = (asked.clone(), *since);
+        if events.iter().any(|event| matches!(event, Event::Changed(_))) {
+            changed.get_or_insert(now);
+        }
+        let (asked, since, changed) = (asked.clone(), *since, *changed);
         let mut items = Vec::new();
         let mut end = None;
         let mut events = events.into_iter();
@@ -129,6 +140,12 @@ impl Reflector {
                 quorum: asked.is_empty(),
             });
             self.state = State::Committing { version, streams: true };
+        } else if changed.is_some_and(|changed| now.saturating_sub(changed) > CHANGES) {
+            let why = format!(
+                "changes came for {} s and no end of the initial events: it does not know streaming lists",
+                CHANGES.as_secs()
+            );
+            self.fall_back(asked, Failure::new(Trouble::Refused, why), now, out);
         } else if now.saturating_sub(since) > LONGEST {
             let why = format!("the initial events have no end: {} s", LONGEST.as_secs());
             self.fall_back(asked, Failure::new(Trouble::Refused, why), now, out);

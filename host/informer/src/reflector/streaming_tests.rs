@@ -183,6 +183,36 @@ fn rule_38_a_silent_stream_or_a_common_bookmark_before_the_end_becomes_pages_at_
 }
 
 #[test]
+fn changes_for_ten_seconds_before_the_end_become_pages() {
+    let mut rig = rig();
+    rig.gathering();
+    // A list may take longer than that.
+    rig.step(Input::Events(vec![added(1)]));
+    rig.now += Duration::from_secs(60);
+    rig.step(Input::Events(vec![added(2)]));
+    // A server that took this for a common watch of a busy kind is never silent.
+    for _ in 0..=10 {
+        assert_eq!(rig.order(Input::Events(vec![event(3)])), None);
+        rig.now += Duration::from_secs(1);
+    }
+    assert_eq!(
+        rig.order(Input::Events(vec![event(3)])),
+        Some(list("0", Some(500), None))
+    );
+    assert_eq!(rig.reflector.counts().fallbacks, 1);
+}
+
+#[test]
+fn a_bookmark_behind_changes_ends_the_list_however_late_it_comes() {
+    let mut rig = rig();
+    rig.gathering();
+    rig.step(Input::Events(vec![event(3)]));
+    rig.now += Duration::from_secs(11);
+    let actions = rig.step(Input::Events(vec![event(4), end("10")]));
+    assert_eq!(committed(&actions), Some(("10", false)));
+}
+
+#[test]
 fn rule_38_initial_events_without_end_become_pages() {
     let mut rig = rig();
     rig.gathering();
