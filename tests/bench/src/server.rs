@@ -135,8 +135,7 @@ impl Server {
             *answer.status_mut() = http::StatusCode::NOT_FOUND;
             return answer;
         };
-        // As a server answers that does not stream lists: one that ignored this would be waited for until it is silent for
-        // 10 s, and under a steady load it never is.
+        // As a server answers that does not stream lists: one that ignored this would be found out only after 10 s.
         if query.contains("sendInitialEvents=true") {
             let mut answer = json(
                 r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422,"message":"sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"}"#,
