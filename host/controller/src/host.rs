@@ -4,14 +4,14 @@
 //! rooms below. Started with loaded plugins, it runs until [`Host::stop`].
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
 use pilothouse_apiclient::Meter;
 use pilothouse_gate::breaker::View;
-use pilothouse_informer::{DriverConfig, Patience, Reader, SharedInformers, TokioClock};
+use pilothouse_informer::{DriverConfig, Patience, SharedInformers, TokioClock};
 use pilothouse_lifecycle::{Concurrency, Plugin, Trouble, TroubleKind};
 use pilothouse_object::Key;
 use pilothouse_runtime::Timestamp;
@@ -25,7 +25,11 @@ use crate::{
     ApiConfig, ControllerId, DigestKey, Dispatcher, HotLoop, Observer,
     access::{self, Standing},
     api::{kinds::Kinds, requests::Api},
-    calls::{call::Shared, lane::Lane, run::run},
+    calls::{
+        call::Shared,
+        lane::Lane,
+        workers::{Workers, dispatch},
+    },
     core::Core,
     parked::{self, Keep},
     reporting::{
@@ -35,10 +39,7 @@ use crate::{
     },
     scheduling::cache_bound,
     versions::{live::Live, stage::LISTS_WITHIN},
-    waking::{
-        provenance::Provenance,
-        resync::{Resync, Spot, Walk},
-    },
+    waking::provenance::Provenance,
 };
 
 /// Events that wait to be sent; more are dropped and counted.
@@ -150,7 +151,7 @@ pub struct Host {
     pub(crate) lists_within: Duration,
     /// Held while a plugin of this name changes.
     pub(crate) turns: Mutex<HashMap<Arc<str>, Weak<tokio::sync::Mutex<()>>>>,
-    jobs: Arc<Mutex<JoinSet<()>>>,
+    workers: Arc<Workers>,
     tasks: JoinSet<()>,
     keep: Option<Arc<Keep>>,
 }
@@ -213,13 +214,15 @@ impl Host {
             reviews: Notify::new(),
         });
         let keep = file.map(|file| Arc::new(Keep::new(file)));
+        let live = Arc::new(Mutex::new(Live::default()));
+        let workers = Arc::new(Workers::new(core.clone(), live.clone(), informers.reach().away()));
         let mut host = Self {
             core,
-            live: Arc::default(),
+            live,
             informers,
             lists_within: options.lists_within,
             turns: Mutex::default(),
-            jobs: Arc::default(),
+            workers,
             tasks: JoinSet::new(),
             keep,
         };
@@ -234,8 +237,7 @@ impl Host {
             }
         }
         let core = &host.core;
-        let reach = (host.informers.reach().away(), host.informers.reach().better());
-        let dispatch = dispatch(core.clone(), host.live.clone(), host.jobs.clone(), reach, rng.fork());
+        let dispatch = dispatch(host.workers.clone(), host.informers.reach().better(), rng.fork());
         host.tasks.spawn(dispatch);
         host.tasks
             .spawn(watch_caches(core.clone(), host.live.clone(), host.informers.clone()));
@@ -367,7 +369,7 @@ impl Host {
             dispatcher.in_work()
         };
         self.core.wake.notify_one();
-        let mut jobs = std::mem::take(&mut *lock(&self.jobs));
+        let mut jobs = self.workers.take();
         #[allow(
             clippy::disallowed_methods,
             reason = "the driver: the grace period is its to wait for"
@@ -410,157 +412,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         self.tasks.abort_all();
-        lock(&self.jobs).abort_all();
-    }
-}
-
-/// Hands out jobs whenever there is one, and sees to resyncs. While the API server is away nothing begins: every run would
-/// fail at its first write and wait the longer afterwards. Once it is back, or something is allowed again, what failed
-/// is tried again at once.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the driver: spawns runs and waits for the next due time"
-)]
-async fn dispatch(
-    core: Arc<Core>,
-    live: Arc<Mutex<Live>>,
-    jobs: Arc<Mutex<JoinSet<()>>>,
-    (mut away, mut better): (watch::Receiver<bool>, watch::Receiver<u64>),
-    mut rng: fastrand::Rng,
-) {
-    let mut rounds = Rounds::default();
-    loop {
-        // Registered before looking, so that a wake-up in between is not missed.
-        let woken = core.wake.notified();
-        if *core.stopping.borrow() {
-            return;
-        }
-        let now = core.now();
-        // Before the queues are locked: this looks into stores.
-        let turns = rounds.step(now, &live, &mut rng);
-        let (due, changes) = {
-            let mut dispatcher = lock(&core.dispatcher);
-            for (id, key, every) in turns {
-                dispatcher.resync(now, &id, key, every);
-            }
-            let mut jobs = lock(&jobs);
-            while jobs.try_join_next().is_some() {}
-            let due = if *away.borrow_and_update() {
-                None
-            } else {
-                // With the dispatcher locked, so that no key begins on a version after the switch to the next.
-                let live = lock(&live);
-                dispatcher.lead(now, |plugin| {
-                    live.plugin(plugin)
-                        .map(|plugin| plugin.api.take_load())
-                        .unwrap_or_default()
-                });
-                while let Some(job) = dispatcher.next(now) {
-                    match live.controller(&job.id) {
-                        // Its last run, on an older version, may have asked for a key that this one does not see.
-                        Some(controller) if controller.tenure.sees(&job.taken.key) => {
-                            jobs.spawn(run(core.clone(), controller.clone(), job));
-                        }
-                        _ => dispatcher.skip(now, &job),
-                    }
-                }
-                dispatcher.next_due().into_iter().chain(dispatcher.next_lead()).min()
-            };
-            (due, dispatcher.breaker_changes())
-        };
-        core.shared.tell_breakers(changes);
-        let due = rounds.due().into_iter().chain(due).min();
-        let due = async {
-            match due {
-                Some(due) => tokio::time::sleep(due.saturating_sub(core.now())).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = woken => {}
-            // The other end lives as long as the informers, which outlive this.
-            Ok(()) = away.changed() => {}
-            Ok(()) = better.changed() => lock(&core.dispatcher).hasten(core.now()),
-            () = due => {}
-        }
-    }
-}
-
-/// The resyncs of the controllers that serve.
-#[derive(Default)]
-struct Rounds {
-    by_controller: BTreeMap<ControllerId, Resync>,
-    /// Of [`Live::changes`], when this was looked at last.
-    changes: u64,
-}
-
-impl Rounds {
-    /// The keys whose turn it is, and how often it is.
-    fn step(
-        &mut self,
-        now: Duration,
-        live: &Mutex<Live>,
-        rng: &mut fastrand::Rng,
-    ) -> Vec<(ControllerId, Key, Duration)> {
-        let due: Vec<_> = {
-            let live = lock(live);
-            if live.changes() != self.changes {
-                self.changes = live.changes();
-                self.follow(now, &live, rng);
-            }
-            let due = self.by_controller.iter().filter(|(_, round)| round.due() <= now);
-            due.filter_map(|(id, _)| live.controller(id).cloned()).collect()
-        };
-        let mut turns = Vec::new();
-        for controller in due {
-            if let Some(round) = self.by_controller.get_mut(&controller.id) {
-                let keys = round.step(now, &Primaries(&controller.primaries));
-                turns.extend(keys.into_iter().map(|key| (controller.id.clone(), key, round.every())));
-            }
-        }
-        turns
-    }
-
-    /// A round goes on under the next version where its period is the same.
-    fn follow(&mut self, now: Duration, live: &Live, rng: &mut fastrand::Rng) {
-        let mut before = std::mem::take(&mut self.by_controller);
-        for controller in live.controllers() {
-            let Some(every) = controller.resync else { continue };
-            let round = before.remove(&controller.id).filter(|round| round.every() == every);
-            let round = round.unwrap_or_else(|| Resync::new(now, every, rng));
-            self.by_controller.insert(controller.id.clone(), round);
-        }
-    }
-
-    /// When the next key has its turn.
-    fn due(&self) -> Option<Duration> {
-        self.by_controller.values().map(Resync::due).min()
-    }
-}
-
-/// A controller's windows on its own kind, for resyncs.
-struct Primaries<'a>(&'a [Reader]);
-
-impl Walk for Primaries<'_> {
-    fn len(&self) -> usize {
-        self.0.iter().map(Reader::cached).sum()
-    }
-
-    fn after(&self, spot: Option<&Spot>, most: usize) -> (Vec<Key>, Option<Spot>) {
-        let (first, mut from) = spot.map_or((0, None), |(window, key)| (*window, Some(key)));
-        let (mut keys, mut last, mut left) = (Vec::new(), None, most);
-        for (number, window) in self.0.iter().enumerate().skip(first) {
-            // A window that is not filled yet has nothing to resync.
-            let slice = window.keys_after(from.take(), left).unwrap_or_default();
-            keys.extend(slice.keys);
-            left -= slice.looked_at;
-            last = slice.last.map(|key| (number, key)).or(last);
-            if left == 0 {
-                break;
-            }
-        }
-        (keys, last)
+        self.workers.abort();
     }
 }
 

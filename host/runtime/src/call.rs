@@ -17,10 +17,10 @@ use crate::warm::{Live, Nest};
 use crate::{CallError, Cause, Engine, Failure, Limits, Outcome, Request};
 
 /// What to call.
-pub(crate) enum Job {
+pub(crate) enum Job<'a> {
     Describe,
-    CheckConfig(String),
-    Reconcile(Request),
+    CheckConfig(&'a str),
+    Reconcile(Request<'a>),
 }
 
 /// What it answered.
@@ -85,7 +85,7 @@ pub(crate) async fn call(
     engine: &Engine,
     pre: &ReconcilerPre<State>,
     nest: Option<&Nest>,
-    job: Job,
+    job: Job<'_>,
     backend: Arc<dyn Backend>,
     mut limits: Limits,
 ) -> Done {
@@ -172,7 +172,7 @@ async fn enter(
     pre: &ReconcilerPre<State>,
     store: &mut Store<State>,
     instance: &mut Option<Reconciler>,
-    job: Job,
+    job: Job<'_>,
 ) -> wasmtime::Result<Answer> {
     // An expired deadline would end even an instance that has done nothing: set before each entry.
     store.set_epoch_deadline(1);
@@ -187,8 +187,8 @@ async fn enter(
     let controller = instance.pilothouse_plugin_controller();
     Ok(match job {
         Job::Describe => Answer::Described(controller.call_describe(store).await?),
-        Job::CheckConfig(config) => Answer::Checked(controller.call_check_config(store, &config).await?),
-        Job::Reconcile(request) => Answer::Reconciled(controller.call_reconcile(store, &request).await?),
+        Job::CheckConfig(config) => Answer::Checked(controller.call_check_config(store, config).await?),
+        Job::Reconcile(request) => Answer::Reconciled(controller.call_reconcile(store, request).await?),
     })
 }
 

@@ -45,7 +45,10 @@ pub use bindings::exports::pilothouse::plugin::controller::{Failure, Outcome, Re
 pub use bindings::pilothouse::plugin::events::Severity;
 pub use bindings::pilothouse::plugin::log::Level;
 pub use bindings::pilothouse::plugin::read::{Freshness, Page, Query};
-pub use bindings::pilothouse::plugin::types::{ApiError, Cause, Gvk, ObjectRef, Timestamp};
+pub use bindings::pilothouse::plugin::types::{
+    ApiError, Cause, GvkParam as GivenGvk, GvkResult as Gvk, ObjectRefParam as GivenRef, ObjectRefResult as ObjectRef,
+    Timestamp,
+};
 pub use bindings::pilothouse::plugin::write::{Change, Options, Propagation};
 #[cfg(unix)]
 pub use compile::cache::{CacheError, CacheLimits, CodeCache};

@@ -131,7 +131,7 @@ impl Module {
     /// # Errors
     /// Outside, if the plugin gave no answer; inside, what it finds wrong.
     pub async fn check_config(&self, config: &str) -> Result<Result<(), Vec<Cause>>, CallError> {
-        match self.call_pure(Job::CheckConfig(config.to_owned())).await {
+        match self.call_pure(Job::CheckConfig(config)).await {
             Done {
                 result: Ok(Answer::Checked(checked)),
                 ..
@@ -146,7 +146,7 @@ impl Module {
     /// [`warm`](Self::warm), where it may be one of an earlier call, and a later one may get it. The guest yields to
     /// other tasks at each tick of the engine's clock. Dropping the future ends the call at once; what a backend has
     /// sent by then is the backend's.
-    pub async fn reconcile(&self, request: Request, backend: Arc<dyn Backend>, limits: &Limits) -> Reconciled {
+    pub async fn reconcile(&self, request: Request<'_>, backend: Arc<dyn Backend>, limits: &Limits) -> Reconciled {
         let Inner { engine, pre, .. } = &*self.inner;
         let nest = self.nest.as_deref();
         let done = call(engine, pre, nest, Job::Reconcile(request), backend, *limits).await;
@@ -170,7 +170,7 @@ impl Module {
         }
     }
 
-    async fn call_pure(&self, job: Job) -> Done {
+    async fn call_pure(&self, job: Job<'_>) -> Done {
         let Inner { engine, pre, .. } = &*self.inner;
         let limits = engine.inner.config.pure;
         // In an instance of its own, also where some are kept: pure is what sees nothing of other calls.

@@ -149,7 +149,7 @@ impl Nests {
 mod tests {
     use super::*;
     use crate::pure::Pure;
-    use crate::{Engine, EngineConfig, Gvk, Limits, ObjectRef, Request};
+    use crate::{Engine, EngineConfig, GivenGvk, GivenRef, Limits, Request};
 
     #[test]
     fn an_instance_is_kept_for_so_many_calls_and_so_much_growth() {
@@ -181,15 +181,15 @@ mod tests {
         let module = engine.compile(&bytes).unwrap().warm(warm);
         let call = async || {
             let request = Request {
-                controller: "empty".into(),
-                key: ObjectRef {
-                    kind: Gvk {
-                        group: String::new(),
-                        version: "v1".into(),
-                        kind: "Empty".into(),
+                controller: "empty",
+                key: GivenRef {
+                    kind: GivenGvk {
+                        group: "",
+                        version: "v1",
+                        kind: "Empty",
                     },
                     namespace: None,
-                    name: "a".into(),
+                    name: "a",
                 },
                 object: None,
             };

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Asked, Recorder, error, note, request, roomy, visit, zoo};
+use common::{Asked, Recorder, error, note, request, roomy, target, visit, zoo};
 use pilothouse_runtime::{Backend, Cause, Failure, Level, Limits, Retry, reason};
 
 #[tokio::test]
@@ -45,11 +45,11 @@ async fn request_and_failure_cross_as_they_are() {
 async fn reads_and_writes_reach_the_backend_and_are_counted() {
     let (done, backend) = visit("read", &roomy()).await;
     assert_eq!(note(&done), r#"Ok(Some("{\"kind\":\"ConfigMap\"}"))"#);
-    assert_eq!(backend.asked(), [Asked::Get(request("read").key)]);
+    assert_eq!(backend.asked(), [Asked::Get(target("read"))]);
     assert_eq!(done.host_calls, 1);
     let (done, backend) = visit("write", &roomy()).await;
     assert_eq!(note(&done), r#"Ok("{}")"#);
-    assert_eq!(backend.asked(), [Asked::Patch(request("write").key)]);
+    assert_eq!(backend.asked(), [Asked::Patch(target("write"))]);
 }
 
 #[tokio::test]

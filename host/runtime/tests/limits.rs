@@ -37,7 +37,7 @@ async fn an_endless_loop_runs_out_of_wall_time() {
 async fn a_host_call_that_never_answers_runs_out_of_wall_time() {
     let backend = std::sync::Arc::new(common::Recorder::default());
     let mut request = common::request("read");
-    request.key.namespace = Some("never".into());
+    request.key.namespace = Some("never");
     let limits = Limits { wall: ENDED, ..roomy() };
     let done = common::zoo().reconcile(request, backend, &limits).await;
     assert_eq!(done.result, Err(CallError::WallTime { limit: ENDED }));

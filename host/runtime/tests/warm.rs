@@ -174,7 +174,7 @@ async fn calls_at_once_have_instances_of_their_own() {
     let warm = zoo().warm(WARM);
     call(&warm, "ok").await;
     let mut waiting = request("read");
-    waiting.key.namespace = Some("never".into());
+    waiting.key.namespace = Some("never");
     let limits = roomy();
     let waits = warm.reconcile(waiting, Arc::new(Recorder::default()), &limits);
     let others = async {

@@ -1,24 +1,24 @@
 //! The runtime alone: a request as the host makes it for a key, and a backend for a plugin that asks for nothing.
 
 use pilothouse_runtime::{
-    Backend, Change, Freshness, Gvk, Level, ObjectRef, Options, Page, Propagation, Query, Reply, Request, Severity,
-    Timestamp,
+    Backend, Change, Freshness, GivenGvk, GivenRef, Level, ObjectRef, Options, Page, Propagation, Query, Reply,
+    Request, Severity, Timestamp,
 };
 
 /// A request for the controller `empty`, with this object.
-pub fn request(json: &str) -> Request {
+pub fn request(json: &str) -> Request<'_> {
     Request {
-        controller: "empty".to_owned(),
-        key: ObjectRef {
-            kind: Gvk {
-                group: "bench.io".into(),
-                version: "v1".into(),
-                kind: "Empty".into(),
+        controller: "empty",
+        key: GivenRef {
+            kind: GivenGvk {
+                group: "bench.io",
+                version: "v1",
+                kind: "Empty",
             },
-            namespace: Some("default".into()),
-            name: "o1".into(),
+            namespace: Some("default"),
+            name: "o1",
         },
-        object: Some(json.to_owned()),
+        object: Some(json),
     }
 }
 

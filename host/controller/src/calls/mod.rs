@@ -11,7 +11,8 @@
 //! | `lane` | threads for calls that compute for long |
 //! | `log_budget` | how many log lines a plugin may write |
 //! | `reads` | gets and lists |
-//! | `run` | the driver: a job from its beginning to its verdict |
+//! | `run` | a job from its beginning to its verdict |
+//! | `workers` | the driver: the tasks that run keys, and what begins them |
 
 pub(crate) mod call;
 pub(crate) mod digest;
@@ -20,3 +21,4 @@ pub(crate) mod lane;
 pub(crate) mod log_budget;
 pub(crate) mod reads;
 pub(crate) mod run;
+pub(crate) mod workers;

@@ -10,13 +10,14 @@ use pilothouse_gate::breaker::{Change, Outcome};
 use pilothouse_informer::Holds;
 use pilothouse_lifecycle::{Trouble, TroubleKind};
 use pilothouse_object::{Gvk, Key, Object, Version};
-use pilothouse_runtime::{CallError, ObjectRef, Request};
+use pilothouse_runtime::{CallError, GivenGvk, GivenRef, Request};
 
 use crate::{
     Happening, Other, Reconciled, ResultLabel, Verdict,
     calls::{
         call::{Call, PluginState},
         lane::Lane,
+        workers::{Begun, Permit, Workers},
     },
     core::{Controller, Core},
     lock::lock,
@@ -34,8 +35,10 @@ use crate::{
 /// How long a key waits for the caches to hold what its last call wrote. Then it may run, and is counted.
 const ECHO_BOUND: Duration = Duration::from_secs(5);
 
-/// Runs a job to its end. Whatever happens, the dispatcher hears of it.
-pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) {
+/// Runs a key to its end; answers with the next that may begin. Whatever happens, the dispatcher hears of it.
+pub(crate) async fn run(workers: &Arc<Workers>, controller: Arc<Controller>, mut permit: Permit) -> Option<Begun> {
+    let core = &workers.core;
+    let job = permit.job.as_ref()?;
     let series = controller.series.get_or_init(|| core.shared.metrics.series(&job.id));
     series.queued_for(job.taken.queued_for);
     let call = Call::new(
@@ -46,12 +49,7 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         job.taken.attempt,
         job.taken.causes.first().cloned(),
     );
-    let mut permit = Permit {
-        core: core.clone(),
-        job: Some(job),
-    };
-    let Some(job) = permit.job.as_ref() else { return };
-    let attempt = std::panic::AssertUnwindSafe(attempt(&core, &controller, &call, job));
+    let attempt = std::panic::AssertUnwindSafe(attempt(core, &controller, &call, job));
     let ended = attempt.catch_unwind().await;
     // What the call sent is finished whatever became of the call, and the key stays in work until then.
     call.settled().await;
@@ -64,7 +62,7 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         tokio::select! {
             biased;
             () = core.stops() => {}
-            () = await_echoes(&core, &call, job, &echoes) => {}
+            () = await_echoes(core, &call, job, &echoes) => {}
         }
     }
     let (writes, uncertain, hindered, changed) = {
@@ -99,13 +97,13 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
             (Verdict::Retry { reason }, None)
         }
     };
-    let Some(job) = permit.job.take() else { return };
+    let job = permit.job.take()?;
     let now = core.now();
     let plugin = &controller.plugin.plugin;
     let blamed = told.as_ref().map_or(Outcome::Ignored, |told| {
         blame(&told.result, told.wall, hindered, &plugin.breaker)
     });
-    let (finished, changes, tripped, looping) = {
+    let (finished, changes, tripped, looping, parked, next) = {
         let mut dispatcher = lock(&core.dispatcher);
         // Before the verdict: a change that turns out to be somebody else's deserves its own attempt, also where this
         // run would park the key.
@@ -121,10 +119,13 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
             let doubted = provenance.doubts(&job.id, &job.taken.key);
             dispatcher.parked_on(&job.id, &job.taken.key, stood.filter(|_| !doubted));
         }
-        (finished, dispatcher.breaker_changes(), tripped, looping)
+        let next = workers.go_on(&mut dispatcher, now);
+        let (changes, parked) = (dispatcher.breaker_changes(), dispatcher.parked_news());
+        (finished, changes, tripped, looping, parked, next)
     };
-    core.wake.notify_one();
-    core.parked.notify_one();
+    if parked {
+        core.parked.notify_one();
+    }
     core.shared.tell_breakers(changes);
     if let Some(looping) = looping {
         core.shared.observer.happened(&Happening::HotLoop(looping));
@@ -167,30 +168,13 @@ pub(crate) async fn run(core: Arc<Core>, controller: Arc<Controller>, job: Job) 
         told.parked = finished.parked;
         core.shared.observer.happened(&Happening::Reconciled(told));
     }
-}
-
-/// Gives the key back when its task is dropped before its end (the host is stopping), so that nothing is lost from the
-/// queue's view.
-struct Permit {
-    core: Arc<Core>,
-    job: Option<Job>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(job) = self.job.take() {
-            let now = self.core.now();
-            let mut dispatcher = lock(&self.core.dispatcher);
-            let mut random = lock(&self.core.shared.random);
-            dispatcher.finished(now, &mut random, &job, &Verdict::Unstarted);
-        }
-    }
+    next
 }
 
 /// Calls the plugin, and answers how that went and on which object. An error says why it could not be called.
 async fn attempt(
     core: &Arc<Core>,
-    controller: &Controller,
+    controller: &Arc<Controller>,
     call: &Call,
     job: &Job,
 ) -> Result<(Box<Reconciled>, Option<Stood>), String> {
@@ -211,29 +195,16 @@ async fn attempt(
         uid: (*object.head().uid).into(),
         version: object.head().version.clone(),
     });
-    let request = Request {
-        controller: controller.id.controller.to_string(),
-        key: ObjectRef {
-            kind: pilothouse_runtime::Gvk {
-                group: kind.group.to_string(),
-                version: kind.version.to_string(),
-                kind: kind.kind.to_string(),
-            },
-            namespace: key.namespace.as_deref().map(str::to_owned),
-            name: key.name.to_string(),
-        },
-        object: object.map(|object| object.json().to_owned()),
-    };
     let plugin = &controller.plugin.plugin;
     let called = match &core.lane {
         None => {
-            let backend = Arc::new(call.clone());
+            let called = reconcile(controller, key, object.as_ref(), call);
             // The call's state is large, and this would be moved about with it.
-            Box::pin(plugin.module.reconcile(request, backend, &plugin.limits)).await
+            Box::pin(called).await
         }
         Some(lane) => {
-            let (plugin, backend) = (plugin.clone(), Arc::new(call.clone()));
-            let called = async move { plugin.module.reconcile(request, backend, &plugin.limits).await };
+            let (own, key, call) = (controller.clone(), key.clone(), call.clone());
+            let called = async move { reconcile(&own, &key, object.as_ref(), &call).await };
             let called = lane.carry(controller.heavy.load(Ordering::Relaxed), called).await;
             controller.heavy.store(Lane::is_heavy(called.cpu), Ordering::Relaxed);
             called
@@ -257,6 +228,31 @@ async fn attempt(
         writes: Vec::new(),
     });
     Ok((told, stood))
+}
+
+/// Calls the plugin. What it is given is copied once, into its memory.
+async fn reconcile(
+    controller: &Controller,
+    key: &Key,
+    object: Option<&Object>,
+    call: &Call,
+) -> pilothouse_runtime::Reconciled {
+    let (kind, plugin) = (&controller.kind, &controller.plugin.plugin);
+    let request = Request {
+        controller: &controller.id.controller,
+        key: GivenRef {
+            kind: GivenGvk {
+                group: &kind.group,
+                version: &kind.version,
+                kind: &kind.kind,
+            },
+            namespace: key.namespace.as_deref(),
+            name: &key.name,
+        },
+        object: object.map(Object::json),
+    };
+    let backend = Arc::new(call.clone());
+    plugin.module.reconcile(request, backend, &plugin.limits).await
 }
 
 /// After a write whose outcome nobody knows its target is read live before the key runs again, and the cache must be at

@@ -123,6 +123,11 @@ impl Dispatcher {
         self.parked_changes
     }
 
+    /// Whether that has grown since this was last asked.
+    pub(crate) fn parked_news(&mut self) -> bool {
+        std::mem::replace(&mut self.parked_told, self.parked_changes) != self.parked_changes
+    }
+
     /// The parked keys with all that the next host needs to know of them, those that were parked first at the front, and
     /// those of controllers that have not come behind all others; at most [`MAX_KEYS`], for no more are written. They are chosen
     /// before anything is copied: every event waits for this.

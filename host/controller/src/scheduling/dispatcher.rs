@@ -7,12 +7,14 @@
 //! [`Dispatcher::next_due`] or after an add.
 
 use std::{
+    cmp::Ordering,
     collections::BTreeSet,
     fmt,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{self, AtomicBool},
     },
     time::Duration,
 };
@@ -47,22 +49,73 @@ const LOOKED_AT: usize = 64;
 /// Between two times that all failing keys are hastened, at least.
 const HASTE_PAUSE: Duration = Duration::from_secs(60);
 
-/// Names a controller of a plugin; shown as `plugin/controller`, which is also its label in metrics.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ControllerId {
+/// Names a controller of a plugin; shown as `plugin/controller`, which is also its label in metrics. Cheap to clone, to
+/// compare with its clones, and to look up: each key is looked up by it a dozen times.
+#[derive(Clone)]
+pub struct ControllerId(Arc<Names>);
+
+/// The two names of a [`ControllerId`].
+pub struct Names {
     /// The plugin: its file name without `.wasm`.
     pub plugin: Arc<str>,
     /// The controller's name in the plugin's manifest.
     pub controller: Arc<str>,
+    /// Of both.
+    hash: u64,
 }
 
 impl ControllerId {
     /// A controller of a plugin.
     pub fn new(plugin: &str, controller: &str) -> Self {
-        Self {
+        let mut hasher = DefaultHasher::new();
+        (plugin, controller).hash(&mut hasher);
+        Self(Arc::new(Names {
             plugin: plugin.into(),
             controller: controller.into(),
+            hash: hasher.finish(),
+        }))
+    }
+}
+
+impl Deref for ControllerId {
+    type Target = Names;
+    fn deref(&self) -> &Names {
+        &self.0
+    }
+}
+
+impl PartialEq for ControllerId {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ControllerId {}
+
+impl Hash for ControllerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash.hash(state);
+    }
+}
+
+impl PartialOrd for ControllerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ControllerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
         }
+        (&self.plugin, &self.controller).cmp(&(&other.plugin, &other.controller))
+    }
+}
+
+impl fmt::Debug for ControllerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -162,6 +215,10 @@ pub struct Dispatcher {
     held: BTreeSet<Arc<str>>,
     /// Counts what parks and wakes.
     pub(crate) parked_changes: u64,
+    /// How far that was told.
+    pub(crate) parked_told: u64,
+    /// When the driver looks again by itself; none where only somebody's word makes it.
+    pub(crate) alarm: Option<Duration>,
     /// What the last host kept for controllers that have not come.
     pub(crate) absent: Absent,
     /// When failing keys were hastened last.
@@ -183,6 +240,8 @@ impl Dispatcher {
             breakers: Breakers::default(),
             held: BTreeSet::new(),
             parked_changes: 0,
+            parked_told: 0,
+            alarm: None,
             absent: Absent::default(),
             hastened: None,
             advanced: None,
@@ -392,7 +451,7 @@ impl Dispatcher {
     /// The plugin's part of a job is over: its permit goes to the next. The key stays in work until
     /// [`Dispatcher::finished`]. Twice is as good as once.
     pub fn release(&mut self, job: &Job) {
-        if !job.released.swap(true, Ordering::AcqRel) {
+        if !job.released.swap(true, atomic::Ordering::AcqRel) {
             self.gate.release(&job.id);
         }
     }
@@ -470,6 +529,16 @@ impl Dispatcher {
             .into_iter()
             .chain(self.breakers.next_due())
             .min()
+    }
+
+    /// When the driver has something to do though nothing was added.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.next_due().into_iter().chain(self.next_lead()).min()
+    }
+
+    /// Whether that is sooner than the driver looks by itself.
+    pub(crate) fn is_due_before_alarm(&self) -> bool {
+        self.due().is_some_and(|due| self.alarm.is_none_or(|alarm| due < alarm))
     }
 
     /// No new work from now on; what is in work may finish.

@@ -52,10 +52,7 @@ pub(crate) fn open(
     let mut open = Open::default();
     let mut opened = Vec::new();
     for controller in &plugin.manifest.controllers {
-        let id = ControllerId {
-            plugin: name.clone(),
-            controller: controller.name.as_str().into(),
-        };
+        let id = ControllerId::new(&name, &controller.name);
         let primary = Window {
             kind: &controller.kind,
             scope: controller.scope,

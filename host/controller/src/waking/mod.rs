@@ -10,6 +10,7 @@
 //! | `intake` | changes into queues: priorities, and what wakes parked keys |
 //! | `provenance` | who wrote which version |
 //! | `resync` | when which keys have their turn though nothing changed |
+//! | `rounds` | the resyncs of all controllers |
 //! | `router` | changes to keys: mappings, predicates |
 
 pub(crate) mod cause;
@@ -17,6 +18,7 @@ pub(crate) mod feed;
 pub(crate) mod intake;
 pub(crate) mod provenance;
 pub(crate) mod resync;
+pub(crate) mod rounds;
 pub(crate) mod router;
 #[cfg(test)]
 pub(crate) mod wake_tests;

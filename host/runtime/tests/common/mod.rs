@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pilothouse_runtime::{
-    Backend, Change, Engine, EngineConfig, Freshness, Gvk, Level, Limits, Module, ObjectRef, Options, Page,
-    Propagation, Query, Reconciled, Reply, Request, Severity, Timestamp,
+    Backend, Change, Engine, EngineConfig, Freshness, GivenGvk, GivenRef, Gvk, Level, Limits, Module, ObjectRef,
+    Options, Page, Propagation, Query, Reconciled, Reply, Request, Severity, Timestamp,
 };
 
 /// The zoo's bytes; compiled once for each test binary.
@@ -50,20 +50,33 @@ pub(crate) fn roomy() -> Limits {
     }
 }
 
-pub(crate) fn request(name: &str) -> Request {
-    let kind = Gvk {
-        group: String::new(),
-        version: "v1".into(),
-        kind: "ConfigMap".into(),
+pub(crate) fn request(name: &str) -> Request<'_> {
+    let kind = GivenGvk {
+        group: "",
+        version: "v1",
+        kind: "ConfigMap",
     };
     Request {
-        controller: "zoo".into(),
-        key: ObjectRef {
+        controller: "zoo",
+        key: GivenRef {
             kind,
-            namespace: Some("default".into()),
-            name: name.into(),
+            namespace: Some("default"),
+            name,
         },
-        object: Some(r#"{"a":1}"#.into()),
+        object: Some(r#"{"a":1}"#),
+    }
+}
+
+/// What [`request`] is about, as the zoo hands it back.
+pub(crate) fn target(name: &str) -> ObjectRef {
+    ObjectRef {
+        kind: Gvk {
+            group: String::new(),
+            version: "v1".into(),
+            kind: "ConfigMap".into(),
+        },
+        namespace: Some("default".into()),
+        name: name.into(),
     }
 }
 
