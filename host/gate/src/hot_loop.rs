@@ -5,25 +5,28 @@
 //! - for the third time one of its runs makes an object what it was, though nothing came of it before: its last run that
 //!   wrote had made the same of it and somebody undid that (so it goes where two writers want different things), or the
 //!   plugin's own writes alone asked for the run;
-//! - or after ten runs in a row that were asked for by the plugin's own writes alone and changed the same paths of the same
-//!   object (so it goes with a counter or a time stamp).
+//! - or after ten runs in a row that were asked for by the plugin's own writes alone and changed no other paths of no other
+//!   objects than those before them (so it goes with a counter or a time stamp, in one object or in several).
 //!
 //! Each further such run makes its pause longer, up to five minutes. It is never stopped, and forgotten once it has not
-//! written for a minute beyond its pause: what comes round more slowly than that is no hot loop. Memory is bounded: of very
+//! written for a minute beyond its pause: what comes round more slowly than that is no hot loop. A run in between that is
+//! no part of it has no pause, and the next that is goes on with the pauses where they were. Memory is bounded: of very
 //! many keys that write, those that wrote least recently are forgotten.
 //!
 //! # Not promised
 //! It knows hashes alone. Which field flaps and who is on the other side is for the caller, who has seen the objects.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 /// The same content for the so-manieth time.
 const RETURNS: u32 = 3;
 /// So many runs in a row, asked for by own writes, that changed the same paths.
 const OWN_RUNS: u32 = 10;
-/// Writes remembered of one key.
-const WRITES: usize = 16;
+/// Writes remembered of one key, 48 bytes each; of a key that writes less there is less. Runs that change more objects than
+/// this are known again where each changes the same as the one before it.
+const WRITES: usize = 64;
 /// Keys remembered: this many, and as many again that wrote before them.
 const KEYS: usize = 4_096;
 /// Without a write for so long beyond its pause, a key is as new.
@@ -80,10 +83,12 @@ struct Track {
     writes: VecDeque<Seen>,
     /// Counts the runs that wrote.
     runs: u32,
-    /// What the last runs that own writes asked for changed: object and paths.
-    same: (u64, u64),
+    /// Hash of all that the last run changed, where own writes asked for it.
+    same: u64,
     own_runs: u32,
     round: u32,
+    /// When it was last found to loop.
+    looped: Duration,
 }
 
 /// A write of an earlier run.
@@ -92,6 +97,7 @@ struct Seen {
     object: u64,
     content: u64,
     version: u64,
+    paths: u64,
     run: u32,
     /// For the so-manieth time.
     times: u32,
@@ -108,7 +114,7 @@ impl HotLoops {
         let known = known.filter(|track| now.saturating_sub(track.last) <= QUIET + track.pause);
         let mut track = known.unwrap_or_default();
         track.last = now;
-        let looping = track.see(run);
+        let looping = track.see(now, run);
         if self.recent.len() >= KEYS {
             self.before = std::mem::take(&mut self.recent);
         }
@@ -141,14 +147,17 @@ impl HotLoops {
 }
 
 impl Track {
-    fn see(&mut self, run: Run<'_>) -> Option<Looping> {
+    fn see(&mut self, now: Duration, run: Run<'_>) -> Option<Looping> {
         let this = self.runs.wrapping_add(1);
-        let (mut found, mut changes) = (None, Vec::new());
+        let (mut found, mut changes, mut all_familiar) = (None, Vec::new(), true);
         for (number, wrote) in run.wrote.iter().enumerate() {
             let of_object = || self.writes.iter().rev().filter(|seen| seen.object == wrote.object);
             if of_object().next().is_some_and(|seen| seen.version == wrote.version) {
                 continue;
             }
+            let before = || self.writes.iter().filter(|seen| seen.run != this);
+            let familiar = before().any(|seen| (seen.object, seen.paths) == (wrote.object, wrote.paths));
+            all_familiar &= familiar;
             changes.push((wrote.object, wrote.paths));
             let mut before = of_object().filter(|seen| seen.content == wrote.content);
             // What an earlier run than the last made of it comes back when whoever decides on it changes his mind.
@@ -164,30 +173,36 @@ impl Track {
                 object: wrote.object,
                 content: wrote.content,
                 version: wrote.version,
+                paths: wrote.paths,
                 run: this,
                 times,
             });
         }
-        let Some(same) = changes.last().copied() else {
+        if changes.is_empty() {
             self.own_runs = 0;
             return None;
-        };
+        }
         self.runs = this;
-        let alike = changes.iter().all(|change| *change == same);
-        self.own_runs = match (run.own, alike, self.own_runs) {
-            (false, ..) | (_, false, _) => 0,
-            (_, _, runs) if runs > 0 && self.same == same => runs.saturating_add(1),
-            _ => 1,
+        changes.sort_unstable();
+        changes.dedup();
+        let mut hasher = DefaultHasher::new();
+        changes.hash(&mut hasher);
+        let same = hasher.finish();
+        self.own_runs = match (run.own, self.own_runs) {
+            (false, _) => 0,
+            (true, runs) if runs > 0 && (all_familiar || self.same == same) => runs.saturating_add(1),
+            (true, _) => 1,
         };
         self.same = same;
         let last = run.wrote.len() - 1;
         let found = found.or((self.own_runs >= OWN_RUNS).then_some((last, false)));
-        self.round = found.map_or(0, |_| self.round.saturating_add(1));
-        self.pause = match self.round.checked_sub(1) {
-            Some(doublings) => FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE),
-            None => Duration::ZERO,
-        };
-        found.map(|(write, came_back)| Looping {
+        let (write, came_back) = found?;
+        let goes_on = self.round > 0 && now.saturating_sub(self.looped) <= QUIET + self.pause;
+        self.round = if goes_on { self.round.saturating_add(1) } else { 1 };
+        self.looped = now;
+        let doublings = (self.round - 1).min(16);
+        self.pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        Some(Looping {
             write,
             came_back,
             pause: self.pause,
@@ -330,6 +345,69 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_run_that_writes_several_objects_is_known_again_as_one_is_in_whatever_order_and_however_many_they_are() {
+        for objects in [2, 3, WRITES as u64 + 1] {
+            let mut loops = HotLoops::default();
+            let mut rounds = Vec::new();
+            for time in 0..12 {
+                let mut wrote: Vec<Wrote> = (0..objects)
+                    .map(|object| Wrote {
+                        object,
+                        ..wrote(100 + time, time)
+                    })
+                    .collect();
+                if time % 2 == 1 {
+                    wrote.reverse();
+                }
+                let (own, wrote) = (true, &wrote[..]);
+                let looping = loops.ended(second(time), 1, Run { own, wrote });
+                rounds.push(looping.map_or(0, |looping| looping.round));
+            }
+            assert_eq!(rounds, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3], "{objects} objects");
+        }
+    }
+
+    #[test]
+    fn runs_that_write_the_same_objects_by_turns_are_a_loop_and_runs_that_come_to_new_ones_are_none() {
+        for (objects, loops_at) in [(2, Some(10)), (u64::MAX, None)] {
+            let mut loops = HotLoops::default();
+            let found = (0..50).find(|time| {
+                let wrote = [Wrote {
+                    object: time % objects,
+                    ..wrote(100 + time, *time)
+                }];
+                let run = Run {
+                    own: true,
+                    wrote: &wrote,
+                };
+                loops.ended(second(*time), 1, run).is_some()
+            });
+            assert_eq!(found, loops_at);
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_no_part_of_it_has_no_pause_and_the_next_that_is_goes_on_where_the_pauses_were() {
+        let mut loops = HotLoops::default();
+        let mut run = |time, own| {
+            let run = Run {
+                own,
+                wrote: &[wrote(1_000 + time, time)],
+            };
+            loops.ended(second(time), 1, run).map(|looping| looping.round)
+        };
+        let mut found: Vec<_> = (0..12).filter_map(|time| run(time, true)).collect();
+        assert_eq!(run(12, false), None);
+        found.extend((13..24).filter_map(|time| run(time, true)));
+        assert_eq!(found, [1, 2, 3, 4, 5]);
+        for time in 0..10 {
+            assert_eq!(run(24 + 8 * time, false), None);
+        }
+        let found: Vec<_> = (100..110).filter_map(|time| run(time, true)).collect();
+        assert_eq!(found, [1], "a minute without it is the end of it");
     }
 
     #[test]

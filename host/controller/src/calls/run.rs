@@ -75,7 +75,8 @@ pub(crate) async fn run(workers: &Arc<Workers>, controller: Arc<Controller>, mut
             changed,
         )
     };
-    let did = Did::of(job, &changed);
+    let failed = !matches!(&ended, Ok(Ok((told, _))) if matches!(told.result, Ok(Ok(_))));
+    let did = Did::of(job, &changed, failed);
     if !uncertain.is_empty() {
         let place = (job.id.clone(), job.taken.key.clone());
         lock(&core.uncertain).entry(place).or_default().extend(uncertain);

@@ -135,11 +135,13 @@ pub(crate) struct Did<'a> {
     /// Nothing but the plugin's own writes asked for it.
     own: bool,
     wrote: Vec<Wrote>,
+    /// It failed: where it wrote nothing either, it did not come to rest.
+    failed: bool,
 }
 
 impl<'a> Did<'a> {
     /// What a run of this job changed. Not while the dispatcher is locked: it reads what was written.
-    pub(crate) fn of(job: &Job, changed: &'a [Changed]) -> Self {
+    pub(crate) fn of(job: &Job, changed: &'a [Changed], failed: bool) -> Self {
         let causes = &job.taken.causes;
         let all = causes.omitted() == 0 && causes.first().is_some();
         let own = !changed.is_empty() && all && causes.iter().all(|cause| cause.is_of(&job.id.plugin));
@@ -147,6 +149,7 @@ impl<'a> Did<'a> {
             changed,
             own,
             wrote: changed.iter().map(|changed| wrote(changed, own)).collect(),
+            failed,
         }
     }
 }
@@ -155,6 +158,9 @@ impl Dispatcher {
     /// A run of the job's key ended, and its verdict has not been told yet. Where it is part of a hot loop the key has its
     /// pause from then on. Answers what is to be told: once for each loop, as soon as it is known who is on the other side.
     pub(crate) fn ran(&mut self, now: Duration, job: &Job, did: &Did<'_>) -> Option<HotLoop> {
+        if did.failed && did.wrote.is_empty() {
+            return None;
+        }
         let slowed = &mut self.entries.get_mut(&job.id)?.slowed;
         let key = &job.taken.key;
         let run = Run {
@@ -163,10 +169,6 @@ impl Dispatcher {
         };
         let found = slowed.loops.ended(now, hash(key), run);
         let Some((looping, changed)) = found.and_then(|found| Some((found, did.changed.get(found.write)?))) else {
-            // Where it comes to rest between two rounds nothing is over yet.
-            if !did.changed.is_empty() {
-                slowed.held.remove(key);
-            }
             return None;
         };
         slowed.runs += 1;

@@ -91,11 +91,39 @@ impl Desk {
     }
 
     fn ends(&mut self, job: &Job, changed: &[Changed]) {
-        let did = Did::of(job, changed);
+        let did = Did::of(job, changed, false);
         let told = self.dispatcher.ran(self.now, job, &did);
         self.told.extend(told);
         self.dispatcher.finished(self.now, &mut self.rng, job, &Verdict::Done);
     }
+}
+
+#[test]
+fn a_loop_whose_writes_are_refused_now_and_then_is_one_all_the_same() {
+    let mut desk = Desk::new();
+    desk.add("p", caused(None, None));
+    for run in 0..60 {
+        let job = desk.next().unwrap();
+        if run % 4 == 3 {
+            // The budget of writes is used up, say: nothing was changed, and the key runs again after its back-off.
+            let did = Did::of(&job, &[], true);
+            assert!(desk.dispatcher.ran(desk.now, &job, &did).is_none());
+            let reason = "too many writes".to_owned();
+            let retry = Verdict::RetryAfter {
+                after: Duration::from_secs(1),
+                reason,
+            };
+            desk.dispatcher.finished(desk.now, &mut desk.rng, &job, &retry);
+        } else {
+            desk.writes(&job, &run.to_string(), &(run + 1).to_string());
+        }
+    }
+    assert_eq!(desk.told.len(), 1, "{:?}", desk.told);
+    let shown = desk.dispatcher.hot_loops(desk.now).next().unwrap();
+    assert_eq!(
+        shown.rounds, 35,
+        "of 45 runs that wrote the first and nine more were no round yet"
+    );
 }
 
 #[test]
