@@ -30,12 +30,25 @@ pub(crate) const CROWD: &str = "HostLimit";
 
 /// Whether the API server, or the crowd before it, is to blame: it was unavailable or too slow, shed the request, asked for
 /// a pause, or others left no turn to send it in time. A plugin's own bounds are its own, and so is the disruption budget of
-/// a pod that it evicts, which says 429 too.
+/// a pod that it evicts, which says 429 too, and an object that the server's storage finds too large, which says 500.
 pub(crate) fn hinders(error: &ApiError) -> bool {
     let of_host = error.reason == reason::UNAVAILABLE;
     let of_others = |cause: &Cause| cause.reason == PAUSE || cause.reason == CROWD;
     let no_turn = error.reason == reason::LIMIT && error.causes.iter().any(of_others);
-    of_host || no_turn || (matches!(error.code, 429 | 500 | 502 | 503 | 504) && !is_of_a_budget(error))
+    let of_server = match error.code {
+        429 => !is_of_a_budget(error),
+        500 => !is_too_large(error),
+        502..=504 => true,
+        _ => false,
+    };
+    of_host || no_turn || of_server
+}
+
+/// etcd's word on a request beyond its bound (1.5 MiB unless it is told otherwise), and its client's on one beyond 2 MiB: the
+/// API server passes both on as faults of its own.
+fn is_too_large(error: &ApiError) -> bool {
+    let words = ["request is too large", "trying to send message larger than max"];
+    words.iter().any(|words| error.message.contains(words))
 }
 
 fn is_of_a_budget(error: &ApiError) -> bool {
@@ -224,6 +237,40 @@ mod tests {
         );
         assert_eq!((&*error.reason, error.retry_after_ms), ("TooManyRequests", Some(1_000)));
         assert_eq!(error.message, "Too many requests, please try again later.");
+    }
+
+    #[test]
+    fn what_the_server_can_not_do_is_its_own_and_what_it_does_not_take_is_the_plugin_s() {
+        let hinders = |code: u16, message: &str| {
+            let body = serde_json::json!({"kind": "Status", "code": code, "message": message}).to_string();
+            let code = StatusCode::from_u16(code).unwrap();
+            hinders(&refused(code, &http::HeaderMap::new(), body.as_bytes(), true))
+        };
+        for (code, message) in [
+            (429, "too many requests"),
+            (500, "etcdserver: leader changed"),
+            (500, "etcdserver: request timed out"),
+            (502, ""),
+            (503, ""),
+            (504, "context deadline exceeded"),
+        ] {
+            assert!(hinders(code, message), "{code} {message}");
+        }
+        for (code, message) in [
+            (400, ""),
+            (403, ""),
+            (409, ""),
+            (413, "Request entity too large: limit is 3145728"),
+            (422, ""),
+            (500, "etcdserver: request is too large"),
+            (
+                500,
+                "rpc error: code = ResourceExhausted desc = trying to send message larger than max (2100000 vs. 2097152)",
+            ),
+            (501, ""),
+        ] {
+            assert!(!hinders(code, message), "{code} {message}");
+        }
     }
 
     #[test]
