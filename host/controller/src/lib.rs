@@ -35,6 +35,7 @@ mod api;
 mod calls;
 mod core;
 mod host;
+mod id;
 mod lock;
 pub mod parked;
 mod reporting;
@@ -47,6 +48,7 @@ pub use access::Standing;
 pub use api::requests::ApiConfig;
 pub use calls::{digest::DigestKey, lane::Lane};
 pub use host::{Host, HostOptions, Stopped, system_time};
+pub use id::{ControllerId, Names};
 pub use pilothouse_gate::breaker;
 pub use reporting::{
     happening::{Happening, Observer, Reconciled, WriteEnd, WriteVerb, Written, breaker_words, why_words},
@@ -59,7 +61,7 @@ pub use reporting::{
 };
 pub use scheduling::{
     concurrency::ApiLoad,
-    dispatcher::{ControllerId, Dispatcher, Finished, Job, LOW_PRIORITY, Verdict},
+    dispatcher::{Dispatcher, Finished, Job, LOW_PRIORITY, Verdict},
     hot_loops::{HotLoop, Other},
     outcome::{CallResult, MIN_RETRY, ResultLabel, judge},
 };

@@ -167,10 +167,8 @@ impl Dispatcher {
             own: did.own,
             wrote: &did.wrote,
         };
-        let found = slowed.loops.ended(now, hash(key), run);
-        let Some((looping, changed)) = found.and_then(|found| Some((found, did.changed.get(found.write)?))) else {
-            return None;
-        };
+        let looping = slowed.loops.ended(now, hash(key), run)?;
+        let changed = did.changed.get(looping.write)?;
         slowed.runs += 1;
         let fields = changed.fields();
         let mut other = other(job, changed);
