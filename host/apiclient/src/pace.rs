@@ -9,6 +9,7 @@ use std::time::Duration;
 /// a bucket that must be filled.
 #[derive(Clone, Debug)]
 pub struct Pace {
+    per_second: u32,
     /// Between two requests; zero is no bound.
     interval: Duration,
     burst: u32,
@@ -26,11 +27,17 @@ impl Pace {
     /// So many requests a second, and so many (at least one) at once after a pause. A rate of 0 is no bound.
     pub fn new(per_second: u32, burst: u32) -> Self {
         Self {
+            per_second,
             interval: Duration::from_secs(1).checked_div(per_second).unwrap_or_default(),
             burst: burst.max(1),
             full_at: Duration::ZERO,
             held: Duration::ZERO,
         }
+    }
+
+    /// How many requests a second; 0 where that has no bound.
+    pub fn per_second(&self) -> u32 {
+        self.per_second
     }
 
     /// Takes a turn: how long to wait before sending. `now` must not go backwards; if it does, waits are longer.

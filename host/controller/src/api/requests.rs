@@ -1,8 +1,9 @@
 //! Single requests to the API server: live reads and writes.
 //!
 //! Promises: every request is bounded in time and in the size of its answer; at most [`ApiConfig::in_flight`] are under
-//! way at once, of one plugin no more than three quarters of that; no more are sent a second than the host and the
-//! plugin may, in the order in which they were asked for, its writes no more than it may write, and no more bytes of it
+//! way at once, of one plugin no more than three quarters of that; no more get their turn a second than the host and the
+//! plugin may, in the order in which they were asked for, its writes no more than it may write (whose turn came while the
+//! server was slow goes once there is room: as many at once as may be under way); no more bytes of it
 //! are under way than it may have; a `Retry-After` holds back whom it was said to; every failure
 //! becomes an [`ApiError`] that says whether a write may have happened all the same. It retries nothing: whoever asked
 //! decides.
@@ -196,36 +197,49 @@ impl Api {
         let _all = self.host.turns.permits.acquire_many(all).await;
     }
 
-    /// Waits for the sender's turn, then for the host's: permits, and the time at which it may be sent.
-    async fn turn(&self, method: &Method) -> Result<[Option<SemaphorePermit<'_>>; 2], ApiError> {
-        let (own, host) = (&self.sender.turns, &self.host.turns);
-        // The semaphores are never closed.
-        let own_permit = own.permits.acquire().await.ok();
-        let mut waited = Duration::ZERO;
+    /// Waits until the sender may send by what it has sent before, no longer than `most`. Holds nothing meanwhile that
+    /// others wait for: whoever is slow by its own bounds is not to be taken for one whom the server keeps waiting.
+    async fn own_turn(&self, method: &Method, most: Duration) -> Result<Duration, ApiError> {
+        let (sender, mut waited) = (&self.sender, Duration::ZERO);
         if *method != Method::GET {
-            waited += self
-                .paced(&self.sender.writes)
-                .await
-                .map_err(|wait| self.too_many(wait, "writes", "budget.writesPerSecond of the plugin", None))?;
+            waited += self.paced(&sender.writes, most).await.map_err(|wait| {
+                let most = lock(&sender.writes).per_second();
+                self.too_many(wait, "writes", &raise("budget.writesPerSecond", most), None)
+            })?;
         }
-        waited += self.paced(&own.pace).await.map_err(|wait| {
-            if lock(&own.pace).is_held(self.host.origin.elapsed()) {
-                self.too_many(wait, "requests", "a Retry-After of the API server", Some(PAUSE))
+        let pace = &sender.turns.pace;
+        waited += self.paced(pace, most.saturating_sub(waited)).await.map_err(|wait| {
+            let (held, most) = {
+                let pace = lock(pace);
+                (pace.is_held(self.host.origin.elapsed()), pace.per_second())
+            };
+            if held {
+                let bound = "the API server asked for a pause with its Retry-After: try again after it";
+                self.too_many(wait, "requests", bound, Some(PAUSE))
             } else {
-                self.too_many(wait, "requests", "apiRequestsPerSecond of the plugin", None)
+                self.too_many(wait, "requests", &raise("apiRequestsPerSecond", most), None)
             }
         })?;
-        waited += self.paced(&host.pace).await.map_err(host_too_many)?;
-        self.host.meter.waited(method, waited);
-        Ok([own_permit, host.permits.acquire().await.ok()])
+        Ok(waited)
+    }
+
+    /// Waits until there is room among what is under way, and the host may send.
+    async fn room(&self, method: &Method, waited: Duration) -> Result<[Option<SemaphorePermit<'_>>; 2], ApiError> {
+        let host = &self.host.turns;
+        // The semaphores are never closed.
+        let own = self.sender.turns.permits.acquire().await.ok();
+        let for_host = self.paced(&host.pace, self.host.config.timeout).await;
+        let for_host = for_host.map_err(|wait| host_too_many(wait, lock(&host.pace).per_second()))?;
+        self.host.meter.waited(method, waited + for_host);
+        Ok([own, host.permits.acquire().await.ok()])
     }
 
     #[allow(
         clippy::disallowed_methods,
         reason = "the driver of single requests: waits for a turn"
     )]
-    async fn paced(&self, pace: &std::sync::Mutex<Pace>) -> Result<Duration, TooLong> {
-        let wait = lock(pace).turn(self.host.origin.elapsed(), self.host.config.timeout)?;
+    async fn paced(&self, pace: &std::sync::Mutex<Pace>, most: Duration) -> Result<Duration, TooLong> {
+        let wait = lock(pace).turn(self.host.origin.elapsed(), most)?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -236,8 +250,8 @@ impl Api {
         let plugin = self.sender.plugin.as_deref().unwrap_or("the host");
         waits(
             format!(
-                "{plugin} has sent too many {what}: this one would have to wait {:.1} s for its turn ({bound}): send fewer, \
-                 or raise the limit",
+                "{plugin} has sent too many {what}: this one would have to wait {:.1} s for its turn, longer than it may; \
+                 {bound}",
                 wait.as_secs_f64()
             ),
             wait,
@@ -266,6 +280,19 @@ impl Api {
         content_type: Option<&'static str>,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, ApiError> {
+        self.send_within(Duration::MAX, method, uri, content_type, body).await
+    }
+
+    /// The same for a sender that does not wait longer than `most` for its turn: it hears of its own bound then, and not of
+    /// the one that would have ended it meanwhile.
+    pub(crate) async fn send_within(
+        &self,
+        most: Duration,
+        method: Method,
+        uri: String,
+        content_type: Option<&'static str>,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, ApiError> {
         let config = &self.host.config;
         let is_write = method != Method::GET;
         let mut held = self.sender.in_flight.hold();
@@ -283,19 +310,20 @@ impl Api {
         let request = request
             .body(Body::from(body))
             .map_err(|error| ApiError::of_host(reason::DENIED, format!("the request can't be made: {error}")))?;
+        let waited = self.own_turn(&method, most.min(config.timeout)).await?;
         #[allow(
             clippy::disallowed_methods,
             reason = "the driver of single requests: each is bounded in time"
         )]
-        let turn = tokio::time::timeout(config.timeout, self.turn(&method)).await;
-        let Ok(turn) = turn else {
+        let room = tokio::time::timeout(config.timeout, self.room(&method, waited)).await;
+        let Ok(room) = room else {
             let message = format!(
                 "this request got no turn within {:?}: the API server is too slow for the requests before it ({} at once)",
                 config.timeout, config.in_flight
             );
             return Err(unavailable(message, false));
         };
-        let _permits = turn?;
+        let _permits = room?;
         let sent = self.host.origin.elapsed();
         #[allow(
             clippy::disallowed_methods,
@@ -357,11 +385,15 @@ impl Api {
     }
 }
 
-fn host_too_many(TooLong(wait): TooLong) -> ApiError {
+fn raise(setting: &str, now: u32) -> String {
+    format!("send fewer, or raise {setting} ({now} now) in the plugin's part of the operator's configuration")
+}
+
+fn host_too_many(TooLong(wait): TooLong, now: u32) -> ApiError {
     waits(
         format!(
-            "all plugins together have sent too many requests: this one would have to wait {:.1} s for its turn: send \
-             fewer, or raise host.apiRequestsPerSecond",
+            "all plugins together have sent too many requests: this one would have to wait {:.1} s for its turn, longer \
+             than it may; send fewer, or raise host.apiRequestsPerSecond ({now} now) in the operator's configuration",
             wait.as_secs_f64()
         ),
         wait,
@@ -509,7 +541,10 @@ mod tests {
             .await
             .unwrap_err();
         assert!(refused.message.contains("too many writes"), "{refused:?}");
-        assert!(refused.message.contains("budget.writesPerSecond"), "{refused:?}");
+        assert!(
+            refused.message.contains("raise budget.writesPerSecond (1 now)"),
+            "{refused:?}"
+        );
         assert!(!refused.maybe_applied);
         assert!(!hinders(&refused), "its own bound is its own doing");
         assert_eq!(get(&api, "/quick").await, Ok(b"{}".to_vec()));
@@ -550,7 +585,9 @@ mod tests {
         let api = api(&address, ApiConfig::default());
         let refused = get(&api.share("busy", share(spent())), "/quick").await.unwrap_err();
         assert!(
-            refused.message.contains("apiRequestsPerSecond of the plugin"),
+            refused
+                .message
+                .contains("raise apiRequestsPerSecond (1 now) in the plugin's part"),
             "{refused:?}"
         );
         assert_eq!(refused.reason, reason::LIMIT);
@@ -562,7 +599,51 @@ mod tests {
         let refused = get(&api.share("idle", share(Pace::new(1, 1))), "/quick")
             .await
             .unwrap_err();
-        assert!(refused.message.contains("host.apiRequestsPerSecond"), "{refused:?}");
+        assert!(
+            refused.message.contains("raise host.apiRequestsPerSecond (1 now)"),
+            "{refused:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_has_less_time_left_than_its_own_bound_makes_it_wait_is_refused_at_once() {
+        let (address, _heard) = server().await;
+        let api = api(&address, ApiConfig::default());
+        let mut pace = Pace::new(1, 1);
+        pace.turn(Duration::ZERO, Duration::MAX).unwrap();
+        pace.turn(Duration::ZERO, Duration::MAX).unwrap();
+        let api = api.share("paced", share(pace));
+        let send = |most| api.send_within(most, Method::GET, "/quick".into(), None, Vec::new());
+        let refused = send(Duration::from_millis(100)).await.unwrap_err();
+        assert!(refused.message.contains("longer than it may"), "{refused:?}");
+        assert!(!hinders(&refused));
+        assert_eq!(send(Duration::from_secs(60)).await, Ok(b"{}".to_vec()));
+    }
+
+    #[tokio::test]
+    #[allow(clippy::disallowed_methods, reason = "a test that sends many requests at once")]
+    async fn those_that_wait_by_their_own_bound_take_no_room_from_others_of_the_plugin() {
+        let (address, _heard) = server().await;
+        let api = api(&address, ApiConfig::default());
+        let mut writes = Pace::new(1, 1);
+        for _ in 0..30 {
+            writes.turn(Duration::ZERO, Duration::MAX).unwrap();
+        }
+        let api = api.share(
+            "paced",
+            Share {
+                writes,
+                ..share(Pace::new(0, 1))
+            },
+        );
+        let mut paced = tokio::task::JoinSet::new();
+        for _ in 0..12 {
+            let api = api.clone();
+            paced.spawn(async move { api.send(Method::POST, "/quick".into(), None, Vec::new()).await });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(get(&api, "/quick").await, Ok(b"{}".to_vec()));
+        assert!(paced.try_join_next().is_none(), "the writes still wait");
     }
 
     #[tokio::test]

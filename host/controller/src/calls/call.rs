@@ -4,9 +4,10 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use pilothouse_gate::breaker;
@@ -17,7 +18,7 @@ use pilothouse_runtime::{
     ApiError, Backend, Change, Freshness, Level, ObjectRef, Options, Page, Propagation, Query, Reply, Severity,
     Timestamp, reason,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::lock::lock;
 use crate::{
@@ -103,6 +104,8 @@ pub(crate) struct Inner {
     pub(crate) snapshots: Mutex<Vec<Arc<[Object]>>>,
     in_flight: AtomicUsize,
     settled: Notify,
+    /// When the guest's time is up; not set before the guest is called.
+    ends: OnceLock<Instant>,
 }
 
 impl std::ops::Deref for Call {
@@ -132,6 +135,7 @@ impl Call {
             snapshots: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             settled: Notify::new(),
+            ends: OnceLock::new(),
         }))
     }
 
@@ -165,6 +169,22 @@ impl Drop for Sending {
 }
 
 impl Inner {
+    /// The guest is called, and has so much time.
+    #[expect(clippy::disallowed_methods, reason = "the driver: the call's clock")]
+    pub(crate) fn begins(&self, wall: Duration) {
+        if let Some(ends) = Instant::now().checked_add(wall) {
+            // Once: a call is one call.
+            let _ = self.ends.set(ends);
+        }
+    }
+
+    /// How much of it is left; without end before the guest is called.
+    #[expect(clippy::disallowed_methods, reason = "the driver: the call's clock")]
+    fn left(&self) -> Duration {
+        let ends = self.ends.get();
+        ends.map_or(Duration::MAX, |ends| ends.saturating_duration_since(Instant::now()))
+    }
+
     /// Whether the plugin may do this; a refusal is counted and reads as an error the guest can show.
     pub(crate) fn check(
         &self,
@@ -205,7 +225,8 @@ impl Inner {
         content_type: Option<&'static str>,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, ApiError> {
-        let answer = self.plugin.api.send(method, uri, content_type, body).await;
+        let left = self.left();
+        let answer = self.plugin.api.send_within(left, method, uri, content_type, body).await;
         if answer.as_ref().is_err_and(refusal::hinders) {
             lock(&self.ledger).hindered = true;
         }

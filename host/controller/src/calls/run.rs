@@ -253,6 +253,7 @@ async fn reconcile(
         object: object.map(Object::json),
     };
     let backend = Arc::new(call.clone());
+    call.begins(plugin.limits.wall);
     plugin.module.reconcile(request, backend, &plugin.limits).await
 }
 
