@@ -2,7 +2,8 @@
 //!
 //! Promises: reading is bounded (1 MiB, no anchors, aliases or merge keys, one document, a bounded depth and number of
 //! nodes); an unknown field, a wrong value or a repeated key is an error that names file, line, column, field and mend;
-//! errors don't quote values, since a plugin's configuration may hold what should not stand in a log.
+//! errors quote nothing of the file, neither names nor values: it may be another one than was meant, or hold what should
+//! not stand in a log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,18 +12,20 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use crate::grant::Grants;
-use crate::problem::{Problem, nearest, shown};
-use crate::rules::{is_label, or_default};
+use crate::problem::{Problem, nearest};
+use crate::rules::{Label, Word as _, is_label, or_default};
 
 mod breaker;
 mod budget;
 mod concurrency;
 mod error;
+mod fields;
 mod host;
 mod impersonate;
 mod instances;
 mod limits;
 mod plugin;
+mod words;
 mod yaml;
 
 pub use breaker::BreakerSettings;
@@ -69,24 +72,31 @@ impl<'de> Deserialize<'de> for ApiVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             API_VERSION => Ok(Self),
-            other => Err(D::Error::custom(format!(
-                "`{}` is not known; this host reads {API_VERSION}",
-                shown(other)
+            _ => Err(D::Error::custom(format!(
+                "is another one; this host reads {API_VERSION}"
             ))),
         }
     }
 }
 
+/// A plugin's or controller's name, as a key. One that is none is told where it stands, and not quoted.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if is_label(&name) {
+            return Ok(Self(name));
+        }
+        Err(D::Error::custom(format!("a name stands here that {}", Label::NONE)))
+    }
+}
+
 fn named<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<BTreeMap<String, T>, D::Error> {
     // `plugins:` with nothing behind it is null.
-    let entries = Option::<BTreeMap<String, T>>::deserialize(deserializer)?.unwrap_or_default();
-    match entries.keys().find(|name| !is_label(name)) {
-        None => Ok(entries),
-        Some(name) => Err(D::Error::custom(format!(
-            "`{}` is no name: 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends, are needed",
-            shown(name)
-        ))),
-    }
+    let entries = Option::<BTreeMap<Name, T>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(entries.into_iter().map(|(name, entry)| (name.0, entry)).collect())
 }
 
 fn plugins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, PluginConfig>, D::Error> {

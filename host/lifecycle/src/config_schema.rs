@@ -5,10 +5,14 @@
 //! written out is bounded, and patterns are matched in linear time. Recursive schemas are therefore refused; a
 //! configuration that needs one is checked by the plugin's own `check-config`.
 
+use std::collections::BTreeSet;
+
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::paths::{Location, LocationSegment};
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value};
 
-use crate::problem::{Problem, shown};
+use crate::problem::{Problem, nearest, shown};
 
 /// A schema with its references written out may have this many subschemas.
 const MAX_SUBSCHEMAS: usize = 10_000;
@@ -51,6 +55,8 @@ const NAMED: [&str; 6] = [
 /// A schema that has been measured and compiled.
 pub(crate) struct ConfigSchema {
     validator: Validator,
+    /// Every name of a field that stands in it.
+    names: BTreeSet<String>,
 }
 
 impl ConfigSchema {
@@ -74,20 +80,86 @@ impl ConfigSchema {
                     "",
                 )
             })?;
-        Ok(Self { validator })
+        let mut names = BTreeSet::new();
+        names_in(schema, &mut names);
+        Ok(Self { validator, names })
     }
 
-    /// What is wrong with `config`, at most [`MAX_PROBLEMS`]; paths begin with `at`. Values are not quoted: a
-    /// configuration may hold what should not stand in a log.
+    /// What is wrong with `config`, at most [`MAX_PROBLEMS`]; paths begin with `at`. Neither values nor names of the
+    /// configuration are quoted, but for names that the schema knows: it may hold what should not stand in a log.
     pub(crate) fn check(&self, config: &Value, at: &str) -> Vec<Problem> {
         self.validator
             .iter_errors(config)
             .take(MAX_PROBLEMS)
             .map(|error: ValidationError<'_>| {
-                let path = format!("{at}{}", dotted(&error.instance_path().to_string()));
-                Problem::new(path.trim_start_matches('.'), cut(&error.masked().to_string()), "")
+                let path = format!("{at}{}", self.place(error.instance_path(), config));
+                let (what, mend) = self.told(&error);
+                Problem::new(path.trim_start_matches('.'), cut(&what), mend)
             })
             .collect()
+    }
+
+    /// A place in `config` as the rest of a dotted path, with `*` for names that the schema does not know.
+    fn place(&self, location: &Location, config: &Value) -> String {
+        let mut path = String::new();
+        let mut within = Some(config);
+        for segment in location {
+            // A name of digits alone looks like an index.
+            match (segment, within) {
+                (LocationSegment::Index(index), Some(Value::Array(items))) => {
+                    path.push_str(&format!("[{index}]"));
+                    within = items.get(index);
+                }
+                (segment, object) => {
+                    let name = segment.to_string();
+                    path.push('.');
+                    path.push_str(self.names.get(&name).map_or("*", String::as_str));
+                    within = object.and_then(|object| object.get(&name));
+                }
+            }
+        }
+        path
+    }
+
+    /// What is wrong, and the mend.
+    fn told(&self, error: &ValidationError<'_>) -> (String, String) {
+        use ValidationErrorKind as Kind;
+        match error.kind() {
+            Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+                let known = || self.names.iter().map(String::as_str);
+                let mend = unexpected.iter().find_map(|name| nearest(name, known()));
+                let what = match unexpected.len() {
+                    1 => "holds a field that the schema does not know".to_owned(),
+                    more => format!("holds {more} fields that the schema does not know"),
+                };
+                let known = known().collect::<Vec<_>>().join(", ");
+                let mend = match mend {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if known.is_empty() => String::new(),
+                    None => format!("known are {}", shown(&known)),
+                };
+                (what, mend)
+            }
+            Kind::PropertyNames { error } => (
+                format!("the name of a field in it: {}", self.told(error).0),
+                String::new(),
+            ),
+            _ => (error.masked().to_string(), String::new()),
+        }
+    }
+}
+
+/// The names of fields that stand in the schema, wherever they do.
+fn names_in(schema: &Value, names: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Object(own)) = fields.get("properties") {
+                names.extend(own.keys().map(|name| shown(name).into_owned()));
+            }
+            fields.values().for_each(|inner| names_in(inner, names));
+        }
+        Value::Array(inner) => inner.iter().for_each(|inner| names_in(inner, names)),
+        _ => {}
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::danger::{danger, danger_there, is_sensitive};
 use crate::permission::{Permission, Verb};
-use crate::rules::{Group, KindName, Label, ObjectName, Rule, Subresource, items, list, one};
+use crate::rules::{Group, KindName, Label, ObjectName, Rule, Subresource, Word, items, list, one};
 
 /// One thing an operator grants. Several add up; nothing is granted that no entry covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,13 +93,16 @@ impl GrantedVerb {
     }
 }
 
-/// A rule, or `*`.
+/// A rule, or `*`. What breaks it stands in an operator's file and is not quoted.
 struct OrStar<R>(std::marker::PhantomData<R>);
 
-impl<R: Rule<Out = String>> Rule for OrStar<R> {
+impl<R: Word> Rule for OrStar<R> {
     type Out = String;
     fn read(text: String) -> Result<String, String> {
-        if text == "*" { Ok(text) } else { R::read(text) }
+        if text == "*" {
+            return Ok(text);
+        }
+        R::read(text).map_err(|_| format!("{}; `*` stands for all", R::NONE))
     }
 }
 

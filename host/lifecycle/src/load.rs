@@ -18,7 +18,6 @@ use pilothouse_object::{escape_control, shorten};
 use pilothouse_runtime::{Engine, Limits, Module, Modules};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::capabilities::Capabilities;
@@ -397,14 +396,13 @@ pub(crate) async fn settle(
             &file.name,
             Step::Config,
             format!(
-                "its memory limit is {} MiB, and this host's engine gives at most {}",
-                limits.memory >> 20,
+                "its memory limit is above what this host's engine gives, {} MiB",
                 most >> 20
             ),
-            format!("lower plugins.{}.limits.memoryMiB", file.name),
+            format!("lower {}", config.place_of(&file.name, "limits.memoryMiB")),
         ));
     }
-    check_config(&file.name, &module, &manifest, &config.config).await?;
+    check_config(&file.name, &module, &manifest, config).await?;
     Ok(Plugin {
         capabilities: Capabilities::new(&file.name, &manifest.permissions, &granted),
         name: file.name.as_str().into(),
@@ -444,7 +442,9 @@ fn check_controllers(plugin: &str, manifest: &Manifest, config: &PluginConfig) -
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it has: {}", names().collect::<Vec<_>>().join(", ")),
             };
-            let why = format!("plugins.{plugin}.controllers.{unknown}: the plugin has no controller of this name");
+            // Which one is not told: it stands in an operator's file.
+            let place = config.place_of(plugin, "controllers");
+            let why = format!("{place}: the plugin has no controller of one of the names there");
             Err(Refusal::new(plugin, Step::Config, why, mend))
         }
     }
@@ -453,7 +453,10 @@ fn check_controllers(plugin: &str, manifest: &Manifest, config: &PluginConfig) -
 fn retrying(plugin: &str, manifest: &Manifest, config: &PluginConfig) -> Result<Arc<[Retrying]>, Problem> {
     let of = |controller: &Controller| {
         let own = config.controllers.get(&controller.name).copied().unwrap_or_default();
-        Retrying::of(plugin, controller, &own.queue, &config.queue)
+        Retrying::of(controller, &own.queue, &config.queue).map_err(|problem| Problem {
+            at: config.place_of(plugin, &problem.at),
+            ..problem
+        })
     };
     manifest.controllers.iter().map(of).collect()
 }
@@ -482,15 +485,14 @@ pub fn effective_limits(suggested: &SuggestedLimits, set: &LimitOverrides) -> Li
     }
 }
 
-async fn check_config(plugin: &str, module: &Module, manifest: &Manifest, config: &Value) -> Result<(), Refusal> {
-    let at = format!("plugins.{plugin}.config");
+/// What the schema refuses is told without a word of the configuration. The plugin's own `check-config` was given it, and
+/// says what it likes.
+async fn check_config(plugin: &str, module: &Module, manifest: &Manifest, own: &PluginConfig) -> Result<(), Refusal> {
+    let at = own.path_of(plugin, "config");
+    let config = &own.config;
     let refuse = |why: String| {
-        Err(Refusal::new(
-            plugin,
-            Step::Config,
-            told(&why),
-            format!("correct {at} in the operator's file (--config)"),
-        ))
+        let mend = format!("correct {}", own.place_of(plugin, "config"));
+        Err(Refusal::new(plugin, Step::Config, told(&why), mend))
     };
     if let Some(schema) = &manifest.config_schema {
         let schema = ConfigSchema::compile(schema)

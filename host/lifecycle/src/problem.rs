@@ -1,7 +1,7 @@
 //! What is wrong with something written by a person: where, what, and how to mend it.
 //!
 //! Manifests, the operator's file and a plugin's configuration all report in this one form, so that an error reads the
-//! same wherever it comes from. Nothing here quotes whole values from outside: texts are cut and escaped.
+//! same wherever it comes from. What is quoted of a manifest is cut and escaped; of an operator's file nothing is quoted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -70,7 +70,7 @@ pub(crate) fn from_serde(path: &str, message: &str) -> Problem {
     Problem::new(at, plainly(what), mend)
 }
 
-/// serde speaks of Rust's types; people who write JSON and YAML know others.
+/// serde speaks of Rust's types; people who write JSON know others.
 fn plainly(what: &str) -> String {
     if what.contains("unit variant, expected newtype variant") {
         return "needs a value; write it as {\"…\": VALUE}".to_owned();
@@ -78,18 +78,10 @@ fn plainly(what: &str) -> String {
     if what.contains("newtype variant, expected unit variant") {
         return "takes no value; write it as a plain string".to_owned();
     }
-    if what == "invalid u32" {
-        return "is no whole number, or too large a one".to_owned();
-    }
     what.replace(
         "expected u32",
         "expected a whole number, 0 or greater and not too large",
     )
-    .replace(
-        "expected mapping start",
-        "a mapping (fields with values) is needed here",
-    )
-    .replace("expected sequence start", "a list is needed here")
 }
 
 /// Of serde's "unknown field `x`, expected one of `a`, `b`" (or "unknown variant"), the expected name nearest to `x`.

@@ -101,19 +101,18 @@ impl FastSlow {
 fn backoff<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BackoffSettings, D::Error> {
     let set: BackoffSettings = or_default(deserializer)?;
     match (set.base_ms, set.max_ms) {
-        (Some(base), Some(max)) if base > max => Err(D::Error::custom(format!(
-            "baseMs ({base}) is greater than maxMs ({max}); baseMs is the first wait and maxMs the longest"
-        ))),
+        (Some(base), Some(max)) if base > max => Err(D::Error::custom(
+            "baseMs is greater than maxMs; baseMs is the first wait and maxMs the longest",
+        )),
         _ => Ok(set),
     }
 }
 
 fn fast_slow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FastSlow>, D::Error> {
     match Option::<FastSlow>::deserialize(deserializer)? {
-        Some(FastSlow { fast_ms, slow_ms, .. }) if fast_ms > slow_ms => Err(D::Error::custom(format!(
-            "fastMs ({fast_ms}) is greater than slowMs ({slow_ms}); fastMs is the wait after the first failures and \
-             slowMs the one after more"
-        ))),
+        Some(FastSlow { fast_ms, slow_ms, .. }) if fast_ms > slow_ms => Err(D::Error::custom(
+            "fastMs is greater than slowMs; fastMs is the wait after the first failures and slowMs the one after more",
+        )),
         set => Ok(set),
     }
 }
@@ -140,13 +139,8 @@ impl Retrying {
     ///
     /// # Errors
     /// The two waits contradict each other, one of them being the manifest's or set elsewhere. The plugin must not be
-    /// loaded: which of the two was meant is not known. `plugin` is the name under which the mend tells where to look.
-    pub fn of(
-        plugin: &str,
-        controller: &Controller,
-        own: &QueueSettings,
-        all: &QueueSettings,
-    ) -> Result<Self, Problem> {
+    /// loaded: which of the two was meant is not known. The problem's path is that within what is said of the plugin.
+    pub fn of(controller: &Controller, own: &QueueSettings, all: &QueueSettings) -> Result<Self, Problem> {
         let (base, max) = (controller.backoff.base_ms, controller.backoff.max_ms);
         let retrying = Self {
             base_ms: own.backoff.base_ms.or(all.backoff.base_ms).unwrap_or(base),
@@ -163,13 +157,11 @@ impl Retrying {
         if retrying.base_ms <= retrying.max_ms {
             return Ok(retrying);
         }
-        let name = &controller.name;
         Err(Problem::new(
-            format!("plugins.{plugin}.controllers.{name}.queue.backoff"),
+            format!("controllers.{}.queue.backoff", controller.name),
             format!(
-                "the first wait ({} ms) would be longer than the longest ({} ms); what is not set there is that of \
-                 plugins.{plugin}.queue.backoff or the manifest's (baseMs {base}, maxMs {max})",
-                retrying.base_ms, retrying.max_ms
+                "the first wait would be longer than the longest; what is not set there is that of the plugin's own \
+                 queue.backoff, or the manifest's (baseMs {base}, maxMs {max})"
             ),
             "set both baseMs and maxMs",
         ))

@@ -15,6 +15,12 @@ pub(crate) trait Rule {
     fn read(text: String) -> Result<Self::Out, String>;
 }
 
+/// A rule of which it can be said without the text what is wrong with one that breaks it.
+pub(crate) trait Word: Rule<Out = String> {
+    /// `is no …`, and what is needed.
+    const NONE: &'static str;
+}
+
 /// A text that follows rule `R`.
 struct Ruled<R: Rule>(R::Out);
 
@@ -61,9 +67,7 @@ pub(crate) fn number<'de, D: Deserializer<'de>, const MIN: u32, const MAX: u32>(
 ) -> Result<u32, D::Error> {
     let number = u32::deserialize(deserializer)?;
     if !(MIN..=MAX).contains(&number) {
-        return Err(D::Error::custom(format!(
-            "must be from {MIN} to {MAX}, but is {number}"
-        )));
+        return Err(D::Error::custom(format!("must be from {MIN} to {MAX}")));
     }
     Ok(number)
 }
@@ -73,9 +77,7 @@ pub(crate) fn maybe_number<'de, D: Deserializer<'de>, const MIN: u32, const MAX:
     deserializer: D,
 ) -> Result<Option<u32>, D::Error> {
     match Option::<u32>::deserialize(deserializer)? {
-        Some(number) if !(MIN..=MAX).contains(&number) => Err(D::Error::custom(format!(
-            "must be from {MIN} to {MAX}, but is {number}"
-        ))),
+        Some(number) if !(MIN..=MAX).contains(&number) => Err(D::Error::custom(format!("must be from {MIN} to {MAX}"))),
         number => Ok(number),
     }
 }
@@ -136,11 +138,12 @@ impl Rule for Label {
         if is_label(&text) {
             return Ok(text);
         }
-        Err(format!(
-            "`{}` is no name: 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends, are needed",
-            shown(&text)
-        ))
+        Err(format!("`{}` {}", shown(&text), Self::NONE))
     }
+}
+impl Word for Label {
+    const NONE: &'static str =
+        "is no name: 1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends, are needed";
 }
 
 /// An API group: empty for the core group, else a DNS name.
@@ -151,11 +154,12 @@ impl Rule for Group {
         if text.is_empty() || (text.len() <= 253 && text.split('.').all(is_label)) {
             return Ok(text);
         }
-        Err(format!(
-            "`{}` is no API group: \"\" (the core group) or a DNS name such as apps or demo.example.com is needed",
-            shown(&text)
-        ))
+        Err(format!("`{}` {}", shown(&text), Self::NONE))
     }
+}
+impl Word for Group {
+    const NONE: &'static str =
+        "is no API group: \"\" (the core group) or a DNS name such as apps or demo.example.com is needed";
 }
 
 /// An API version such as `v1` or `v1beta2`.
@@ -188,11 +192,11 @@ impl Rule for KindName {
         if is_label(&lower) && lower.starts_with(|c: char| c.is_ascii_lowercase()) {
             return Ok(text);
         }
-        Err(format!(
-            "`{}` is no kind such as ConfigMap: 1 to 63 letters and digits are needed",
-            shown(&text)
-        ))
+        Err(format!("`{}` {}", shown(&text), Self::NONE))
     }
+}
+impl Word for KindName {
+    const NONE: &'static str = "is no kind such as ConfigMap: 1 to 63 letters and digits are needed";
 }
 
 /// The name of an object. What the kinds demand differs; this is the rule that they share.
@@ -214,8 +218,11 @@ impl Rule for ObjectName {
         } else {
             ""
         };
-        Err(format!("`{}` is no object name{hint}", shown(&text)))
+        Err(format!("`{}` {}{hint}", shown(&text), Self::NONE))
     }
+}
+impl Word for ObjectName {
+    const NONE: &'static str = "is no object name";
 }
 
 /// The name of a subresource such as `status`.
@@ -226,8 +233,11 @@ impl Rule for Subresource {
         if is_label(&text) {
             return Ok(text);
         }
-        Err(format!("`{}` is no subresource such as status or scale", shown(&text)))
+        Err(format!("`{}` {}", shown(&text), Self::NONE))
     }
+}
+impl Word for Subresource {
+    const NONE: &'static str = "is no subresource such as status or scale";
 }
 
 /// A version a person reads: one word.

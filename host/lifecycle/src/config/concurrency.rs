@@ -29,7 +29,7 @@ impl Concurrency {
 /// What may stand behind `auto:`.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Auto {
+pub(super) struct Auto {
     #[serde(deserialize_with = "number::<_, 1, 1000>")]
     min: u32,
     #[serde(deserialize_with = "number::<_, 1, 1000>")]
@@ -46,9 +46,7 @@ impl Auto {
     fn checked<E: Error>(self) -> Result<Concurrency, E> {
         let Self { min, max } = self;
         if min > max {
-            return Err(E::custom(format!(
-                "auto.min is {min} and auto.max {max}: the first must not be above the second"
-            )));
+            return Err(E::custom("auto.min is above auto.max"));
         }
         Ok(Concurrency::Auto { min, max })
     }
@@ -82,14 +80,14 @@ impl<'de> Visitor<'de> for Any {
     fn visit_u64<E: Error>(self, value: u64) -> Result<Concurrency, E> {
         match u32::try_from(value) {
             Ok(number @ 1..=1000) => Ok(Concurrency::Fixed(number)),
-            _ => Err(E::custom(format!("must be from 1 to 1000, but is {value}"))),
+            _ => Err(E::custom("must be from 1 to 1000")),
         }
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Concurrency, E> {
         match u64::try_from(value) {
             Ok(value) => self.visit_u64(value),
-            Err(_) => Err(E::custom(format!("must be from 1 to 1000, but is {value}"))),
+            Err(_) => Err(E::custom("must be from 1 to 1000")),
         }
     }
 

@@ -73,16 +73,17 @@ impl Serialize for Impersonate {
     }
 }
 
+/// What may stand behind `impersonate:`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Said {
+    user: Option<String>,
+    service_account: Option<String>,
+}
+
 /// `{user: jane}` or `{serviceAccount: team-a/greeting}`.
 impl<'de> Deserialize<'de> for Impersonate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-        #[derive(Default)]
-        struct Said {
-            user: Option<String>,
-            service_account: Option<String>,
-        }
         match Said::deserialize(deserializer)? {
             Said {
                 user: Some(name),

@@ -95,10 +95,20 @@ impl PluginConfig {
 
     /// Where an operator sets this field of that plugin: in the file that says the rest of it.
     pub(crate) fn place_of(&self, plugin: &str, field: &str) -> String {
+        let path = self.path_of(plugin, field);
         if self.beside {
-            format!("`{field}` in {plugin}.yaml beside the module")
+            format!("`{path}` in {plugin}.yaml beside the module")
         } else {
-            format!("plugins.{plugin}.{field} in the operator's file (--config)")
+            format!("{path} in the operator's file (--config)")
+        }
+    }
+
+    /// The path of this field in that file.
+    pub(crate) fn path_of(&self, plugin: &str, field: &str) -> String {
+        if self.beside {
+            field.to_owned()
+        } else {
+            format!("plugins.{plugin}.{field}")
         }
     }
 

@@ -1,21 +1,21 @@
-//! Reading YAML from people: bounded, without anchors, aliases or merge keys, and with errors that name the place and quote
-//! no value.
+//! Reading YAML from people: bounded, without anchors, aliases, tags or merge keys, and with errors that name the place and
+//! quote nothing of the file.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
-use super::{API_VERSION, ConfigError, Place};
-use crate::problem::{self, Problem, shown};
+use super::words::problem_of;
+use super::{ConfigError, Place};
+use crate::problem::Problem;
 
 /// Mappings and lists within each other.
-const MAX_DEPTH: usize = 64;
+pub(super) const MAX_DEPTH: usize = 64;
 /// Values of whatever kind, keys included.
-const MAX_NODES: usize = 100_000;
+pub(super) const MAX_NODES: usize = 100_000;
 
 /// What stands in the file, at most `limit` bytes of it.
 pub(super) fn text_of(file: &Path, limit: usize) -> Result<String, ConfigError> {
@@ -55,10 +55,10 @@ pub(super) fn holds_nothing(text: &str) -> bool {
 
 /// Reads a bounded text; `file` names it in errors.
 pub(super) fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
-    let mut path = String::new();
+    let mut path = None;
     let parsed = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
         serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            path = error.path().to_string();
+            path = Some(error.path().clone());
             error.into_inner()
         })
     });
@@ -70,7 +70,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, C
         ConfigError::Wrong {
             file: file.to_owned(),
             place: Place(place),
-            problem: problem_of(&path, &error),
+            problem: problem_of(path.as_ref(), &error),
         }
     })
 }
@@ -90,40 +90,4 @@ fn options() -> serde_saphyr::Options {
         reject_unsupported_tags: true,
         with_snippet: false,
     }
-}
-
-/// The parser's words made plain. The place stands beside the problem, so it is cut from the words.
-fn problem_of(path: &str, error: &serde_saphyr::Error) -> Problem {
-    use serde_saphyr::Error as Yaml;
-    let message = error.to_string();
-    let what = message
-        .rsplit_once(" at line ")
-        .map_or(message.as_str(), |(what, _)| what);
-    let mut problem = problem::from_serde(path, what);
-    match error {
-        Yaml::DuplicateMappingKey { key: Some(key), .. } => {
-            problem.what = format!("`{}` stands here twice", shown(key));
-            problem.mend = "keep one of the two".to_owned();
-        }
-        Yaml::MergeKeyNotAllowed { .. } => {
-            problem.what = "merge keys (<<) are not allowed".to_owned();
-            problem.mend = "write the fields out".to_owned();
-        }
-        Yaml::Budget { breach, .. } => {
-            problem.what = match breach {
-                BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => {
-                    "anchors and aliases (& and *) are not allowed".to_owned()
-                }
-                BudgetBreach::Documents { .. } => "a second document (---) is not allowed".to_owned(),
-                BudgetBreach::Depth { .. } => format!("nests deeper than {MAX_DEPTH}"),
-                _ => format!("more than {MAX_NODES} values are not allowed"),
-            };
-            problem.mend = "write it out in one document".to_owned();
-        }
-        _ if what == "missing field `apiVersion`" => {
-            problem.mend = format!("begin the file with apiVersion: {API_VERSION}")
-        }
-        _ => {}
-    }
-    problem
 }

@@ -361,7 +361,7 @@ impl ModuleFile {
             Some(bytes) if bytes.is_empty() => refuse("the file is empty", "copy the module again"),
             Some(bytes) => match self.pin.map(|pin| (pin, Hash::of(&bytes))) {
                 Some((pin, hash)) if pin != hash => refuse(
-                    &format!("its SHA-256 is {hash}, and the operator pins {pin}"),
+                    &format!("its SHA-256 is {hash}, and the operator pins another one"),
                     "put the module there that is meant, or correct the plugin's `sha256`",
                 ),
                 _ => Ok(bytes.into()),

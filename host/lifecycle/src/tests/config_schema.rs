@@ -32,7 +32,44 @@ fn a_configuration_is_held_against_the_schema_with_paths_and_without_values() {
     let wrong = check(json!({}));
     assert!(wrong[0].contains("greeting"), "{wrong:?}");
     let wrong = check(json!({"greeting": "hello", "greetng": 1}));
-    assert!(wrong[0].contains("greetng"), "{wrong:?}");
+    assert_eq!(
+        wrong,
+        ["plugins.greeting.config: holds a field that the schema does not know; did you mean `greeting`?"]
+    );
+    let wrong = check(json!({"greeting": "hello", "hunter2": 1, "7": 1}));
+    assert_eq!(
+        wrong,
+        ["plugins.greeting.config: holds 2 fields that the schema does not know; known are greeting, list"]
+    );
+}
+
+#[test]
+fn names_that_the_schema_does_not_know_are_not_quoted_wherever_they_stand() {
+    let schema = ConfigSchema::compile(&json!({
+        "properties": {"known": {"type": "array", "items": {"type": "integer"}}},
+        "propertyNames": {"maxLength": 12},
+        "patternProperties": {"^h": {"unevaluatedProperties": false}},
+        "additionalProperties": {"type": "string"}
+    }))
+    .unwrap();
+    for (config, expected) in [
+        (json!({"hunter2": {"hunter3": 1}}), "config.*: holds a field"),
+        (json!({"4711": 5}), "config.*: value is not of type \"string\""),
+        (
+            json!({"known": [1, "hunter2"]}),
+            "config.known[1]: value is not of type \"integer\"",
+        ),
+        (
+            json!({"a-long-hunter2": "x"}),
+            "the name of a field in it: value is longer than 12 characters",
+        ),
+    ] {
+        let wrong = schema.check(&config, "config");
+        let told: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        assert!(told[0].contains(expected), "{config}: {told:?}");
+        let told = told.concat();
+        assert!(!told.contains("hunter") && !told.contains("4711"), "{config}: {told}");
+    }
 }
 
 #[test]

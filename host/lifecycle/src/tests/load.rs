@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{least_manifest, whole_manifest, with, without};
 use crate::config::{Concurrency, Config, LimitOverrides};
+use crate::directory::{self, ModuleFile};
 use crate::embedded::{Embedded, embed};
 use crate::inspect::inspect;
 use crate::load::{Loaded, Plugin, effective_limits, load_all};
@@ -300,6 +301,51 @@ fn a_configuration_against_its_schema_is_refused_without_its_values() {
 }
 
 #[test]
+fn what_is_wrong_with_words_beside_the_module_is_to_be_mended_there() {
+    let beside = |words: &str| {
+        let words = format!("grants: asked\n{words}\n");
+        let own = directory::own_config(
+            &Config::default(),
+            "plugins".as_ref(),
+            "greeting",
+            Some(words.as_bytes()),
+        );
+        let file = ModuleFile::within("plugins".as_ref(), "greeting").holding(good_module().into());
+        let refused = run(crate::load::load(&MODULES, &file, &own.unwrap(), 1 << 20));
+        refused.unwrap_err().to_string()
+    };
+    for (words, expected) in [
+        (
+            "config: {times: hunter2}",
+            "config: config.times: value is not of type \"integer\"; correct `config` in greeting.yaml beside the module",
+        ),
+        (
+            "config: {a: '!refuse'}",
+            "config: nothing fits; correct `config` in greeting.yaml beside the module",
+        ),
+        (
+            "controllers: {hunter2: {concurrency: 2}}",
+            "config: `controllers` in greeting.yaml beside the module: the plugin has no controller of one of the names \
+             there; it has: greeting",
+        ),
+        (
+            "limits: {memoryMiB: 4000}",
+            "gives, 256 MiB; lower `limits.memoryMiB` in greeting.yaml beside the module",
+        ),
+        (
+            "queue: {backoff: {maxMs: 4}}",
+            "config: `controllers.greeting.queue.backoff` in greeting.yaml beside the module: the first wait ",
+        ),
+    ] {
+        let told = beside(words);
+        assert!(
+            told.contains(expected) && !told.contains("hunter2") && !told.contains("--config"),
+            "{words}\n{told}"
+        );
+    }
+}
+
+#[test]
 fn a_configuration_that_the_plugin_refuses_is_refused_with_its_words() {
     let config = |word: &str| {
         config(&format!(
@@ -327,7 +373,10 @@ fn a_setting_for_a_controller_that_is_not_there_is_refused_with_the_one_that_was
     let config = config("plugins: {greeting: {grants: asked, controllers: {greting: {concurrency: 2}}}}");
     let text = refused_at(Step::Config, &good_module(), &config);
     assert!(
-        text.contains("plugins.greeting.controllers.greting: ") && text.contains("did you mean `greeting`?"),
+        text.contains(
+            "plugins.greeting.controllers in the operator's file (--config): the plugin has no controller of"
+        ) && text.ends_with("did you mean `greeting`?")
+            && !text.contains("greting"),
         "{text}"
     );
 }
@@ -344,8 +393,9 @@ fn the_queue_of_a_controller_is_set_by_the_operator_and_refused_where_it_contrad
     assert_eq!(of, [(Some(3), 5)]);
     let text = refused_at(Step::Config, &good_module(), &config("{backoff: {maxMs: 4}}"));
     assert!(
-        text.contains("plugins.greeting.controllers.greeting.queue.backoff: the first wait (5 ms)")
-            && text.contains("set both baseMs and maxMs"),
+        text.contains(
+            "plugins.greeting.controllers.greeting.queue.backoff in the operator's file (--config): the first wait "
+        ) && text.contains("set both baseMs and maxMs"),
         "{text}"
     );
 }
@@ -354,7 +404,10 @@ fn the_queue_of_a_controller_is_set_by_the_operator_and_refused_where_it_contrad
 fn a_memory_limit_above_the_engines_is_refused_and_not_cut_quietly() {
     let config = config("plugins: {greeting: {grants: asked, limits: {memoryMiB: 4000}}}");
     let text = refused_at(Step::Config, &good_module(), &config);
-    assert!(text.contains("4000 MiB") && text.contains("at most 256"), "{text}");
+    assert!(
+        text.contains("what this host's engine gives, 256 MiB; lower plugins.greeting.limits.memoryMiB in the"),
+        "{text}"
+    );
 }
 
 #[test]

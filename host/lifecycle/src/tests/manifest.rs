@@ -121,13 +121,10 @@ fn a_bad_selector_or_path_is_named_where_it_stands() {
 fn numbers_out_of_their_range_are_named_with_the_range() {
     for wrong in [0, 1001] {
         let error = error_of("/controllers/0/concurrency", json!(wrong));
-        assert_eq!(
-            error,
-            format!("controllers[0].concurrency: must be from 1 to 1000, but is {wrong}")
-        );
+        assert_eq!(error, "controllers[0].concurrency: must be from 1 to 1000");
     }
     let error = error_of("/limits/memoryMiB", json!(4096));
-    assert_eq!(error, "limits.memoryMiB: must be from 1 to 256, but is 4096");
+    assert_eq!(error, "limits.memoryMiB: must be from 1 to 256");
     let error = error_of("/controllers/0/concurrency", json!("four"));
     assert!(error.contains("expected a whole number"), "{error}");
 }

@@ -7,6 +7,7 @@ mod directory;
 pub(crate) mod load;
 mod manifest;
 mod queue_settings;
+mod quotes;
 mod schema;
 
 use serde_json::{Value, json};

@@ -68,30 +68,22 @@ fn a_queue_is_set_for_a_plugin_and_for_one_of_its_controllers() {
 #[test]
 fn a_wrong_setting_of_a_queue_is_named_with_its_field_and_bounds() {
     for (queue, at, what) in [
-        (
-            "{backoff: {baseMs: 0}}",
-            "backoff.baseMs",
-            "must be from 1 to 3600000, but is 0",
-        ),
+        ("{backoff: {baseMs: 0}}", "backoff.baseMs", "must be from 1 to 3600000"),
         (
             "{backoff: {maxMs: 86400001}}",
             "backoff.maxMs",
-            "must be from 1 to 86400000, but is 86400001",
+            "must be from 1 to 86400000",
         ),
-        (
-            "{maxAttempts: 1000001}",
-            "maxAttempts",
-            "must be from 0 to 1000000, but is 1000001",
-        ),
+        ("{maxAttempts: 1000001}", "maxAttempts", "must be from 0 to 1000000"),
         (
             "{retries: {perSecond: 100001}}",
             "retries.perSecond",
-            "must be from 0 to 100000, but is 100001",
+            "must be from 0 to 100000",
         ),
         (
             "{retries: {perSecond: 1, burst: 0}}",
             "retries.burst",
-            "must be from 1 to 100000, but is 0",
+            "must be from 1 to 100000",
         ),
         ("{retries: {burst: 5}}", "retries", "missing field `perSecond`"),
         (
@@ -102,17 +94,17 @@ fn a_wrong_setting_of_a_queue_is_named_with_its_field_and_bounds() {
         (
             "{fastSlow: {fastMs: 0, slowMs: 0, quick: 1}}",
             "fastSlow.slowMs",
-            "must be from 1 to 86400000, but is 0",
+            "must be from 1 to 86400000",
         ),
         (
             "{fastSlow: {fastMs: 3, slowMs: 2, quick: 1}}",
             "fastSlow",
-            "fastMs (3) is greater than slowMs (2); fastMs is the wait after the first failures",
+            "fastMs is greater than slowMs; fastMs is the wait after the first failures",
         ),
         (
             "{backoff: {baseMs: 3, maxMs: 2}}",
             "backoff",
-            "baseMs (3) is greater than maxMs (2); baseMs is the first wait and maxMs the longest",
+            "baseMs is greater than maxMs; baseMs is the first wait and maxMs the longest",
         ),
         (
             "{retries: 5}",
@@ -122,18 +114,18 @@ fn a_wrong_setting_of_a_queue_is_named_with_its_field_and_bounds() {
     ] {
         let error = error_of(queue);
         assert!(
-            error.starts_with("pilothouse.yaml:3:") && error.contains(&format!(": plugins.p.queue.{at}: {what}")),
+            error.starts_with("pilothouse.yaml:3:") && error.contains(&format!(": plugins.*.queue.{at}: {what}")),
             "{queue}: {error}"
         );
     }
     let error = error_of("{backoff: {jiter: true}}");
     assert!(
-        error.contains("plugins.p.queue.backoff.jiter: unknown field") && error.ends_with("did you mean `jitter`?"),
+        error.contains("plugins.*.queue.backoff: an unknown field") && error.ends_with("did you mean `jitter`?"),
         "{error}"
     );
     let error = plugin("{controllers: {c: {queue: {maxAttempt: 3}}}}").unwrap_err();
     assert!(
-        error.contains("plugins.p.controllers.c.queue.maxAttempt: unknown field")
+        error.contains("plugins.*.controllers.*.queue: an unknown field")
             && error.ends_with("did you mean `maxAttempts`?"),
         "{error}"
     );
@@ -144,7 +136,7 @@ fn retrying(entry: &str) -> Result<Retrying, Problem> {
     let own = plugin(entry).unwrap();
     let manifest = Manifest::parse(&whole_manifest().to_string()).unwrap();
     let of_one = own.controllers.get("greeting").copied().unwrap_or_default();
-    Retrying::of("p", &manifest.controllers[0], &of_one.queue, &own.queue)
+    Retrying::of(&manifest.controllers[0], &of_one.queue, &own.queue)
 }
 
 #[test]
@@ -187,9 +179,8 @@ fn waits_that_contradict_each_other_only_together_are_refused_with_both() {
     let refused = retrying("{queue: {backoff: {maxMs: 9}}}").unwrap_err().to_string();
     assert_eq!(
         refused,
-        "plugins.p.controllers.greeting.queue.backoff: the first wait (10 ms) would be longer than the longest (9 ms); \
-         what is not set there is that of plugins.p.queue.backoff or the manifest's (baseMs 10, maxMs 60000); set both \
-         baseMs and maxMs"
+        "controllers.greeting.queue.backoff: the first wait would be longer than the longest; what is not set there is \
+         that of the plugin's own queue.backoff, or the manifest's (baseMs 10, maxMs 60000); set both baseMs and maxMs"
     );
     assert!(
         retrying("{queue: {backoff: {maxMs: 9}}, controllers: {greeting: {queue: {backoff: {baseMs: 9}}}}}").is_ok()
@@ -208,7 +199,7 @@ fn where_nobody_says_anything_the_defaults_hold() {
         rate: None,
         fast_slow: None,
     };
-    assert_eq!(Retrying::of("p", &manifest.controllers[1], &none, &none), Ok(expected));
+    assert_eq!(Retrying::of(&manifest.controllers[1], &none, &none), Ok(expected));
 }
 
 #[test]
@@ -238,6 +229,6 @@ fn the_readmes_example_is_what_it_says() {
     );
     let manifest = Manifest::parse(&least_manifest().to_string()).unwrap();
     let none = QueueSettings::default();
-    let of = |all| Retrying::of("greeting", &manifest.controllers[0], &none, all).unwrap();
+    let of = |all| Retrying::of(&manifest.controllers[0], &none, all).unwrap();
     assert_eq!(of(&own.queue), of(&none));
 }

@@ -16,8 +16,7 @@ async fn a_wrong_field_is_named_with_its_file_place_and_mend() {
             2,
             &[
                 "error: config.yaml:5:",
-                "plugins.greeting.limits",
-                "unknown field `cpuMS`",
+                "plugins.*.limits: an unknown field; known are wallMs, ",
                 "did you mean `cpuMs`?",
             ],
         );
