@@ -89,6 +89,8 @@ fn notice(event: &LifeEvent) -> Option<Notice> {
             );
             ("Quarantined", "Quarantine", note)
         }
+        // That was told when it was decided.
+        What::HeldBack(_) => return None,
         What::Serving { .. } | What::Unloaded => return None,
     };
     Some(Notice {

@@ -4,10 +4,14 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
+use pilothouse_controller::system_time;
 use pilothouse_lifecycle::{LifeEvent, LifeObserver, What};
 use pilothouse_object::escape_control;
+
+use crate::present::duration;
 
 /// Counts and logs it.
 #[derive(Default)]
@@ -31,6 +35,18 @@ impl LifeObserver for Lives {
                 } else {
                     tracing::error!(plugin, hash, step = %refusal.step, "{text}");
                 }
+            }
+            // No failure, and told before: it was decided, and whoever reads the log of this start wants to know why what
+            // lies there is not what serves.
+            What::HeldBack(held) => {
+                let ago = ago(held.at).map(|ago| format!(" {ago} ago")).unwrap_or_default();
+                tracing::warn!(
+                    plugin,
+                    hash,
+                    "the version in the plugin directory waits: {}{ago}; {}",
+                    held.why,
+                    held.mend
+                );
             }
             What::Serving { instead_of } => {
                 self.count(plugin, "serving", "");
@@ -59,6 +75,12 @@ impl LifeObserver for Lives {
             }
         }
     }
+}
+
+/// How long that is ago, which was at so many seconds since the Unix epoch.
+fn ago(at: Option<u64>) -> Option<String> {
+    let now = u64::from(system_time().seconds);
+    Some(duration(Duration::from_secs(now.saturating_sub(at?))))
 }
 
 impl Lives {

@@ -65,7 +65,8 @@ pub use directory::{DirectoryError, MAX_BESIDE_BYTES, MAX_ENTRIES, ModuleFile, O
 pub use grant::{Grant, Granted, GrantedVerb, Grants, missing};
 pub use inspect::{Inspection, inspect};
 pub use lives::{
-    LifeEvent, LifeObserver, LifeState, LifeStatus, Order, OrderError, RejectedStatus, Rules, VersionStatus, What,
+    HeldBack, LifeEvent, LifeObserver, LifeState, LifeStatus, Order, OrderError, RejectedStatus, Rules, VersionStatus,
+    What,
 };
 pub use load::{Hash, Loaded, Plugin, RequestLimits, effective_limits, load, load_all};
 pub use manifest::{

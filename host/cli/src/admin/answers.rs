@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
-use pilothouse_controller::{Chosen, ControllerId, Host, Standing};
+use pilothouse_controller::{Chosen, ControllerId, Host, Standing, system_time};
 use pilothouse_lifecycle::{Control, LifeStatus, Plugin};
 use pilothouse_object::escape_control;
 use serde::Serialize;
@@ -261,6 +261,12 @@ impl Admin {
                 step: refusal.step.to_string(),
                 why: bounded(&refusal.why),
                 mend: bounded(&refusal.mend),
+            });
+            status.held_back = life.held_back.as_ref().map(|held| api::HeldBack {
+                hash: held.hash.clone(),
+                why: bounded(&held.why),
+                seconds_ago: held.at.map(|at| u64::from(system_time().seconds).saturating_sub(at)),
+                mend: bounded(&held.mend),
             });
             status.previous = life.previous.iter().map(forms::version).collect();
             let left = self

@@ -51,6 +51,8 @@ pub(crate) struct PluginStatus {
     pub(crate) candidate: Option<Version>,
     /// Why what lies in the directory does not serve.
     pub(crate) refusal: Option<Refused>,
+    /// What lies in the directory and waits for an operator's word, or to be replaced.
+    pub(crate) held_back: Option<HeldBack>,
     /// What a rollback can bring back, the newest first.
     pub(crate) previous: Vec<Version>,
     pub(crate) probation_seconds: Option<u64>,
@@ -93,6 +95,18 @@ pub(crate) struct Refused {
     /// The step of loading.
     pub(crate) step: String,
     pub(crate) why: String,
+    pub(crate) mend: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct HeldBack {
+    /// The SHA-256 of its module.
+    pub(crate) hash: String,
+    /// What was decided against it, and by whom.
+    pub(crate) why: String,
+    /// Since when, where it is known.
+    pub(crate) seconds_ago: Option<u64>,
     pub(crate) mend: String,
 }
 

@@ -120,8 +120,19 @@ fn shortfall(ask: &Ask, before: &LifeStatus, after: &LifeStatus, wanted_serves: 
     if met {
         return None;
     }
-    let why = after.refusal.as_ref().map(|refusal| bounded(&refusal.to_string()));
-    Some(why.unwrap_or_else(|| format!("the plugin is {} now", state_name(after.state))))
+    let refused = after.refusal.as_ref().map(|refusal| bounded(&refusal.to_string()));
+    let held = after.held_back.as_ref();
+    let held = held.map(|held| {
+        bounded(&format!(
+            "what lies in the directory waits: {}; {}",
+            held.why, held.mend
+        ))
+    });
+    Some(
+        refused
+            .or(held)
+            .unwrap_or_else(|| format!("the plugin is {} now", state_name(after.state))),
+    )
 }
 
 /// The version that these digits name: a whole hash, or the beginning of one that is known.

@@ -148,6 +148,7 @@ impl Recent {
         let hash = event.hash.as_ref().map_or_else(|| "what lies there".to_owned(), short);
         let what = match &event.what {
             What::Refused { refusal, .. } => format!("{hash} refused at the step {}: {}", refusal.step, refusal.why),
+            What::HeldBack(held) => format!("{hash} waits: {}", held.why),
             What::Serving { instead_of: None } => format!("{hash} serves"),
             What::Serving { instead_of: Some(old) } => format!("{hash} serves instead of {}", short(old)),
             What::RolledBack { from, why } => format!("{hash} serves again instead of {}: {why}", short(from)),

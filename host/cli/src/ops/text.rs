@@ -6,7 +6,7 @@ use super::table::{Cell, Table};
 use crate::{
     admin::{
         SHORT_HASH,
-        api::{Breaker, HostStatus, PluginDetail, PluginStatus, Queue, Status, Version},
+        api::{Breaker, HeldBack, HostStatus, PluginDetail, PluginStatus, Queue, Status, Version},
     },
     present::{Ink, Style, duration},
 };
@@ -177,7 +177,16 @@ fn note(plugin: &PluginStatus) -> Cell {
     if let Some(refusal) = &plugin.refusal {
         notes.push(format!("{}: {}", refusal.step, refusal.why));
     }
-    if let Some(quarantined) = &plugin.quarantined {
+    if let Some(held) = &plugin.held_back {
+        notes.push(format!(
+            "{} waits: {}; for a change of it, or `plugins promote`",
+            short(&held.hash),
+            decided(held)
+        ));
+    }
+    // Said already of what waits for that.
+    let waits = |hash: &&String| plugin.held_back.as_ref().is_none_or(|held| held.hash != **hash);
+    if let Some(quarantined) = plugin.quarantined.as_ref().filter(waits) {
         notes.push(format!("{} is in quarantine", short(quarantined)));
     }
     if plugin.enabled_by_person == Some(false) {
@@ -195,7 +204,7 @@ fn note(plugin: &PluginStatus) -> Cell {
     if let Some(first) = plugin.hot_loops.first() {
         notes.push(format!("a key loops: {first}"));
     }
-    if let Some(from) = &plugin.rolled_back_from {
+    if let Some(from) = plugin.rolled_back_from.as_ref().filter(waits) {
         notes.push(format!("rolled back from {}", short(from)));
     }
     if let Some(error) = &plugin.last_error {
@@ -209,6 +218,14 @@ fn note(plugin: &PluginStatus) -> Cell {
         );
     }
     notes.join("; ").into()
+}
+
+/// What was decided against a version, and when.
+fn decided(held: &HeldBack) -> String {
+    match held.seconds_ago {
+        Some(seconds) => format!("{} {} ago", held.why, age(seconds)),
+        None => held.why.clone(),
+    }
 }
 
 /// `pilothouse plugins show`.
@@ -259,6 +276,10 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
         for (number, mend) in refusal.mend.lines().enumerate() {
             line(if number == 0 { "mend" } else { "" }, mend);
         }
+    }
+    if let Some(held) = &plugin.held_back {
+        line("waits", &format!("module {}: {}", held.hash, decided(held)));
+        line("mend", &held.mend);
     }
     for (number, version) in plugin.previous.iter().enumerate() {
         line(if number == 0 { "at hand" } else { "" }, &named(version));

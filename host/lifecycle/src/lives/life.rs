@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::status::{LifeEvent, What};
+use super::status::{HeldBack, LifeEvent, What};
 use crate::capabilities::Capabilities;
 use crate::config::PluginConfig;
 use crate::grant::missing;
@@ -389,9 +389,9 @@ impl<P: Candidate> Life<P> {
             self.resume(acts);
             return;
         }
-        if let Some(refusal) = self.barred(&wanted) {
-            self.tried = Some(wanted.clone());
-            self.refuse(Some(&wanted), refusal, acts);
+        if let Some(held) = self.barred(&wanted) {
+            acts.push(self.tell(Some(wanted.module), What::HeldBack(held)));
+            (self.refusal, self.tried) = (None, Some(wanted));
             self.resume(acts);
             return;
         }
@@ -483,19 +483,25 @@ impl<P: Candidate> Life<P> {
         self.enabled.unwrap_or(!self.off)
     }
 
-    fn barred(&self, wanted: &Wanted) -> Option<Refusal> {
+    /// What was decided against what lies in the directory, if anything was.
+    pub(super) fn barred(&self, wanted: &Wanted) -> Option<HeldBack> {
         let mark = wanted.mark();
-        let mend = format!(
-            "put another version there, change its configuration, or `pilothouse plugins promote {} {}`",
-            self.name, mark.module
-        );
+        let held = |why: &str, at: Option<Duration>| HeldBack {
+            hash: mark.module.to_string(),
+            why: why.to_owned(),
+            at: at.map(|at| at.as_secs()),
+            mend: format!(
+                "put another version there, change its configuration, or `pilothouse plugins promote {} {}`",
+                self.name, mark.module
+            ),
+        };
         if let Some(rejected) = self.rejected.iter().find(|rejected| rejected.mark == mark) {
-            return Some(Refusal::new(&self.name, Step::Serve, rejected.why.clone(), mend));
+            return Some(held(&rejected.why, Some(rejected.at)));
         }
-        let why = "its breaker opened too often: it is in quarantine";
         // It may serve, and wait for a person, where it did so before a restart; it does not come back by another way.
         let served = self.resumes && self.previous.first().is_some_and(|past| past.mark == mark);
-        (self.quarantine == Some(mark) && !served).then(|| Refusal::new(&self.name, Step::Serve, why, mend))
+        (self.quarantine == Some(mark) && !served)
+            .then(|| held("its breaker opened too often: it is in quarantine", None))
     }
 
     /// Whether this version is in quarantine: it may serve, with its breaker open.
@@ -637,9 +643,9 @@ impl<P: Candidate> Life<P> {
                 // What lies in the directory does not serve: this tells why, and needs no second word.
                 if let Found::Wanted(wanted) = &self.found
                     && wanted.mark() == from
-                    && let Some(refusal) = self.barred(wanted)
+                    && self.barred(wanted).is_some()
                 {
-                    (self.refusal, self.tried) = (Some(refusal), Some(wanted.clone()));
+                    (self.refusal, self.tried) = (None, Some(wanted.clone()));
                 }
                 What::RolledBack { from: from.module, why }
             }

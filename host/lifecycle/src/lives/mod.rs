@@ -29,4 +29,4 @@ mod tests;
 pub use life::Rules;
 pub(crate) use life::{Act, Candidate, Input, Life, Mark, Wanted};
 pub use orders::{Order, OrderError};
-pub use status::{LifeEvent, LifeObserver, LifeState, LifeStatus, RejectedStatus, VersionStatus, What};
+pub use status::{HeldBack, LifeEvent, LifeObserver, LifeState, LifeStatus, RejectedStatus, VersionStatus, What};

@@ -74,7 +74,7 @@ impl<P: Candidate> Life<P> {
         // What the operator took away does not come back with an older version.
         let to = self.previous.iter().find(|past| self.may_come_back(past)).cloned();
         let to = to.ok_or(OrderError::NotGranted)?;
-        let why = "a person rolled it back".to_owned();
+        let why = "an operator rolled it back".to_owned();
         self.reject(now, serving, why.clone());
         self.next = Some((to, why));
         Ok(())
@@ -133,10 +133,10 @@ impl<P: Candidate> Life<P> {
                 self.reject(
                     now,
                     found.mark(),
-                    "a person promoted another version instead".to_owned(),
+                    "an operator promoted another version instead".to_owned(),
                 );
             }
-            self.next = Some((to, "a person promoted it".to_owned()));
+            self.next = Some((to, "an operator promoted it".to_owned()));
         }
         Ok(())
     }

@@ -53,6 +53,8 @@ pub enum What {
         /// The module that served until now.
         instead_of: Option<Hash>,
     },
+    /// What lies in the directory is not loaded, since something was decided against it before.
+    HeldBack(HeldBack),
     /// An older version serves again.
     RolledBack {
         /// The module that served until now.
@@ -108,6 +110,20 @@ pub struct RejectedStatus {
     pub at: u64,
 }
 
+/// A version that lies in the directory and waits, since something was decided against it before. Nothing is wrong with the
+/// file: it is loaded once an operator says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldBack {
+    /// The SHA-256 of the module in hexadecimal digits.
+    pub hash: String,
+    /// What was decided, and by whom.
+    pub why: String,
+    /// When, in seconds since the Unix epoch, where it is known.
+    pub at: Option<u64>,
+    /// What ends it.
+    pub mend: String,
+}
+
 /// What an operator sees of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -124,6 +140,8 @@ pub struct LifeStatus {
     pub candidate: Option<VersionStatus>,
     /// Why what lies in the directory does not serve.
     pub refusal: Option<Refusal>,
+    /// What lies in the directory and waits for a person's word, or to be replaced.
+    pub held_back: Option<HeldBack>,
     /// The versions that a rollback can bring back, the newest first.
     pub previous: Vec<VersionStatus>,
     /// The versions that are not loaded again by themselves, the last one last.
@@ -149,6 +167,16 @@ impl<P: Candidate> Life<P> {
             (Doing::Nothing, None) if self.refusal.is_some() => LifeState::Refused,
             (Doing::Nothing, None) => LifeState::Waiting,
         };
+        let held_back = match &self.found {
+            Found::Wanted(wanted) if self.serving.as_ref().is_none_or(|serving| serving.wanted != *wanted) => {
+                self.barred(wanted)
+            }
+            _ => None,
+        };
+        let state = match state {
+            LifeState::Waiting if held_back.is_some() => LifeState::Refused,
+            state => state,
+        };
         let candidate = match (&self.doing, &self.found) {
             (Doing::Switching { to, .. }, _) => Some(version(to)),
             (Doing::Reviving { to, .. }, _) => Some(past(to)),
@@ -166,6 +194,7 @@ impl<P: Candidate> Life<P> {
             serving_seconds: self.serving.is_some().then(|| now.saturating_sub(self.since).as_secs()),
             candidate,
             refusal: self.refusal.clone(),
+            held_back,
             previous: self.previous.iter().map(past).collect(),
             rejected: self.rejected.iter().map(rejected).collect(),
             probation_seconds: self

@@ -357,7 +357,13 @@ fn a_version_that_trips_on_probation_is_rolled_back_and_not_loaded_again() {
         status.probation_seconds, None,
         "the older version is on none, so that nothing goes back and forth"
     );
-    assert!(status.refusal.unwrap().mend.contains("promote"));
+    let held = status.held_back.unwrap();
+    assert!(
+        held.why.contains("it was rolled back") && held.mend.contains("promote"),
+        "{held:?}"
+    );
+    assert_eq!((held.hash, held.at), (hash(2).to_string(), Some(609)));
+    assert_eq!(status.refusal, None, "nothing is wrong with the file");
     assert_eq!(life.step(at(611), Input::Found(wanted(2))), []);
     assert_eq!(
         done(life.step(at(612), Input::Found(wanted_with(2, &config(1))))).len(),
@@ -440,7 +446,7 @@ fn a_plugin_in_quarantine_comes_back_with_another_version_or_configuration() {
         "and not with the same again"
     );
     assert_eq!(serving(&life), Some(2));
-    assert_eq!(life.status(at(3)).refusal.unwrap().step, Step::Serve);
+    assert!(life.status(at(3)).held_back.unwrap().why.contains("in quarantine"));
 }
 
 #[test]
@@ -449,6 +455,43 @@ fn a_version_at_hand_that_lies_in_the_directory_again_needs_no_loading() {
     served(&mut life, 0, 1);
     served(&mut life, 1, 2);
     assert_eq!(done(life.step(at(2), Input::Found(wanted(1)))), [Act::Serve(loaded(1))]);
+}
+
+#[test]
+fn a_version_that_an_operator_rolled_back_waits_and_is_no_failure_also_after_a_restart() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 1, 2);
+    life.order(at(7), Order::Rollback).unwrap();
+    let acts = life.step(at(8), Input::Served(Ok(())));
+    assert!(
+        matches!(&told(&acts)[..], [What::RolledBack { why, .. }] if why == "an operator rolled it back"),
+        "{acts:?}"
+    );
+    let waits = |life: &Life<Loaded>, serves: Option<u8>| {
+        let status = life.status(at(9));
+        let held = status.held_back.unwrap();
+        assert_eq!((held.why.as_str(), held.at), ("an operator rolled it back", Some(7)));
+        assert!(held.mend.contains("put another version there") && held.mend.contains("plugins promote p "));
+        assert_eq!((status.refusal, serving(life)), (None, serves));
+    };
+    waits(&life, Some(1));
+    let mut after = restarted(&life);
+    let acts = after.step(at(100), Input::Found(wanted(2)));
+    assert!(matches!(&told(&acts)[..], [What::HeldBack(_)]), "{acts:?}");
+    after.step(at(101), Input::Loaded(Ok(loaded(1))));
+    after.step(at(102), Input::Served(Ok(())));
+    waits(&after, Some(1));
+    // Once another version lies there, nothing waits.
+    after.step(at(103), Input::Found(wanted(3)));
+    assert_eq!(after.status(at(103)).held_back, None);
+    // Where nothing can serve in its place, it looks like what it is: nothing runs.
+    let mut kept = life.kept().unwrap();
+    (kept.serving, kept.previous) = (None, Vec::new());
+    let mut alone: Life<Loaded> = Life::restored("p", Rules::default(), kept);
+    assert_eq!(done(alone.step(at(104), Input::Found(wanted(2)))), []);
+    waits(&alone, None);
+    assert_eq!(alone.status(at(105)).state, LifeState::Refused);
 }
 
 #[test]
@@ -697,7 +740,7 @@ fn a_version_that_was_rolled_back_stays_so_after_a_restart_and_the_one_before_it
     let kept = life.kept();
     let mut life = restarted(&life);
     let acts = life.step(at(30), Input::Found(wanted(2)));
-    assert!(matches!(&told(&acts)[0], What::Refused { refusal, .. } if refusal.step == Step::Serve));
+    assert!(matches!(&told(&acts)[..], [What::HeldBack(held)] if held.hash == hash(2).to_string()));
     assert_eq!(done(acts), [Act::Revive(wanted(1))]);
     assert_eq!(life.kept(), kept, "nothing is forgotten meanwhile");
     life.step(at(31), Input::Loaded(Ok(loaded(1))));

@@ -25,6 +25,7 @@ impl LifeObserver for Told {
             What::Refused { refusal, old_serves } => format!("refused at {}, old serves: {old_serves}", refusal.step),
             What::Serving { .. } => "serving".to_owned(),
             What::RolledBack { .. } => "rolled back".to_owned(),
+            What::HeldBack(held) => format!("waits: {}", held.why),
             other => format!("{other:?}"),
         };
         self.0.send(format!("{} {what}", event.plugin)).unwrap();
@@ -283,7 +284,7 @@ async fn what_was_rolled_back_stays_so_in_the_next_host_and_the_version_before_i
         scene = Scene::over(scene.end(), Some(&path)).await;
         let mut told = [scene.next().await, scene.next().await];
         told.sort();
-        assert_eq!(told, ["a refused at serve, old serves: false", "a serving"]);
+        assert_eq!(told, ["a serving", "a waits: an operator rolled it back"]);
         assert_eq!(scene.version("a").as_deref(), Some("0.0.1"), "{time}");
         let status = &scene.control.status()[0];
         assert_eq!((status.rejected.len(), status.enabled_by_person), (1, Some(true)));

@@ -184,7 +184,7 @@ async fn a_plugin_is_disabled_enabled_rolled_back_and_promoted_by_hand() {
         .await;
     ended.told(1, &["is not at hand; these are: "]);
     let history = told(&scene, &["plugins", "show", "greeting"]).await;
-    assert!(history.contains("a person rolled it back"), "{history}");
+    assert!(history.contains("an operator rolled it back"), "{history}");
 }
 
 #[tokio::test]

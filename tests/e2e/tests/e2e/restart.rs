@@ -74,7 +74,10 @@ async fn a_version_that_was_rolled_back_stays_so_whatever_kills_the_host(on: On)
     // What lies in the directory is the second one still; the bytes of the first lie in the state directory alone.
     for time in ["once", "twice"] {
         let host = scene.run(&server, &[]);
-        assert_eq!(hash_told(&host, "plugin zoo was not loaded: serve: ").await, second);
+        assert_eq!(
+            hash_told(&host, "the version in the plugin directory waits: ").await,
+            second
+        );
         assert_eq!(hash_told(&host, "plugin loaded").await, first, "{time}");
         says(&scene, &server, &host, time, "no beast does that").await;
         kill(host).await;

@@ -15,6 +15,7 @@ fn life(state: LifeState) -> LifeStatus {
         serving_seconds: Some(1),
         candidate: None,
         refusal: None,
+        held_back: None,
         previous: vec![version("b")],
         rejected: Vec::new(),
         probation_seconds: None,

@@ -126,6 +126,36 @@ fn status_tells_at_one_look_what_each_plugin_does() {
 }
 
 #[test]
+fn a_version_that_was_rolled_back_by_hand_is_told_with_who_when_and_what_ends_it() {
+    let held = PluginStatus {
+        held_back: Some(HeldBack {
+            hash: "b".repeat(64),
+            why: "an operator rolled it back".to_owned(),
+            seconds_ago: Some(300),
+            mend: "put another version there".to_owned(),
+        }),
+        rolled_back_from: Some("b".repeat(64)),
+        ..serving()
+    };
+    assert_eq!(
+        note(&held).text(),
+        "bbbbbbbbbbbb waits: an operator rolled it back 5m ago; for a change of it, or `plugins promote`"
+    );
+    let detail = PluginDetail {
+        plugin: held,
+        ..PluginDetail::default()
+    };
+    let text = plugin(LOOK, &detail);
+    let line = format!(
+        "waits        module {}: an operator rolled it back 5m ago\n",
+        "b".repeat(64)
+    );
+    assert!(text.contains(&line), "{text}");
+    assert!(text.contains("mend         put another version there\n"), "{text}");
+    assert!(!text.contains("refused"), "{text}");
+}
+
+#[test]
 fn a_host_that_is_not_ready_says_what_it_waits_for() {
     let host = HostStatus {
         waiting_for: vec!["greeting: first list\u{1b}[31m".to_owned()],
