@@ -39,8 +39,10 @@ fn life(serving: &str, previous: &[&str]) -> KeptLife {
     KeptLife {
         enabled: Some(true),
         off: true,
+        gone_since: Some(5),
         serving: Some(version(serving, whole_config())),
         probation_until: Some(1_800_000_000),
+        probation_traps: 2,
         previous: previous
             .iter()
             .map(|module| version(module, PluginConfig::default()))

@@ -48,10 +48,16 @@ pub(crate) struct KeptLife {
     /// Whether the configuration said that it is not to run when it could be read last.
     #[serde(default)]
     pub(crate) off: bool,
+    /// Since when its file has been gone, in seconds since the Unix epoch.
+    #[serde(default)]
+    pub(crate) gone_since: Option<u64>,
     /// What serves, or is to serve where nothing newer can.
     pub(crate) serving: Option<KeptVersion>,
     /// Until when that is on probation, in seconds since the Unix epoch.
     pub(crate) probation_until: Option<u64>,
+    /// How often it trapped on it.
+    #[serde(default)]
+    pub(crate) probation_traps: u32,
     /// Those before it, the newest first.
     pub(crate) previous: Vec<KeptVersion>,
     pub(crate) rejected: Vec<KeptRejected>,

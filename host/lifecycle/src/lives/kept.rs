@@ -18,7 +18,8 @@ impl<P: Candidate> Life<P> {
             enabled: self.enabled,
             ..KeptLife::default()
         };
-        if !matches!(self.found, Found::Gone) {
+        kept.gone_since = self.remembered_since().map(|since| since.as_secs());
+        if kept.gone_since.is_some() || !matches!(self.found, Found::Gone) {
             kept.off = self.off;
             let mut versions: Vec<KeptVersion> = self.previous.iter().map(version).collect();
             kept.serving = match &self.serving {
@@ -27,8 +28,9 @@ impl<P: Candidate> Life<P> {
                 None => None,
             };
             kept.previous = versions;
-            let probation = self.probation.filter(|_| kept.serving.is_some());
-            kept.probation_until = probation.map(|(until, _)| until.as_secs());
+            if let Some((until, traps)) = self.probation.filter(|_| kept.serving.is_some()) {
+                (kept.probation_until, kept.probation_traps) = (Some(until.as_secs()), traps);
+            }
             kept.rejected = self.rejected.iter().map(rejected).collect();
             (kept.rolled_back_from, kept.quarantine) = (self.rolled_back_from, self.quarantine);
         }
@@ -43,7 +45,9 @@ impl<P: Candidate> Life<P> {
         life.restored = true;
         life.previous = kept.serving.into_iter().chain(kept.previous).map(past).collect();
         life.previous.truncate(rules.kept.max(1));
-        life.probation = kept.probation_until.map(|until| (Duration::from_secs(until), 0));
+        let until = kept.probation_until.map(Duration::from_secs);
+        life.probation = until.map(|until| (until, kept.probation_traps));
+        life.gone_since = kept.gone_since.map(Duration::from_secs);
         let restored = kept.rejected.into_iter().map(|kept| Rejected {
             mark: Mark {
                 module: kept.module,

@@ -84,6 +84,8 @@ pub struct Rules {
     pub traps: u32,
     /// So many versions of a plugin stay at hand, with the one that serves; 3 by default.
     pub kept: usize,
+    /// Whether their bytes lie in a state directory, so that one can be brought back that is not in memory; false by default.
+    pub stored: bool,
 }
 
 impl Default for Rules {
@@ -92,6 +94,7 @@ impl Default for Rules {
             probation: Duration::from_secs(600),
             traps: 3,
             kept: 3,
+            stored: false,
         }
     }
 }
@@ -131,6 +134,8 @@ pub(crate) enum Input<P> {
     Withdrawn,
     /// Something went wrong with a version while it served.
     Trouble(Mark, TroubleKind),
+    /// Nothing but time: it is [`Life::due`].
+    Passed,
 }
 
 /// What to do.
@@ -244,6 +249,8 @@ pub(crate) struct Life<P> {
     pub(super) name: String,
     pub(super) rules: Rules,
     pub(super) found: Found,
+    /// Since when there has been nothing.
+    pub(super) gone_since: Option<Duration>,
     /// Whether the configuration said that it is not to run when it could be read last.
     pub(super) off: bool,
     /// A person's word, which wins over the configuration's.
@@ -277,6 +284,7 @@ impl<P: Candidate> Life<P> {
             name: name.to_owned(),
             rules,
             found: Found::Gone,
+            gone_since: None,
             off: false,
             enabled: None,
             doing: Doing::Nothing,
@@ -295,7 +303,7 @@ impl<P: Candidate> Life<P> {
         }
     }
 
-    /// Whether nothing is left to remember of it.
+    /// Whether nothing is left of it to see. Something may be [remembered](Life::remembered_since) all the same.
     pub(crate) fn is_over(&self) -> bool {
         let idle = matches!((&self.found, &self.doing), (Found::Gone, Doing::Nothing));
         idle && self.serving.is_none() && self.enabled.is_none()
@@ -304,13 +312,15 @@ impl<P: Candidate> Life<P> {
     /// What happened; what to do about it, in this order.
     pub(crate) fn step(&mut self, now: Duration, input: Input<P>) -> Vec<Act<P>> {
         let mut acts = Vec::new();
+        self.forget_in_time(now);
         match input {
-            Input::Found(wanted) => self.found(Found::Wanted(wanted), &mut acts),
+            Input::Passed => {}
+            Input::Found(wanted) => self.found(now, Found::Wanted(wanted), &mut acts),
             Input::Unfit(refusal) => {
                 self.refuse(None, refusal, &mut acts);
-                self.found(Found::Unfit, &mut acts);
+                self.found(now, Found::Unfit, &mut acts);
             }
-            Input::Gone => self.found(Found::Gone, &mut acts),
+            Input::Gone => self.found(now, Found::Gone, &mut acts),
             Input::Loaded(result) => self.loaded(result, &mut acts),
             Input::Served(result) => self.served(now, result, &mut acts),
             Input::Withdrawn => self.withdrawn(&mut acts),
@@ -320,7 +330,7 @@ impl<P: Candidate> Life<P> {
         acts
     }
 
-    fn found(&mut self, found: Found, acts: &mut Vec<Act<P>>) {
+    fn found(&mut self, now: Duration, found: Found, acts: &mut Vec<Act<P>>) {
         // What is being switched to may not be what is wanted any longer; the way back to an older version goes on.
         if let Doing::Switching { to, back: None, cut } = &mut self.doing {
             let still = matches!(&found, Found::Wanted(wanted) if *wanted == to.wanted);
@@ -337,10 +347,9 @@ impl<P: Candidate> Life<P> {
         }
         self.found = found;
         if matches!(self.found, Found::Gone) {
-            // A file that comes back is a new one.
-            self.rejected.clear();
-            (self.tried, self.refusal, self.quarantine, self.rolled_back_from) = (None, None, None, None);
-            (self.next, self.probation) = (None, None);
+            self.left(now);
+        } else {
+            self.came();
         }
     }
 
@@ -355,11 +364,10 @@ impl<P: Candidate> Life<P> {
         };
         let gone = matches!(self.found, Found::Gone);
         if gone || !self.is_enabled() {
-            if gone {
-                self.previous.clear();
-                self.resumes = false;
+            if gone && self.serving.is_none() {
+                self.let_go();
             }
-            (self.next, self.probation) = (None, None);
+            self.next = None;
             if self.serving.is_some() {
                 self.doing = Doing::Draining { comes_back: true };
                 acts.push(Act::Withdraw);
@@ -665,7 +673,8 @@ impl<P: Candidate> Life<P> {
         self.doing = Doing::Nothing;
         let served = self.serving.take();
         let hash = served.as_ref().map(|served| served.plugin.mark().module);
-        self.probation = None;
+        // The probation of what comes back goes on.
+        self.probation = self.probation.filter(|_| comes_back);
         if let Some(served) = served.filter(|_| comes_back) {
             self.previous.insert(0, served.into());
             self.previous.truncate(self.rules.kept);

@@ -8,7 +8,8 @@
 //!                   refused                    the version before it ──┘ ◀ or a person says so
 //! ```
 //! Promises: what fails at any step changes nothing but the status; a version that was rolled back or quarantined is not
-//! loaded again until its file or its configuration changes, or a person promotes it; grants that were taken away are not
+//! loaded again until its file or its configuration changes, or a person promotes it, also where its file was gone meanwhile;
+//! grants that were taken away are not
 //! in force any longer, though the last version that had them served well. After a restart that holds as well: what was
 //! rejected stays so, and what served serves again unless something newer can.
 //!
@@ -17,8 +18,10 @@
 //! | `life` | one plugin's life: the decision | no |
 //! | `orders` | what persons may say of it | no |
 //! | `kept` | what of it outlives a restart, and what becomes of that at the start | no |
+//! | `absence` | what is remembered while its file is gone | no |
 //! | `status` | how it is told | no |
 
+mod absence;
 mod kept;
 mod life;
 mod orders;
@@ -26,6 +29,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use absence::beyond;
 pub use life::Rules;
 pub(crate) use life::{Act, Candidate, Input, Life, Mark, Wanted};
 pub use orders::{Order, OrderError};

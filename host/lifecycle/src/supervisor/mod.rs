@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::directory::{DirectoryError, ModuleFile, own_config, without_module};
 use crate::kept::PluginStore;
-use crate::lives::{Act, Candidate, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Wanted};
+use crate::lives::{Act, Candidate, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Wanted, beyond};
 use crate::load::{Plugin, load_with_bytes};
 use crate::refusal::{Refusal, Step};
 use crate::stage::{Stage, Trouble};
@@ -37,6 +37,9 @@ use settled::settled;
 
 /// Two looks at the directory that agree must be so far apart.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// Of so many plugins whose files are gone it is remembered what was decided against their versions.
+const ABSENT: usize = 256;
 
 /// So many orders may wait.
 const ORDERS: usize = 16;
@@ -216,7 +219,8 @@ impl Supervisor {
         Ok(plugins)
     }
 
-    /// Takes up what the last host left of plugins' lives. Of those whose files are gone only a person's word stays.
+    /// Takes up what the last host left of plugins' lives. Of those whose files are gone so much stays as is remembered of
+    /// what is gone.
     async fn restore(&mut self, lies_there: impl Fn(&str) -> bool) {
         let Some(keeping) = &mut self.keeping else { return };
         let rules = self.options.config.host.life_rules();
@@ -261,13 +265,12 @@ impl Supervisor {
         let mut jobs = Jobs::default();
         let mut troubles = true;
         loop {
+            self.let_time_pass();
             self.begin_load(&mut jobs);
             self.keep().await;
-            let due = self
-                .keeping
-                .as_ref()
-                .and_then(|keeping| keeping.due())
-                .map(|due| due.saturating_sub(self.clock.now()));
+            let kept = self.keeping.as_ref().and_then(|keeping| keeping.due());
+            let due = self.lives.values().filter_map(Life::due).chain(kept).min();
+            let due = due.map(|due| due.saturating_sub(self.clock.now()));
             tokio::select! {
                 biased;
                 Some((name, order, answer)) = self.orders.recv() => {
@@ -297,6 +300,16 @@ impl Supervisor {
         }
     }
 
+    /// Forgets of plugins that are gone what was remembered for a moment. Nothing of them runs: there is nothing to do.
+    fn let_time_pass(&mut self) {
+        let now = self.clock.now();
+        let due = |life: &Life<Arc<Plugin>>| life.due().is_some_and(|due| due <= now);
+        let names = self.lives.iter().filter(|(_, life)| due(life));
+        for name in names.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.step(&name, Input::Passed);
+        }
+    }
+
     fn seen(&mut self, seen: Seen, stage: &Arc<dyn Stage>, jobs: &mut Jobs) {
         match seen {
             Seen::Changed(changes) => {
@@ -318,7 +331,8 @@ impl Supervisor {
 
     fn order(&mut self, name: &str, order: Order, stage: &Arc<dyn Stage>, jobs: &mut Jobs) -> Result<(), OrderError> {
         let now = self.clock.now();
-        let life = self.lives.get_mut(name).ok_or(OrderError::NoPlugin)?;
+        let life = self.lives.get_mut(name).filter(|life| !life.is_over());
+        let life = life.ok_or(OrderError::NoPlugin)?;
         let acts = life.order(now, order)?;
         self.show(name);
         self.act(name, acts, stage, jobs);
@@ -374,8 +388,12 @@ impl Supervisor {
             .lives
             .entry(name.to_owned())
             .or_insert_with(|| Life::new(name, rules));
+        let gone = matches!(input, Input::Gone | Input::Withdrawn);
         let acts = life.step(now, input);
         self.show(name);
+        if gone {
+            self.forget_oldest();
+        }
         acts
     }
 
@@ -388,11 +406,23 @@ impl Supervisor {
         let mut status = self.control.status.lock().unwrap_or_else(PoisonError::into_inner);
         match self.lives.get(name) {
             Some(life) if life.is_over() => {
-                self.lives.remove(name);
                 status.remove(name);
+                if life.remembered_since().is_none() {
+                    self.lives.remove(name);
+                }
             }
             Some(life) => _ = status.insert(name.to_owned(), life.status(now)),
             None => {}
+        }
+    }
+
+    /// Of too many that are gone those are forgotten that went first.
+    fn forget_oldest(&mut self) {
+        for name in beyond(&self.lives, ABSENT) {
+            self.lives.remove(&name);
+            if let Some(keeping) = &mut self.keeping {
+                keeping.decided(&name, None, false);
+            }
         }
     }
 

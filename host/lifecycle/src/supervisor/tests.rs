@@ -89,9 +89,11 @@ impl Scene {
     async fn over(dir: tempfile::TempDir, state: Option<&Path>) -> Self {
         let store = state.map(|path| Arc::new(PluginStore::open(path).unwrap()));
         let (tell, told) = mpsc::unbounded_channel();
+        let mut config = Config::default().granting_what_is_asked(false);
+        config.host.state_directory = state.map(Path::to_owned);
         let options = SupervisorOptions {
             directory: dir.path().to_owned(),
-            config: Config::default().granting_what_is_asked(false),
+            config,
             modules: MODULES.clone(),
             observer: Arc::new(Told(tell)),
             store,
@@ -299,11 +301,28 @@ async fn what_was_rolled_back_stays_so_in_the_next_host_and_the_version_before_i
     while scene.version("a").as_deref() != Some("0.0.3") {
         scene.next().await;
     }
-    // Its file is gone, and with it all but a person's word.
+    // Its file is gone for a moment: what was said against it holds, and what served does again.
+    scene.control.order("a", Order::Rollback).await.unwrap();
+    while scene.next().await != "a rolled back" {}
     fs::remove_file(scene.dir.path().join("a.wasm")).unwrap();
     while scene.next().await != "a Unloaded" {}
-    scene.control.order("a", Order::Enable).await.unwrap();
-    let entries = fs::read_dir(path.join("a")).unwrap();
-    let kept: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(kept, ["life.json"]);
+    assert_eq!(scene.version("a"), None);
+    scene.put("a.wasm", module("0.0.3"));
+    assert_eq!(scene.next().await, "a waits: an operator rolled it back");
+    assert_eq!(scene.next().await, "a serving");
+    assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+}
+
+#[tokio::test]
+async fn of_a_plugin_that_is_gone_nothing_is_seen_and_no_order_is_taken() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("plugins");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
+    let mut scene = Scene::over(dir, Some(&path)).await;
+    assert_eq!(scene.next().await, "a serving");
+    fs::remove_file(scene.dir.path().join("a.wasm")).unwrap();
+    assert_eq!(scene.next().await, "a Unloaded");
+    assert_eq!(scene.control.order("a", Order::Reset).await, Err(OrderError::NoPlugin));
+    assert!(scene.control.status().is_empty());
 }
