@@ -28,12 +28,10 @@ impl LifeObserver for Lives {
         match &event.what {
             What::Refused { refusal, old_serves } => {
                 self.count(plugin, "refused", &refusal.step.to_string());
-                // Its parts from outside are escaped already; its own line breaks stay and are indented.
-                let text = refusal.to_string().replace('\n', "\n    ");
                 if *old_serves {
-                    tracing::warn!(plugin, hash, step = %refusal.step, "{text}\nthe version before it serves on");
+                    tracing::warn!(plugin, hash, step = %refusal.step, "{refusal}\nthe version before it serves on");
                 } else {
-                    tracing::error!(plugin, hash, step = %refusal.step, "{text}");
+                    tracing::error!(plugin, hash, step = %refusal.step, "{refusal}");
                 }
             }
             // No failure, and told before: it was decided, and whoever reads the log of this start wants to know why what

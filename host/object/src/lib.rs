@@ -31,4 +31,4 @@ pub use object::{Keep, Object, ObjectError};
 pub use path::{FieldPath, PathError};
 pub use projection::FieldSet;
 pub use selector::{FieldSelector, LabelSelector, LabelSource, Labels, SelectorError};
-pub use text::{escape_control, shorten};
+pub use text::{escape_control, must_escape, shorten};

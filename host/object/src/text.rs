@@ -24,8 +24,8 @@ pub fn escape_control(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters, and the marks that turn the direction of text around.
-fn must_escape(c: char) -> bool {
+/// What [`escape_control`] makes visible: control characters, and the marks that turn the direction of text around.
+pub fn must_escape(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 

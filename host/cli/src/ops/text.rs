@@ -175,7 +175,9 @@ fn note(plugin: &PluginStatus) -> Cell {
         notes.push(format!("{} is on its way", short(&candidate.hash)));
     }
     if let Some(refusal) = &plugin.refusal {
-        notes.push(format!("{}: {}", refusal.step, refusal.why));
+        // Of several lines one: a note is.
+        let lines: Vec<&str> = refusal.why.lines().map(str::trim).collect();
+        notes.push(format!("{}: {}", refusal.step, lines.join("; ")));
     }
     if let Some(held) = &plugin.held_back {
         notes.push(format!(

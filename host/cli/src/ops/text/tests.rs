@@ -126,6 +126,34 @@ fn status_tells_at_one_look_what_each_plugin_does() {
 }
 
 #[test]
+fn a_reason_of_several_lines_is_one_in_the_note() {
+    let refused = PluginStatus {
+        refusal: Some(Refused {
+            step: "config".to_owned(),
+            why: "config.a: value is not of type \"string\"\n  config.b: is needed".to_owned(),
+            ..Refused::default()
+        }),
+        ..serving()
+    };
+    assert_eq!(
+        note(&refused).text(),
+        "config: config.a: value is not of type \"string\"; config.b: is needed"
+    );
+}
+
+#[test]
+fn no_line_of_a_table_is_wider_than_what_is_in_it() {
+    let wide = Look { wide: true, ..LOOK };
+    let text = plugins(wide, &[serving(), PluginStatus::default()]);
+    assert!(text.lines().all(|line| line == line.trim_end()), "{text:?}");
+    let heads = text.lines().next().unwrap();
+    assert!(
+        heads.ends_with("  OBJECTS  MAX-MEM  NOTE"),
+        "the last column is padded by nothing: {heads:?}"
+    );
+}
+
+#[test]
 fn a_version_that_was_rolled_back_by_hand_is_told_with_who_when_and_what_ends_it() {
     let held = PluginStatus {
         held_back: Some(HeldBack {
