@@ -1,8 +1,8 @@
-//! What the last host kept of controllers that have not come yet: their plugin is disabled, refused or not there. It waits for
-//! them, and is written again meanwhile. Pure.
+//! The parked keys of controllers that are not there: their plugin is disabled, refused or gone, since the last host kept
+//! them or since this one unloaded it. They wait for them, and are written again meanwhile. Pure.
 //!
-//! Bounded: nothing is added while a host runs, what was parked longer than [`WAITS`] before its start is let go of, and
-//! where there are more parked keys than are written, these are the first that have no room.
+//! Bounded: at most [`MAX_KEYS`] wait, what was parked longer than [`WAITS`] before a host's start is let go of, and where
+//! there are more parked keys than are written, these are the first that have no room.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Heard, Kept, Record};
+use super::{Heard, Kept, MAX_KEYS, Record};
 use crate::ControllerId;
 
 /// So long after a key was parked it waits for a plugin that is not there.
@@ -35,6 +35,16 @@ impl Absent {
             }
         }
         Self(absent)
+    }
+
+    /// A controller goes: its parked keys, and how far it had heard. Where there is no room for all, those that were parked
+    /// first have it.
+    pub(crate) fn put(&mut self, id: ControllerId, mut records: Vec<Record>, heard: Heard) {
+        records.sort_by_key(|record| record.since);
+        records.truncate(MAX_KEYS.saturating_sub(self.waiting().0));
+        if !records.is_empty() {
+            self.0.insert(id, (records, heard));
+        }
     }
 
     /// A controller comes: what was kept of it.

@@ -10,7 +10,8 @@
 //!   grants are what they were. In doubt it runs: one attempt more is harmless.
 //! - **Bounded**: at most [`MAX_KEYS`] keys and [`MAX_BYTES`] of text. Those that were parked first are kept; the others
 //!   are left out, which is logged once, and run after the restart.
-//! - **A plugin that comes later** finds its parked keys as one that was there at the start does. Where none comes they are
+//! - **A plugin that comes later**, or is unloaded (disabled, say) and comes back, finds its parked keys as one that was
+//!   there at the start does: only another module or configuration gives them a new chance. Where none comes they are
 //!   let go of at the first start that is [`WAITS`] after they were parked, and they give way to the keys of plugins that
 //!   are there.
 //! - **The file is whole or refused.** It is written beside and renamed, and ends with a count. Whatever else stands there
@@ -19,15 +20,16 @@
 //! # Not promised
 //! - A crash loses what was parked in its last [`DEBOUNCE`], and in the write that was under way: these keys run once
 //!   more. A host that is stopped loses nothing.
-//! - An object of another kind that maps to a parked key, and was **deleted** while no host ran, wakes nothing: what is
-//!   gone is in no list.
+//! - An object of another kind that maps to a parked key, and was **deleted** while no host ran or the plugin was away,
+//!   wakes nothing: what is gone is in no list.
+//! - Without a place to keep them, a plugin that comes back has none.
 //! - Times are those of the wall clock when the host began, moved on by the monotonic one.
 //!
 //! | module | what is in it | I/O |
 //! |---|---|---|
 //! | `text` | the file's form: to text and back | no |
 //! | `keeping` | what is known of one controller's parked keys beside the queue; what still holds at the start | no |
-//! | `absent` | what waits for controllers that come later | no |
+//! | `absent` | what waits for controllers that are not there | no |
 //! | `returns` | the dispatcher's part: what it sets down at the start, and what it tells | no |
 //! | `keeper` | when to write | no |
 //! | `file`, `driver` | reading, and writing atomically; waiting for it | yes |

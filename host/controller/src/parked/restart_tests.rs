@@ -376,6 +376,71 @@ fn without(world: &mut World) -> World {
     next
 }
 
+/// The plugin is unloaded while the host runs, and comes back.
+fn away_and_back(world: &mut World, identity: Identity, widgets: &[Value], config_maps: &[Value]) -> World {
+    world.dispatcher.set_aside(&world.id);
+    world.dispatcher.retire(&world.id);
+    world.dispatcher.remove_retired(&world.id.plugin);
+    let mut back = World::unlisted(&json!([]));
+    back.now = world.now;
+    back.dispatcher.absent = std::mem::take(&mut world.dispatcher.absent);
+    back.dispatcher.keep(&back.id, identity);
+    listed(back, widgets, config_maps)
+}
+
+#[test]
+fn the_keys_of_a_plugin_that_goes_and_comes_back_as_it_was_stay_parked() {
+    let mut world = first();
+    let before = world.dispatcher.kept();
+    let mut back = away_and_back(&mut world, identity("m", "c"), &[widget()], &[config_map()]);
+    assert!(!back.runs());
+    assert_eq!(back.dispatcher.kept().records, before.records, "as they stood");
+    let mut again = away_and_back(&mut back, identity("m", "c"), &[widget()], &[config_map()]);
+    assert!(!again.runs(), "nor the next time");
+    // And they are woken as ever.
+    again.event(CONFIG_MAPS, "MODIFIED", &object(101, &Value::Null));
+    assert!(again.runs());
+}
+
+#[test]
+fn what_changed_while_a_plugin_was_away_has_its_key_tried_again() {
+    let changed = object(55, &Value::Null);
+    let own = identity("m", "c");
+    let mut back = away_and_back(&mut first(), own.clone(), &[changed], &[config_map()]);
+    assert_eq!(back.why().unwrap(), "Widget ns/a found");
+    let mut back = away_and_back(&mut first(), own.clone(), &[widget()], &[object(55, &Value::Null)]);
+    assert!(back.runs());
+    let mut back = away_and_back(&mut first(), own.clone(), &[], &[config_map()]);
+    assert_eq!(back.why().unwrap(), "woken by the object's deletion while no host ran");
+    // Woken, and not run before it went.
+    let mut world = first();
+    world.event(CONFIG_MAPS, "MODIFIED", &object(11, &Value::Null));
+    let mut back = away_and_back(&mut world, own, &[widget()], &[object(11, &Value::Null)]);
+    assert!(back.runs());
+}
+
+#[test]
+fn a_plugin_that_comes_back_as_another_version_or_configuration_has_its_keys_tried_again() {
+    for (own, why) in [
+        (identity("another", "c"), "woken by a new module"),
+        (identity("m", "another"), "woken by new configuration"),
+    ] {
+        let mut back = away_and_back(&mut first(), own, &[widget()], &[config_map()]);
+        let told = back.why().unwrap();
+        assert!(told == why || told == "Widget ns/a found", "{told}");
+        assert!(!back.runs(), "once");
+    }
+}
+
+#[test]
+fn the_keys_of_a_plugin_that_is_away_are_kept_over_a_restart() {
+    let mut world = first();
+    let before = kept(&mut world);
+    world.dispatcher.set_aside(&world.id);
+    world.dispatcher.retire(&world.id);
+    assert_eq!(kept(&mut world), before);
+}
+
 #[test]
 fn the_keys_of_a_plugin_that_comes_later_wait_for_it_and_stay_parked() {
     let mut waits = without(&mut first());

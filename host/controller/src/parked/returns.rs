@@ -1,4 +1,5 @@
-//! The dispatcher's part in keeping parked keys over a restart: it sets down what was kept, and tells what is to be.
+//! The dispatcher's part in keeping parked keys over a restart, and while a plugin is away: it sets down what was kept, and
+//! tells what is to be.
 
 use std::time::Duration;
 
@@ -52,6 +53,27 @@ impl Dispatcher {
             entry.queue.restore(record.key, parked, record.errors);
         }
         entry.keeping = Some(keeping);
+    }
+
+    /// A controller goes with its plugin, which may come back as it is: its parked keys wait for that as over a restart. Before
+    /// it is [retired](Dispatcher::retire).
+    pub(crate) fn set_aside(&mut self, id: &ControllerId) {
+        let Some((entry, keeping)) = self
+            .entries
+            .get(id)
+            .and_then(|entry| Some((entry, entry.keeping.as_ref()?)))
+        else {
+            return;
+        };
+        let parked = entry.queue.parked().filter_map(|parked| record(id, entry, parked.key));
+        let (heard, waiting) = match &keeping.returning {
+            None => (&keeping.heard, None),
+            // It knew no more than the last host did.
+            Some(returning) => (&returning.heard, Some(&returning.changed)),
+        };
+        let waiting = waiting.into_iter().flatten().map(|(record, _)| record.clone());
+        let records = parked.chain(waiting).collect();
+        self.absent.put(id.clone(), records, heard.clone());
     }
 
     /// Whether an object of a first list may wake a parked key that it maps to. `primary`: it is the key's own object.

@@ -77,6 +77,7 @@ impl Stage for Host {
                 let past = live.take(name);
                 for controller in &past.controllers {
                     *controller.tenure.phase() = Phase::Over;
+                    dispatcher.set_aside(&controller.id);
                     dispatcher.retire(&controller.id);
                 }
                 drop((live, dispatcher));

@@ -27,7 +27,7 @@ fn retrying(plugins: &str, fields: &serde_json::Value) -> Retrying {
     });
     let manifest = Manifest::parse(&manifest.to_string()).unwrap();
     let of_c = own.controllers.get("c").copied().unwrap_or_default();
-    Retrying::of("p", &manifest.controllers[0], &of_c.queue, &own.queue).unwrap()
+    Retrying::of(&manifest.controllers[0], &of_c.queue, &own.queue).unwrap()
 }
 
 fn millis(ms: u64) -> Duration {
