@@ -136,7 +136,7 @@ pub(crate) async fn load(modules: &Modules, directory: &Path, config: &Config) -
         .await
         .map_err(|error| Stop::usage(error.to_string()))?;
     for warning in &all.warnings {
-        tracing::warn!("{}", lines(&warning.to_string()));
+        tracing::warn!("{warning}");
     }
     let mut plugins = Plugins {
         loaded: Vec::new(),
@@ -148,7 +148,7 @@ pub(crate) async fn load(modules: &Modules, directory: &Path, config: &Config) -
             Ok(plugin) => plugins.loaded.push(Arc::new(plugin)),
             Err(refusal) => {
                 plugins.refused += 1;
-                tracing::error!("{}", lines(&refusal.to_string()));
+                tracing::error!("{refusal}");
             }
         }
     }
@@ -173,9 +173,4 @@ impl Plugins {
             (refused, _) => format!("{directory}: all {refused} plugins were refused, for the reasons above"),
         }))
     }
-}
-
-/// A message whose parts from outside are escaped already; its own line breaks stay and are indented.
-fn lines(text: &str) -> String {
-    text.replace('\n', "\n    ")
 }

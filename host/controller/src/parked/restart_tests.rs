@@ -134,7 +134,10 @@ fn a_key_whose_server_was_set_back_is_tried_again() {
 #[test]
 fn a_key_whose_object_went_while_no_host_ran_is_tried_again() {
     let mut again = restart(&mut first(), &[], &[config_map()]);
-    assert_eq!(again.why().unwrap(), "woken by the object's deletion while no host ran");
+    assert_eq!(
+        again.why().unwrap(),
+        "woken by the object's deletion while it was not watched"
+    );
 }
 
 #[test]
@@ -411,7 +414,10 @@ fn what_changed_while_a_plugin_was_away_has_its_key_tried_again() {
     let mut back = away_and_back(&mut first(), own.clone(), &[widget()], &[object(55, &Value::Null)]);
     assert!(back.runs());
     let mut back = away_and_back(&mut first(), own.clone(), &[], &[config_map()]);
-    assert_eq!(back.why().unwrap(), "woken by the object's deletion while no host ran");
+    assert_eq!(
+        back.why().unwrap(),
+        "woken by the object's deletion while it was not watched"
+    );
     // Woken, and not run before it went.
     let mut world = first();
     world.event(CONFIG_MAPS, "MODIFIED", &object(11, &Value::Null));

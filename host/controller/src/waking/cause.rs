@@ -64,7 +64,7 @@ pub enum Waker {
     NewModule,
     /// What the operator's file says of the plugin is something else than when the key was parked, or last ran.
     NewConfiguration,
-    /// The object was there when the key was parked, and went while no host ran.
+    /// The object was there when the key was parked, and went while no host ran or the plugin was away.
     Vanished,
 }
 
@@ -75,7 +75,7 @@ impl Waker {
             Self::Person => "a person",
             Self::NewModule => "a new module",
             Self::NewConfiguration => "new configuration",
-            Self::Vanished => "the object's deletion while no host ran",
+            Self::Vanished => "the object's deletion while it was not watched",
         }
     }
 }

@@ -254,7 +254,7 @@ async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste(
     assert_eq!(host.end().await.code, Some(0));
 
     let (_, lines) = refusal.split_once("zoo.yaml beside the module:\n").unwrap();
-    let mut plugins = yaml(&lines.replace("\n    ", "\n").replacen("    ", "", 1))["plugins"].clone();
+    let mut plugins = yaml(lines)["plugins"].clone();
     for section in ["grants", "dangerous"] {
         for grant in plugins["zoo"][section].as_array_mut().expect("grants") {
             grant["namespaces"] = json!([scene.namespace()]);
@@ -268,4 +268,34 @@ async fn a_plugin_that_asks_for_what_it_was_not_granted_gets_the_lines_to_paste(
     })
     .await;
     assert_eq!(host.count(|line| message(line) == "plugin loaded"), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_of_several_lines_is_one_line_of_the_log_and_nothing_in_it_looks_like_another() {
+    let scene = Scene::with_greeting();
+    scene.sample();
+    let forged = "2026-01-01T00:00:00.000000Z ERROR forged";
+    scene.plugin("zoo", wasm::zoo());
+    scene.file(
+        "plugins/zoo.yaml",
+        format!("grants: []\nconfig: {{a: \"b\\n{forged}\"}}\n"),
+    );
+    scene.config(&json!({"greeting": {}}));
+    let ended = scene.dev_to_end(&["--apply", "world.yaml", "--until-idle"]).await;
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let refusals: Vec<&&str> = lines
+        .iter()
+        .filter(|line| line.contains("plugin zoo was not loaded: grants: "))
+        .collect();
+    assert_eq!(refusals.len(), 1, "{}", ended.stderr);
+    assert!(
+        refusals[0].contains("beside the module:\\ngrants:\\n- {group: "),
+        "{}",
+        refusals[0]
+    );
+    for line in lines {
+        let is_event = line.starts_with("20") && ["INFO", "WARN", "ERROR"].iter().any(|level| line.contains(level));
+        assert!(is_event || line.starts_with("error: "), "{line}");
+        assert!(!line.contains("forged"), "{line}");
+    }
 }

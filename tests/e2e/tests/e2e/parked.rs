@@ -112,6 +112,29 @@ async fn the_parked_keys_of_a_plugin_that_comes_after_the_start_wait_for_it(on: 
     assert_eq!(kept(&scene), before);
 }
 
+on_both!(a_plugin_that_is_disabled_and_enabled_has_its_parked_keys_as_they_were);
+async fn a_plugin_that_is_disabled_and_enabled_has_its_parked_keys_as_they_were(on: On) {
+    let (scene, server, host) = parked(on).await;
+    let order = async |order: &str| {
+        let ended = scene.run_to_end(&["plugins", order, "zoo"]).await;
+        assert_eq!(ended.code, Some(0), "{order}: {}", ended.stderr);
+    };
+    let before = kept(&scene);
+    let attempts = host.count(begins(&scene, "b"));
+    order("disable").await;
+    order("enable").await;
+    server.api().beast("witness", "nothing").await;
+    host.logged("the witness", begins(&scene, "witness")).await;
+    let first = begins(&scene, "first-list");
+    host.until("that the first list is done", async || {
+        (host.count(&first) == 2).then_some(())
+    })
+    .await;
+    assert_eq!(host.count(begins(&scene, "b")), attempts);
+    stop(host).await;
+    assert_eq!(kept(&scene), before, "it stands there as it stood");
+}
+
 on_both!(what_changed_while_no_host_ran_has_its_parked_key_tried_again);
 async fn what_changed_while_no_host_ran_has_its_parked_key_tried_again(on: On) {
     let (scene, server, host) = parked(on).await;
