@@ -96,6 +96,11 @@ fn line(form: Form, event: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A message as lines for a person, of which none but the first begins a line: what it quotes can't look like another.
+pub(crate) fn indented(message: &str) -> String {
+    line(Form::Terminal, message).into_owned()
+}
+
 /// Whether this, behind an escape, makes colour, bold, dim or italic of what follows, or ends that: the log's own signs,
 /// and harmless where somebody else puts one into an event.
 fn is_colour(rest: &str) -> bool {
@@ -152,6 +157,7 @@ mod tests {
         ] {
             assert_eq!(line(form, event), expected, "{form:?}");
         }
+        assert_eq!(indented("error: a\nERROR b\r"), "error: a\n    ERROR b\\r\n");
         let json: serde_json::Value = serde_json::from_str(&line(Form::Json, "{\"a\":\"\u{9b}\"}\n")).unwrap();
         assert_eq!(json["a"], "\u{9b}", "what is told stays the same");
     }

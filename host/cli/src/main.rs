@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 /// The one message, whatever the log level.
 fn tell(stop: &Stop, format: LogFormat) {
     let line = match format {
-        LogFormat::Text => format!("error: {stop}\n"),
+        LogFormat::Text => logging::indented(&format!("error: {stop}")),
         LogFormat::Json => present::json_line(&json!({"level": "ERROR", "fields": {"message": stop.message}})),
     };
     // Nobody is left to tell that nobody reads stderr.

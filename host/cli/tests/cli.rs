@@ -289,7 +289,7 @@ fn a_configuration_with_a_wrong_field_is_named_with_the_right_one() {
     ] {
         scene
             .run(&[command, &["--config", "c.yaml"]].concat())
-            .refused(2, &["c.yaml:3:", "poolSise", "did you mean `poolSize`?"]);
+            .refused(2, &["c.yaml:3:", "host: an unknown field", "did you mean `poolSize`?"]);
     }
 }
 

@@ -249,7 +249,7 @@ impl HostConfig {
             probation: Duration::from_secs(self.probation_seconds.into()),
             traps: self.probation_traps,
             kept: self.keep_versions as usize,
-            stored: self.state_directory.is_some(),
+            ..Rules::default()
         }
     }
 

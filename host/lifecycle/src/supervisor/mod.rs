@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::directory::{DirectoryError, ModuleFile, own_config, without_module};
 use crate::kept::PluginStore;
-use crate::lives::{Act, Candidate, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Wanted, beyond};
+use crate::lives::{
+    Act, Candidate, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Rules, Wanted, beyond,
+};
 use crate::load::{Plugin, load_with_bytes};
 use crate::refusal::{Refusal, Step};
 use crate::stage::{Stage, Trouble};
@@ -222,8 +224,8 @@ impl Supervisor {
     /// Takes up what the last host left of plugins' lives. Of those whose files are gone so much stays as is remembered of
     /// what is gone.
     async fn restore(&mut self, lies_there: impl Fn(&str) -> bool) {
+        let rules = self.rules();
         let Some(keeping) = &mut self.keeping else { return };
-        let rules = self.options.config.host.life_rules();
         let home = self.options.config.host.namespace.clone();
         for (name, mut kept) in keeping.read().await {
             kept.at_home_in(home.as_deref());
@@ -233,6 +235,13 @@ impl Supervisor {
                 // Nothing serves yet: there is nothing to do about it.
                 self.step(&name, Input::Gone);
             }
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            stored: self.options.store.is_some(),
+            ..self.options.config.host.life_rules()
         }
     }
 
@@ -383,7 +392,7 @@ impl Supervisor {
 
     fn step(&mut self, name: &str, input: Input<Arc<Plugin>>) -> Vec<Act<Arc<Plugin>>> {
         let now = self.clock.now();
-        let rules = self.options.config.host.life_rules();
+        let rules = self.rules();
         let life = self
             .lives
             .entry(name.to_owned())

@@ -89,11 +89,9 @@ impl Scene {
     async fn over(dir: tempfile::TempDir, state: Option<&Path>) -> Self {
         let store = state.map(|path| Arc::new(PluginStore::open(path).unwrap()));
         let (tell, told) = mpsc::unbounded_channel();
-        let mut config = Config::default().granting_what_is_asked(false);
-        config.host.state_directory = state.map(Path::to_owned);
         let options = SupervisorOptions {
             directory: dir.path().to_owned(),
-            config,
+            config: Config::default().granting_what_is_asked(false),
             modules: MODULES.clone(),
             observer: Arc::new(Told(tell)),
             store,

@@ -134,3 +134,35 @@ async fn a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_versi
     hash_told(&host, "plugin exchanged").await;
     says(&scene, &server, &host, "good", "no beast knows how").await;
 }
+
+on_both!(a_quarantine_outlives_its_file_that_is_deleted_and_put_there_again);
+async fn a_quarantine_outlives_its_file_that_is_deleted_and_put_there_again(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    strict(
+        &scene,
+        json!({"breaker": {"consecutive": 1, "minCalls": 1, "minKeys": 1, "quarantineTrips": 1}}),
+    );
+    let server = Server::started(&scene).await;
+    let (host, address) = scene.run_with_metrics(&server, &[]);
+    hash_told(&host, "plugin loaded").await;
+    server.api().beast("bad", "trap").await;
+    hash_told(&host, "plugin in quarantine").await;
+    let file = scene.path("plugins/zoo.wasm");
+    std::fs::remove_file(&file).unwrap();
+    hash_told(&host, "plugin unloaded").await;
+    scene.plugin("zoo", wasm::zoo());
+    host.until("that it is there again", async || {
+        (host.count(|line| message(line) == "plugin loaded") == 2).then_some(())
+    })
+    .await;
+    host.until("the quarantine after it came back", async || {
+        let labels = [("plugin", "zoo"), ("state", "quarantined")];
+        let metrics = Metrics::scrape(&address).await?;
+        (metrics.value("pilothouse_breaker_state", &labels) == Some(1.0)).then_some(())
+    })
+    .await;
+    assert_eq!(host.count(|line| message(line).starts_with("plugin in quarantine")), 1);
+    scene.plugin("zoo", other_zoo());
+    hash_told(&host, "plugin exchanged").await;
+    says(&scene, &server, &host, "good", "no beast knows how").await;
+}
