@@ -162,6 +162,10 @@ async fn a_quarantine_outlives_its_file_that_is_deleted_and_put_there_again(on: 
     })
     .await;
     assert_eq!(host.count(|line| message(line).starts_with("plugin in quarantine")), 1);
+    server
+        .api()
+        .delete(pilothouse_e2e::BEASTS, scene.namespace(), "bad")
+        .await;
     scene.plugin("zoo", other_zoo());
     hash_told(&host, "plugin exchanged").await;
     says(&scene, &server, &host, "good", "no beast knows how").await;
