@@ -64,7 +64,8 @@ struct Lines(Form);
 
 impl io::Write for Lines {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let line = line(self.0, &String::from_utf8_lossy(event)).into_owned();
+        let text = String::from_utf8_lossy(event);
+        let line = line(self.0, &text);
         io::Write::write_all(&mut io::stderr().lock(), line.as_bytes())?;
         Ok(event.len())
     }

@@ -136,7 +136,7 @@ impl ConfigSchema {
                 let mend = match mend {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if known.is_empty() => String::new(),
-                    None => format!("known are {}", shown(&known)),
+                    None => format!("it knows {}", shown(&known)),
                 };
                 (what, mend)
             }

@@ -39,7 +39,7 @@ fn a_configuration_is_held_against_the_schema_with_paths_and_without_values() {
     let wrong = check(json!({"greeting": "hello", "hunter2": 1, "7": 1}));
     assert_eq!(
         wrong,
-        ["plugins.greeting.config: holds 2 fields that the schema does not know; known are greeting, list"]
+        ["plugins.greeting.config: holds 2 fields that the schema does not know; it knows greeting, list"]
     );
 }
 

@@ -4,11 +4,16 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use serde_json::{Value, json};
 
 use crate::config::{Config, PluginConfig};
+use crate::config_schema::ConfigSchema;
 
 /// In every word of a file that is not ours.
 const MARK: &str = "zqx";
+
+/// In every number of a file.
+const NUMBER: &str = "4711";
 
 #[track_caller]
 fn quotes_nothing(text: &str) -> Option<String> {
@@ -19,7 +24,8 @@ fn quotes_nothing(text: &str) -> Option<String> {
     );
     let whole = file.err().map(|error| error.to_string()).unwrap_or_default();
     for told in [error.to_string(), format!("{error:?}"), whole] {
-        assert!(!told.to_lowercase().contains(MARK), "{told}\nof\n{text}");
+        let quotes = told.to_lowercase().contains(MARK) || told.contains(NUMBER);
+        assert!(!quotes, "{told}\nof\n{text}");
     }
     Some(error.to_string())
 }
@@ -67,6 +73,38 @@ fn each_kind_of_error_says_what_is_allowed_and_nothing_of_the_file() {
             "weight: a whole number, 0 or greater and not too large, is needed here",
         ),
         ("weight: 4711", "weight: must be from 1 to 100"),
+        ("weight: -4711", "weight: a whole number, 0 or greater"),
+        ("weight: 47.11", "weight: a whole number, 0 or greater"),
+        (
+            "weight: 4711471147114711471147114711",
+            "weight: a whole number, 0 or greater",
+        ),
+        ("enabled: 4711", "enabled: true or false is needed here"),
+        (
+            "grants: 4711",
+            "grants: a list of grants, or the word `asked` is needed here",
+        ),
+        (
+            "grants: [4711]",
+            "grants[0]: a mapping (fields with values) is needed here",
+        ),
+        ("4711: 4711", "an unknown field; known are"),
+        (
+            "controllers: {c: {concurrency: 4711}}",
+            "controllers.*.concurrency: must be from 1 to 1000",
+        ),
+        (
+            "controllers: {c: {concurrency: -4711}}",
+            "controllers.*.concurrency: must be from 1 to 1000",
+        ),
+        (
+            "controllers: {c: {concurrency: 471.1}}",
+            "controllers.*.concurrency: a number from 1 to 1000, `auto`, or",
+        ),
+        (
+            "queue: {backoff: {baseMs: 4711, maxMs: 5}}",
+            "queue.backoff: baseMs is greater than maxMs",
+        ),
         ("limits: zqx", "limits: a mapping (fields with values) is needed here"),
         ("limits: [zqx]", "limits: a mapping (fields with values) is needed here"),
         ("sha256: zqx", "sha256: is no SHA-256"),
@@ -180,7 +218,7 @@ fn word() -> impl Strategy<Value = String> {
         3 => select(&FIELDS[..]).prop_map(str::to_owned),
         2 => "[a-z]{0,3}zqx[a-zA-Z0-9_./-]{0,8}",
         1 => foreign,
-        1 => select(vec!["get", "watch", "*", "asked", "true", "null", "7", "-1", "''"]).prop_map(str::to_owned),
+        1 => select(vec!["get", "watch", "*", "asked", "true", "null", "4711", "-4711", "47.11e9", "0x4711", "''"]).prop_map(str::to_owned),
     ]
 }
 
@@ -216,5 +254,51 @@ proptest! {
         // Half written, or cut.
         let half: String = whole.chars().take(cut).collect();
         quotes_nothing(&half);
+    }
+}
+
+/// Any configuration, of names that its schema knows and of others.
+fn configuration() -> impl Strategy<Value = Value> {
+    let name = || {
+        prop_oneof![
+            select(vec!["a", "b", "list", "map"]).prop_map(str::to_owned),
+            "zqx[a-z0-9/~.]{0,4}",
+            Just("4711".to_owned())
+        ]
+    };
+    let leaf = prop_oneof![
+        Just(json!(4711)),
+        Just(json!(true)),
+        Just(Value::Null),
+        "zqx[a-z ]{0,4}".prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((name(), inner), 0..4).prop_map(Value::from_iter),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn nothing_of_a_configuration_is_quoted_by_its_schema(config in configuration()) {
+        let a = json!({"type": "string", "enum": ["x"], "pattern": "^x$", "maxLength": 2, "format": "uri"});
+        let schemas = [
+            json!({"type": "object", "properties": {"a": a}, "additionalProperties": false, "required": ["b"]}),
+            json!({"properties": {"list": {"items": a, "maxItems": 1, "uniqueItems": true}, "map": {"additionalProperties": a}}}),
+            json!({"propertyNames": {"maxLength": 2, "pattern": "^x"}, "maxProperties": 1, "minProperties": 5}),
+            json!({"properties": {"a": {"unevaluatedProperties": false}, "list": {"prefixItems": [a], "items": false, "contains": a}}}),
+            json!({"anyOf": [a, {"required": ["b"]}], "not": {"type": "object"}, "unevaluatedProperties": false}),
+            json!({"oneOf": [{"type": "object"}, {"required": ["a"]}], "patternProperties": {"^z": a}, "dependentRequired": {"a": ["b"]}}),
+            json!({"type": ["array", "integer"], "maximum": 3, "multipleOf": 2, "const": 1, "unevaluatedItems": false}),
+        ];
+        for schema in schemas {
+            let compiled = ConfigSchema::compile(&schema).unwrap_or_else(|why| panic!("{why}"));
+            for problem in compiled.check(&config, "config") {
+                let told = problem.to_string();
+                prop_assert!(!told.contains(MARK) && !told.contains(NUMBER), "{} of {} by {}", told, config, schema);
+            }
+        }
     }
 }

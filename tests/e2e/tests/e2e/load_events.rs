@@ -51,6 +51,47 @@ async fn a_plugin_that_is_not_loaded_is_told_as_an_event_about_the_hosts_namespa
     told(&host, &api, ns, &["compile: the component could not be compiled: "]).await;
 }
 
+on_both!(a_secret_that_lies_there_as_name_yaml_is_quoted_nowhere);
+async fn a_secret_that_lies_there_as_name_yaml_is_quoted_nowhere(on: On) {
+    let scene = Scene::with_greeting().on(on);
+    let ns = scene.namespace();
+    scene.file(
+        "config.yaml",
+        json!({"apiVersion": "pilothouse.dev/v1", "host": {"namespace": ns}}).to_string(),
+    );
+    let server = Server::started(&scene).await;
+    let host = scene.run(&server, &[]);
+    for (secret, said) in [
+        (
+            "hunter2: {password: hunter2}",
+            "greeting.yaml:1:1: an unknown field; known are enabled, ",
+        ),
+        (
+            "enabled: hunter2",
+            "greeting.yaml:1:10: enabled: true or false is needed here",
+        ),
+        ("grants: !hunter2 [hunter2]", "tags (!) are not allowed"),
+    ] {
+        scene.file("plugins/greeting.yaml", secret);
+        told(
+            &host,
+            &server.api(),
+            ns,
+            &["plugin greeting was not loaded: config: ", said],
+        )
+        .await;
+        let shown = scene.run_to_end(&["plugins", "show", "greeting", "-o", "json"]).await;
+        assert!(shown.stdout.contains(said), "{}{}", shown.stdout, shown.stderr);
+        assert!(!shown.stdout.contains("hunter2"), "{}", shown.stdout);
+    }
+    for event in server.api().list(EVENTS, ns).await {
+        assert!(!event.to_string().contains("hunter2"), "{event}");
+    }
+    for line in host.log() {
+        assert!(!line.to_string().contains("hunter2"), "{line}");
+    }
+}
+
 on_real!(a_host_that_may_write_no_events_says_so_once_and_goes_on);
 /// On the real one alone: the local cluster lets everybody do everything.
 async fn a_host_that_may_write_no_events_says_so_once_and_goes_on(on: On) {
