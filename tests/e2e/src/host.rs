@@ -214,6 +214,18 @@ impl Host {
         assert!(sent.expect("`kill` can be run").success(), "no {name} could be sent");
     }
 
+    /// Kills it by SIGKILL, at once, and waits until it is gone.
+    ///
+    /// # Panics
+    /// If it ended otherwise, or does not.
+    pub async fn kill(mut self) -> Ended {
+        // An error: it has ended already, which shows below.
+        let _ = self.child.start_kill();
+        let ended = self.end().await;
+        assert_eq!(ended.code, None, "a signal ended it");
+        ended
+    }
+
     /// Whether it still runs.
     ///
     /// # Panics

@@ -336,8 +336,7 @@ async fn what_a_killed_host_left_is_nothing_to_clean_and_a_living_host_keeps_its
         .await;
     drop((third, fourth));
 
-    host.signal("KILL").await;
-    let _ = host.end().await;
+    host.kill().await;
     assert!(scene.path("own/admin.sock").exists(), "as a killed host leaves it");
     let ended = scene.run_to_end(&at).await;
     ended.told(1, &["no host is running at own/admin.sock"]);

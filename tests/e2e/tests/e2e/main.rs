@@ -14,6 +14,7 @@ mod fields;
 mod grants;
 mod greeting;
 mod hot_loops;
+mod killed;
 mod kubectl;
 mod load_events;
 mod mappings;

@@ -172,8 +172,7 @@ async fn new_configuration_has_parked_keys_tried_again_once(on: On) {
 on_both!(parked_keys_outlive_a_host_that_is_killed);
 async fn parked_keys_outlive_a_host_that_is_killed(on: On) {
     let (scene, server, host) = parked(on).await;
-    host.signal("KILL").await;
-    assert_eq!(host.end().await.code, None);
+    host.kill().await;
     let host = start(&scene, &server);
     settled(&scene, &server, &host, "witness").await;
     assert_eq!(host.count(begins(&scene, "b")), 0);

@@ -22,11 +22,6 @@ fn strict(scene: &Scene, more: Value) {
     scene.file("config.yaml", config.to_string());
 }
 
-async fn kill(host: Host) {
-    host.signal("KILL").await;
-    assert_eq!(host.end().await.code, None, "a signal ended it");
-}
-
 /// Kills the host as soon as what it keeps of the zoo says this, and takes away the bad Beast.
 async fn killed_once_kept(scene: &Scene, server: &Server, host: Host, said: &str) {
     host.until("that it is kept", async || {
@@ -34,7 +29,7 @@ async fn killed_once_kept(scene: &Scene, server: &Server, host: Host, said: &str
         life.contains(said).then_some(())
     })
     .await;
-    kill(host).await;
+    host.kill().await;
     server
         .api()
         .delete(pilothouse_e2e::BEASTS, scene.namespace(), "bad")
@@ -80,14 +75,14 @@ async fn a_version_that_was_rolled_back_stays_so_whatever_kills_the_host(on: On)
         );
         assert_eq!(hash_told(&host, "plugin loaded").await, first, "{time}");
         says(&scene, &server, &host, time, "no beast does that").await;
-        kill(host).await;
+        host.kill().await;
     }
 
     // A host that is killed in the midst of its start finds its way all the same.
     let host = scene.run(&server, &[]);
     host.logged("the beginning", |line| message(line).starts_with("the cluster is"))
         .await;
-    kill(host).await;
+    host.kill().await;
 
     // A file that nobody can load, put there while no host ran, changes nothing; a new version does.
     scene.plugin("zoo", &wasm::zoo()[..1_000]);
@@ -97,7 +92,7 @@ async fn a_version_that_was_rolled_back_stays_so_whatever_kills_the_host(on: On)
     scene.plugin("zoo", third);
     hash_told(&host, "plugin exchanged").await;
     says(&scene, &server, &host, "thrice", "no beast dares to.").await;
-    kill(host).await;
+    host.kill().await;
     let host = scene.run(&server, &[]);
     hash_told(&host, "plugin loaded").await;
     says(&scene, &server, &host, "again", "no beast dares to.").await;
