@@ -150,7 +150,12 @@ impl Health for Front {
 
     fn waiting_for(&self) -> Vec<String> {
         match self.host.get() {
-            Some(host) => host.waiting_for().into_iter().chain(self.all_refused()).collect(),
+            Some(host) => {
+                let starting = self.control().map(Control::starting).unwrap_or_default();
+                let starting = starting.into_iter().map(|name| format!("plugin {name} to be loaded"));
+                let waiting = host.waiting_for().into_iter().chain(self.all_refused());
+                waiting.chain(starting).collect()
+            }
             None => vec![self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()],
         }
     }

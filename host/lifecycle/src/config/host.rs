@@ -111,7 +111,7 @@ pub struct CompileSettings {
     /// CPU time in seconds, 1 to 3600; 120 by default.
     #[serde(deserialize_with = "number::<_, 1, 3600>")]
     pub cpu_seconds: u32,
-    /// Memory in MiB, 64 to 65,536; 2048 by default.
+    /// Memory in MiB, 64 to 65,536; 2048 by default. Three modules may be compiled at a time.
     #[serde(rename = "memoryMiB", deserialize_with = "number::<_, 64, 65_536>")]
     pub memory_mib: u32,
     /// The compiled code in MiB, 1 to 4096; 512 by default.

@@ -67,6 +67,11 @@ impl<P: Candidate> Life<P> {
         mark.is_some() && mark == self.quarantine
     }
 
+    /// Whether a version of it serves.
+    pub(crate) fn serves(&self) -> bool {
+        self.serving.is_some()
+    }
+
     /// Whether bytes that it does not name yet may be some that it is about to name.
     pub(crate) fn is_busy(&self) -> bool {
         !matches!(self.doing, Doing::Nothing)

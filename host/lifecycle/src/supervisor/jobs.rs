@@ -40,10 +40,6 @@ impl Jobs {
         self.set.is_empty()
     }
 
-    pub(super) fn loads(&self) -> bool {
-        self.of.values().any(|(_, doing, _)| *doing == Doing::Load)
-    }
-
     /// Ends the switch of this plugin. It answers all the same: with how it ended, if it was there first.
     pub(super) fn cancel(&self, name: &str) {
         for (_, _, handle) in self

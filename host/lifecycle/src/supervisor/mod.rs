@@ -1,50 +1,61 @@
-//! The driver of plugins' lives: watches the directory, loads one plugin at a time off the threads that serve, and has a
-//! [`Stage`] serve them.
+//! The driver of plugins' lives: watches the directory, loads plugins off the threads that serve, and has a [`Stage`] serve
+//! them.
 //!
-//! What it decides, [`Life`] and `watch::Settling` decide; this reads, waits and hands over. What was decided is written
-//! before anything else is done, and before a person is answered: see [`crate::kept`]. The host begins with
+//! What it decides, [`Life`], `watch::Settling` and `turns` decide; this reads, waits and hands over. What was decided is
+//! written before anything else is done, and before a person is answered: see [`crate::kept`]. The host begins with
 //! [`Supervisor::load`], which loads what lies in the directory, and goes on with [`Supervisor::run`].
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `first` | [`Supervisor::load`]: what serves from the start |
+//! | `control` | [`Control`]: what others ask and are told |
+//! | `turns` | whose load begins next |
+//! | `jobs` | what is being done for plugins now |
+//! | `settled` | only bytes that stand still are loaded |
+//! | `keeping` | writes what outlives a restart |
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pilothouse_runtime::Modules;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::directory::{DirectoryError, ModuleFile, own_config, without_module};
+use crate::directory::{ModuleFile, own_config, without_module};
 use crate::kept::PluginStore;
-use crate::lives::{
-    Act, Candidate, Input, Life, LifeObserver, LifeStatus, Mark, Order, OrderError, Rules, Wanted, beyond,
-};
+use crate::lives::{Act, Candidate, Input, Life, LifeObserver, Mark, Order, OrderError, Rules, Wanted, beyond};
 use crate::load::{Plugin, load_with_bytes};
 use crate::refusal::{Refusal, Step};
 use crate::stage::{Stage, Trouble};
-use crate::watch::{Seen, Settling, Sighting, Watcher, look};
+use crate::watch::{Seen, Settling, Sighting, Watcher};
 
 #[cfg(test)]
 mod tests;
 
+mod control;
+mod first;
 mod jobs;
 mod keeping;
 mod settled;
+mod turns;
 
+pub use control::Control;
+
+use control::Asked;
 use jobs::{Doing, Ended, Jobs};
 use keeping::Keeping;
 use settled::settled;
+use turns::{Load, Source, Turns};
 
 /// Two looks at the directory that agree must be so far apart.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// Of so many plugins whose files are gone it is remembered what was decided against their versions.
 const ABSENT: usize = 256;
-
-/// So many orders may wait.
-const ORDERS: usize = 16;
 
 /// What a supervisor works on.
 pub struct SupervisorOptions {
@@ -64,52 +75,15 @@ pub struct SupervisorOptions {
 pub struct Supervisor {
     options: SupervisorOptions,
     lives: BTreeMap<String, Life<Arc<Plugin>>>,
-    /// What waits to be loaded.
-    loads: VecDeque<(String, Wanted, Source)>,
+    turns: Turns,
+    jobs: Jobs,
+    /// Until when readiness waits for the first loads; none once it does not any more.
+    starting: Option<Duration>,
     settling: Settling,
     keeping: Option<Keeping>,
     clock: Clock,
     orders: mpsc::Receiver<Asked>,
     control: Control,
-}
-
-/// Where a module is loaded from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Directory,
-    Store,
-}
-
-type Asked = (String, Order, oneshot::Sender<Result<(), OrderError>>);
-
-/// What a person asks a supervisor, and what it tells. Clones are the same.
-#[derive(Clone)]
-pub struct Control {
-    orders: mpsc::Sender<Asked>,
-    status: Arc<Mutex<BTreeMap<String, LifeStatus>>>,
-}
-
-impl Control {
-    /// Every plugin's state, sorted by name, as it was when something last happened to it.
-    pub fn status(&self) -> Vec<LifeStatus> {
-        self.status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
-    }
-
-    /// Passes a person's order on.
-    ///
-    /// # Errors
-    /// [`OrderError`]: nothing has changed then.
-    pub async fn order(&self, plugin: &str, order: Order) -> Result<(), OrderError> {
-        let (answer, answered) = oneshot::channel();
-        let asked = self.orders.send((plugin.to_owned(), order, answer)).await;
-        asked.map_err(|_| OrderError::Stopping)?;
-        answered.await.map_err(|_| OrderError::Stopping)?
-    }
 }
 
 /// The time since the Unix epoch: that of the wall clock when this began, moved on by the monotonic one.
@@ -134,108 +108,9 @@ impl Clock {
 }
 
 impl Supervisor {
-    /// Looks at the directory and loads what lies there, one after another. Answers with the plugins that may serve: the
-    /// caller starts the host with them, and then has this [run](Supervisor::run). Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// The directory as a whole can't be looked at. What is wrong with a plugin is told to the observer.
-    pub async fn load(options: SupervisorOptions) -> Result<(Self, Vec<Arc<Plugin>>), DirectoryError> {
-        let (send, orders) = mpsc::channel(ORDERS);
-        let control = Control {
-            orders: send,
-            status: Arc::default(),
-        };
-        let mut own = Self {
-            settling: Settling::new(SETTLE),
-            lives: BTreeMap::new(),
-            loads: VecDeque::new(),
-            keeping: options.store.clone().map(Keeping::new),
-            clock: Clock::started(),
-            orders,
-            control,
-            options,
-        };
-        let plugins = own.first().await?;
-        Ok((own, plugins))
-    }
-
     /// What tells of this and passes on orders.
     pub fn control(&self) -> Control {
         self.control.clone()
-    }
-
-    async fn first(&mut self) -> Result<Vec<Arc<Plugin>>, DirectoryError> {
-        let (directory, most) = (
-            self.options.directory.clone(),
-            self.options.config.host.max_module_bytes(),
-        );
-        let before = self.settling.clone();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a driver: reads files on a thread that serves nobody"
-        )]
-        let looked = tokio::task::spawn_blocking(move || look(&directory, most, &before)).await;
-        let (looked, stray) = looked.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
-        self.warn_of(&stray);
-        let names = looked.keys().map(String::as_str);
-        for warning in self.options.config.without_module(names) {
-            tracing::warn!("{warning}");
-        }
-        self.settling.take(looked.clone());
-        self.restore(|name| looked.contains_key(name)).await;
-        let mut plugins = Vec::new();
-        for (name, sighting) in looked {
-            let mut acts = self.found(&name, Some(sighting));
-            let mut serves = false;
-            // One step after the other until nothing is left to do for it. The host is not there yet: whatever may serve
-            // will, as soon as it starts.
-            while let Some(act) = acts.pop() {
-                let input = match act {
-                    // What served last does again, and this follows it: in front of a host that runs.
-                    Act::Load(wanted) if serves => {
-                        self.loads.push_back((name.clone(), wanted, Source::Directory));
-                        continue;
-                    }
-                    Act::Load(wanted) => {
-                        Input::Loaded(self.loading(&name, &wanted, Source::Directory).await.map(Arc::new))
-                    }
-                    Act::Revive(wanted) => {
-                        Input::Loaded(self.loading(&name, &wanted, Source::Store).await.map(Arc::new))
-                    }
-                    Act::Serve(plugin) => {
-                        plugins.push(plugin);
-                        serves = true;
-                        Input::Served(Ok(()))
-                    }
-                    Act::Tell(event) => {
-                        self.options.observer.happened(&event);
-                        continue;
-                    }
-                    Act::Cancel | Act::Adjust(_) | Act::Release => continue,
-                    Act::Withdraw => Input::Withdrawn,
-                };
-                acts.extend(self.step(&name, input));
-            }
-        }
-        self.keep().await;
-        Ok(plugins)
-    }
-
-    /// Takes up what the last host left of plugins' lives. Of those whose files are gone so much stays as is remembered of
-    /// what is gone.
-    async fn restore(&mut self, lies_there: impl Fn(&str) -> bool) {
-        let rules = self.rules();
-        let Some(keeping) = &mut self.keeping else { return };
-        let home = self.options.config.host.namespace.clone();
-        for (name, mut kept) in keeping.read().await {
-            kept.at_home_in(home.as_deref());
-            let is_there = lies_there(&name);
-            self.lives.insert(name.clone(), Life::restored(&name, rules, kept));
-            if !is_there {
-                // Nothing serves yet: there is nothing to do about it.
-                self.step(&name, Input::Gone);
-            }
-        }
     }
 
     fn rules(&self) -> Rules {
@@ -271,39 +146,39 @@ impl Supervisor {
         let (seen, mut sightings) = mpsc::channel(1);
         let mut watching = JoinSet::new();
         watching.spawn(async move { while seen.send(watcher.next().await).await.is_ok() {} });
-        let mut jobs = Jobs::default();
         let mut troubles = true;
         loop {
             self.let_time_pass();
-            self.begin_load(&mut jobs);
+            self.begin_loads();
+            self.started();
             self.keep().await;
-            let kept = self.keeping.as_ref().and_then(|keeping| keeping.due());
-            let due = self.lives.values().filter_map(Life::due).chain(kept).min();
-            let due = due.map(|due| due.saturating_sub(self.clock.now()));
+            let now = self.clock.now();
+            let unwritten = self.keeping.as_ref().and_then(|keeping| keeping.due());
+            let of_lives = self.lives.values().filter_map(Life::due).min();
+            let due = [of_lives, unwritten, self.turns.due(now), self.starting]
+                .into_iter()
+                .flatten()
+                .min();
+            let due = due.map(|due| due.saturating_sub(now));
             tokio::select! {
                 biased;
                 Some((name, order, answer)) = self.orders.recv() => {
-                    let result = self.order(&name, order, &stage, &mut jobs);
+                    let result = self.order(&name, order, &stage);
                     // Not forgotten again once somebody was told.
                     self.keep().await;
                     // Who asked may have gone.
                     let _ = answer.send(result);
                 }
                 told = trouble.recv(), if troubles => match told {
-                    Some(trouble) => self.trouble(&trouble, &stage, &mut jobs),
+                    Some(trouble) => self.trouble(&trouble, &stage),
                     // Whoever told has ended: nothing serves any longer, or nobody tells.
                     None => troubles = false,
                 },
-                Some((name, ended)) = jobs.next(), if !jobs.is_empty() => {
-                    let input = match ended {
-                        Ended::Loaded(result) => Input::Loaded(result.map(Arc::new)),
-                        Ended::Served(result) => Input::Served(result),
-                        Ended::Withdrawn => Input::Withdrawn,
-                    };
-                    let acts = self.step(&name, input);
-                    self.act(&name, acts, &stage, &mut jobs);
+                Some((name, ended)) = self.jobs.next(), if !self.jobs.is_empty() => {
+                    let acts = self.ended(&name, ended);
+                    self.act(&name, acts, &stage);
                 }
-                Some(seen) = sightings.recv() => self.seen(seen, &stage, &mut jobs),
+                Some(seen) = sightings.recv() => self.seen(seen, &stage),
                 () = pause(due) => {}
             }
         }
@@ -319,12 +194,12 @@ impl Supervisor {
         }
     }
 
-    fn seen(&mut self, seen: Seen, stage: &Arc<dyn Stage>, jobs: &mut Jobs) {
+    fn seen(&mut self, seen: Seen, stage: &Arc<dyn Stage>) {
         match seen {
             Seen::Changed(changes) => {
                 for (name, sighting) in changes {
                     let acts = self.found(&name, sighting);
-                    self.act(&name, acts, stage, jobs);
+                    self.act(&name, acts, stage);
                 }
             }
             Seen::Stray(names) => self.warn_of(&names),
@@ -338,24 +213,24 @@ impl Supervisor {
         }
     }
 
-    fn order(&mut self, name: &str, order: Order, stage: &Arc<dyn Stage>, jobs: &mut Jobs) -> Result<(), OrderError> {
+    fn order(&mut self, name: &str, order: Order, stage: &Arc<dyn Stage>) -> Result<(), OrderError> {
         let now = self.clock.now();
         let life = self.lives.get_mut(name).filter(|life| !life.is_over());
         let life = life.ok_or(OrderError::NoPlugin)?;
         let acts = life.order(now, order)?;
         self.show(name);
-        self.act(name, acts, stage, jobs);
+        self.act(name, acts, stage);
         Ok(())
     }
 
-    fn trouble(&mut self, trouble: &Trouble, stage: &Arc<dyn Stage>, jobs: &mut Jobs) {
+    fn trouble(&mut self, trouble: &Trouble, stage: &Arc<dyn Stage>) {
         let mark = Mark {
             module: trouble.hash,
             configuration: trouble.configuration,
         };
         if self.lives.contains_key(&*trouble.plugin) {
             let acts = self.step(&trouble.plugin, Input::Trouble(mark, trouble.what));
-            self.act(&trouble.plugin, acts, stage, jobs);
+            self.act(&trouble.plugin, acts, stage);
         }
     }
 
@@ -412,15 +287,19 @@ impl Supervisor {
         if let (Some(keeping), Some(life)) = (&mut self.keeping, self.lives.get(name)) {
             keeping.decided(name, life.kept(), life.is_busy());
         }
-        let mut status = self.control.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.control.told();
+        if self.lives.get(name).is_none_or(|life| !life.is_busy()) {
+            told.starting.remove(name);
+        }
         match self.lives.get(name) {
             Some(life) if life.is_over() => {
-                status.remove(name);
+                told.status.remove(name);
+                self.turns.forget(name);
                 if life.remembered_since().is_none() {
                     self.lives.remove(name);
                 }
             }
-            Some(life) => _ = status.insert(name.to_owned(), life.status(now)),
+            Some(life) => _ = told.status.insert(name.to_owned(), life.status(now)),
             None => {}
         }
     }
@@ -435,27 +314,26 @@ impl Supervisor {
         }
     }
 
-    fn act(&mut self, name: &str, acts: Vec<Act<Arc<Plugin>>>, stage: &Arc<dyn Stage>, jobs: &mut Jobs) {
+    fn act(&mut self, name: &str, acts: Vec<Act<Arc<Plugin>>>, stage: &Arc<dyn Stage>) {
         for act in acts {
             match act {
                 Act::Tell(event) => self.options.observer.happened(&event),
-                Act::Load(wanted) => self.loads.push_back((name.to_owned(), wanted, Source::Directory)),
-                // What serves waits for it, or nothing serves: it goes before those that are new.
-                Act::Revive(wanted) => self.loads.push_front((name.to_owned(), wanted, Source::Store)),
+                Act::Load(wanted) => self.add(name, wanted, Source::Directory),
+                Act::Revive(wanted) => self.add(name, wanted, Source::Store),
                 Act::Release => stage.release(name),
-                Act::Cancel => jobs.cancel(name),
+                Act::Cancel => self.jobs.cancel(name),
                 Act::Adjust(plugin) => stage.adjust(&plugin),
                 Act::Serve(plugin) => {
                     let stage = stage.clone();
                     let mark = Candidate::mark(&plugin);
                     let quarantined = self.lives.get(name).is_some_and(|life| life.is_quarantined(mark));
-                    jobs.spawn(name, Doing::Serve, async move {
+                    self.jobs.spawn(name, Doing::Serve, async move {
                         Ended::Served(stage.serve(plugin, quarantined).await)
                     });
                 }
                 Act::Withdraw => {
                     let (stage, own) = (stage.clone(), name.to_owned());
-                    jobs.spawn(name, Doing::Withdraw, async move {
+                    self.jobs.spawn(name, Doing::Withdraw, async move {
                         // False: it had never come so far as to serve.
                         stage.withdraw(&own).await;
                         Ended::Withdrawn
@@ -465,18 +343,32 @@ impl Supervisor {
         }
     }
 
-    /// One at a time: compiling is what costs, and what serves has the machine first.
-    fn begin_load(&mut self, jobs: &mut Jobs) {
-        if jobs.loads() {
-            return;
-        }
-        if let Some((name, wanted, source)) = self.loads.pop_front() {
-            let loading = self.loading(&name, &wanted, source);
-            jobs.spawn(
-                &name,
-                Doing::Load,
-                async move { Ended::Loaded(Box::new(loading.await)) },
-            );
+    /// What was done for a plugin has ended; what to do next.
+    fn ended(&mut self, name: &str, ended: Ended) -> Vec<Act<Arc<Plugin>>> {
+        let input = match ended {
+            Ended::Loaded(result) => {
+                self.turns.ended(self.clock.now(), name);
+                Input::Loaded(result.map(Arc::new))
+            }
+            Ended::Served(result) => Input::Served(result),
+            Ended::Withdrawn => Input::Withdrawn,
+        };
+        self.step(name, input)
+    }
+
+    fn add(&mut self, name: &str, wanted: Wanted, source: Source) {
+        self.turns.add(Load {
+            name: name.to_owned(),
+            wanted,
+            source,
+        });
+    }
+
+    fn begin_loads(&mut self) {
+        while let Some(load) = self.turns.next(self.clock.now()) {
+            let loading = self.loading(&load.name, &load.wanted, load.source);
+            let loading = async move { Ended::Loaded(Box::new(loading.await)) };
+            self.jobs.spawn(&load.name, Doing::Load, loading);
         }
     }
 

@@ -1,9 +1,13 @@
 //! The driver on a real directory, with real modules and a stage that only remembers.
 
+#[cfg(unix)]
+mod slow;
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use pilothouse_runtime::Modules;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -87,16 +91,18 @@ impl Scene {
 
     /// On that directory, keeping what is decided there.
     async fn over(dir: tempfile::TempDir, state: Option<&Path>) -> Self {
-        let store = state.map(|path| Arc::new(PluginStore::open(path).unwrap()));
-        let (tell, told) = mpsc::unbounded_channel();
-        let options = SupervisorOptions {
-            directory: dir.path().to_owned(),
-            config: Config::default().granting_what_is_asked(false),
-            modules: MODULES.clone(),
-            observer: Arc::new(Told(tell)),
-            store,
-        };
+        let (options, told) = options(dir.path(), state, MODULES.clone());
         let (supervisor, plugins) = Supervisor::load(options).await.unwrap();
+        Self::running(dir, told, supervisor, plugins)
+    }
+
+    /// After the start.
+    fn running(
+        dir: tempfile::TempDir,
+        told: mpsc::UnboundedReceiver<String>,
+        supervisor: Supervisor,
+        plugins: Vec<Arc<Plugin>>,
+    ) -> Self {
         let stage = Arc::new(FakeStage(Mutex::new(plugins)));
         let control = supervisor.control();
         let (trouble, troubles) = mpsc::channel(16);
@@ -133,6 +139,18 @@ impl Scene {
             .find(|plugin| &*plugin.name == name)
             .map(|plugin| plugin.manifest.version.clone())
     }
+}
+
+fn options(dir: &Path, state: Option<&Path>, modules: Modules) -> (SupervisorOptions, mpsc::UnboundedReceiver<String>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let options = SupervisorOptions {
+        directory: dir.to_owned(),
+        config: Config::default().granting_what_is_asked(false),
+        modules,
+        observer: Arc::new(Told(tell)),
+        store: state.map(|path| Arc::new(PluginStore::open(path).unwrap())),
+    };
+    (options, told)
 }
 
 fn module(version: &str) -> Vec<u8> {
