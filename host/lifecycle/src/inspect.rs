@@ -78,6 +78,7 @@ pub async fn inspect(modules: &Modules, path: &Path, own: Option<&PluginConfig>,
                 hash,
                 module,
                 embedded,
+                lasting: _,
             } = *failed;
             seen.embedded = embedded;
             seen.size = size;

@@ -140,6 +140,12 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
+impl From<[u8; 32]> for Hash {
+    fn from(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+}
+
 impl From<Sha256> for Hash {
     fn from(hasher: Sha256) -> Self {
         Self(hasher.finalize().into())
@@ -227,7 +233,7 @@ pub async fn load(
     max_bytes: u64,
 ) -> Result<Plugin, Refusal> {
     let loaded = load_with_bytes(modules, file, config, max_bytes).await;
-    loaded.map(|(plugin, _)| plugin)
+    loaded.map(|(plugin, _)| plugin).map_err(|failed| failed.refusal)
 }
 
 /// The same, with the module's bytes.
@@ -236,15 +242,13 @@ pub(crate) async fn load_with_bytes(
     file: &ModuleFile,
     config: &PluginConfig,
     max_bytes: u64,
-) -> Result<(Plugin, Arc<[u8]>), Refusal> {
+) -> Result<(Plugin, Arc<[u8]>), Box<Failed>> {
     let file = file.clone().pinned(config.sha256);
-    let examined = examine(modules, &file, max_bytes)
-        .await
-        .map_err(|failed| failed.refusal)?;
-    embedded::hold(&file.name, &examined.embedded, &examined.manifest)?;
+    let examined = examine(modules, &file, max_bytes).await?;
+    embedded::hold(&file.name, &examined.embedded, &examined.manifest).map_err(Failed::refused)?;
     let bytes = examined.bytes.clone();
-    let plugin = settle(modules.engine(), &file, examined, config).await?;
-    Ok((plugin, bytes))
+    let plugin = settle(modules.engine(), &file, examined, config).await;
+    Ok((plugin.map_err(Failed::refused)?, bytes))
 }
 
 /// A module and what it says of itself: the steps that need nothing of the operator.
@@ -257,9 +261,11 @@ pub(crate) struct Examined {
     pub(crate) embedded: Result<Embedded, Problem>,
 }
 
-/// How far a module came that failed a step of [`examine`].
+/// How far a module came that failed a step.
 pub(crate) struct Failed {
     pub(crate) refusal: Refusal,
+    /// Compiling it took much, and would end the same way again.
+    pub(crate) lasting: bool,
     pub(crate) size: Option<u64>,
     pub(crate) hash: Option<Hash>,
     pub(crate) module: Option<Module>,
@@ -267,10 +273,11 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    /// Nothing of it could be read.
-    fn unread(refusal: Refusal) -> Box<Self> {
+    /// With nothing more to say of it.
+    pub(crate) fn refused(refusal: Refusal) -> Box<Self> {
         Box::new(Self {
             refusal,
+            lasting: false,
             size: None,
             hash: None,
             module: None,
@@ -298,6 +305,7 @@ impl Read {
     fn failed(self, refusal: Refusal, module: Option<Module>) -> Box<Failed> {
         Box::new(Failed {
             refusal,
+            lasting: false,
             size: Some(self.bytes.len() as u64),
             hash: Some(self.hash),
             module,
@@ -328,13 +336,15 @@ pub(crate) async fn examine(modules: &Modules, file: &ModuleFile, max_bytes: u64
 async fn read_and_compile(modules: &Modules, file: &ModuleFile, max: u64) -> Result<(Read, Module), Box<Failed>> {
     let (modules, own) = (modules.clone(), file.clone());
     let work = move || {
-        let bytes = own.read(max).map_err(Failed::unread)?;
+        let bytes = own.read(max).map_err(Failed::refused)?;
         let read = Read::of(bytes);
         match modules.load(&read.bytes) {
             Ok(module) => Ok((read, module)),
             Err(error) => {
                 let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");
-                Err(read.failed(refusal, None))
+                let mut failed = read.failed(refusal, None);
+                failed.lasting = error.is_costly_and_lasting();
+                Err(failed)
             }
         }
     };
@@ -346,7 +356,7 @@ async fn read_and_compile(modules: &Modules, file: &ModuleFile, max: u64) -> Res
             "the compiler failed on this module",
             "build it again with current tools; if that doesn't help, report it with the module: it is a bug of this host",
         );
-        Err(Failed::unread(refusal))
+        Err(Failed::refused(refusal))
     })
 }
 
@@ -546,7 +556,7 @@ fn listed(problems: &[Problem]) -> String {
 }
 
 /// A text with parts from a guest, bounded and with its control characters escaped but for line breaks of ours.
-fn told(text: &str) -> String {
+pub(crate) fn told(text: &str) -> String {
     let text = shorten(text, 8000);
     text.split('\n')
         .map(|line| escape_control(line).into_owned())

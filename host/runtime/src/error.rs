@@ -187,6 +187,17 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether the compiler took much to come to this, and would come to it again: at a limit other than that of time by the
+    /// clock, which depends on what else the machine does.
+    pub fn is_costly_and_lasting(&self) -> bool {
+        matches!(self, LoadError::CompileLimit { setting, .. } if *setting != WALL_SETTING)
+    }
+}
+
+/// The setting of [`CompileLimits::wall`](crate::CompileLimits::wall).
+pub(crate) const WALL_SETTING: &str = "host.compile.seconds";
+
 const RUST: &str = " (for Rust: `cargo build --release --target wasm32-wasip2`)";
 
 fn list(names: &[String]) -> String {

@@ -4,6 +4,7 @@
 //! ```text
 //! STATE/plugins/NAME/life.json     what was decided
 //! STATE/plugins/NAME/HASH.wasm     the bytes of the versions that it names
+//! STATE/plugins/failures.json      modules that can't be compiled within the limits
 //! ```
 //! # Promised
 //! - **Whole or refused.** Each file is written beside, synced and renamed; a version's bytes are there before `life.json`
@@ -19,16 +20,19 @@
 //! | module | what is in it | I/O |
 //! |---|---|---|
 //! | `files` | reading within a bound, and replacing as a whole | yes |
-//! | `text` | `life.json`'s form: to text and back | no |
+//! | `text` | the form of what is kept: to text and back | no |
+//! | `failures` | which modules are known to come to a limit of the compiler | no |
 //! | `store` | [`PluginStore`]: the directories | yes |
 //!
 //! What a life keeps, and what becomes of that at the start, is decided in `lives`.
 
+pub(crate) mod failures;
 pub mod files;
 mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
 
+pub(crate) use failures::Failures;
 pub use store::{MAX_VERSION_BYTES, PluginStore, StoreError};
 pub(crate) use text::{KeptLife, KeptRejected, KeptVersion};

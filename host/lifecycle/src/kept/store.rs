@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use pilothouse_object::escape_control;
 
+use super::failures::Failure;
 use super::files::{self, NEW};
-use super::text::{self, KeptLife, MAX_BYTES};
+use super::text::{self, KeptLife, MAX_BYTES, MAX_FAILURES_BYTES};
 use crate::directory::MAX_ENTRIES;
 use crate::load::Hash;
 use crate::rules::is_label;
@@ -17,6 +18,8 @@ use crate::rules::is_label;
 pub const MAX_VERSION_BYTES: u64 = 256 << 20;
 
 const LIFE: &str = "life.json";
+/// Beside the plugins' directories; no plugin has such a name.
+const FAILURES: &str = "failures.json";
 /// A life that could not be taken; an older one of this name is replaced.
 const REFUSED: &str = "life.json.refused";
 
@@ -207,6 +210,35 @@ impl PluginStore {
         if let Err(error) = removed {
             tracing::warn!("{}: can't be deleted: {error}", shown(&directory));
         }
+    }
+
+    /// The modules that could not be compiled. What can't be taken is told, and as good as not known.
+    pub(crate) fn read_failures(&self) -> Vec<Failure> {
+        let path = self.path.join(FAILURES);
+        // Of a write that was cut.
+        let cut = files::remove(&self.path.join(format!("{FAILURES}{NEW}")));
+        let bytes = cut.and_then(|()| files::read(&path, MAX_FAILURES_BYTES));
+        let read = match bytes {
+            Ok(None) => return Vec::new(),
+            Ok(Some(bytes)) => text::read_failures(&bytes),
+            Err(error) => Err(error.to_string()),
+        };
+        read.unwrap_or_else(|why| {
+            tracing::warn!(
+                "{}: {why}: which modules could not be compiled is not known, and they are compiled again",
+                shown(&path)
+            );
+            Vec::new()
+        })
+    }
+
+    /// Replaces them.
+    ///
+    /// # Errors
+    /// What the system said; what was kept before still is.
+    pub(crate) fn write_failures(&self, failures: &[Failure]) -> Result<(), String> {
+        files::replace(&self.path, FAILURES, text::write_failures(failures).as_bytes())
+            .map_err(|error| format!("{}: {error}", shown(&self.path.join(FAILURES))))
     }
 
     fn directory(&self, name: &str) -> Result<PathBuf, String> {

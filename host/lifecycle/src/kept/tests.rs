@@ -4,6 +4,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::failures::Failure;
 use super::files::crash::LEFT;
 use super::*;
 use crate::config::{Config, PluginConfig};
@@ -217,6 +218,36 @@ fn a_life_that_was_turned_over_anywhere_is_refused() {
             .unwrap_err()
             .contains("secret")
     );
+}
+
+#[test]
+fn failed_compiles_are_kept_and_what_was_turned_over_is_as_good_as_not_known() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("plugins");
+    let store = PluginStore::open(&path).unwrap();
+    assert_eq!(store.read_failures(), []);
+    let failures = [Failure {
+        module: Hash::of(b"m"),
+        conditions: Hash::of(b"c"),
+        why: "too much CPU time\u{1b}".to_owned(),
+        at: 7,
+    }];
+    store.write_failures(&failures).unwrap();
+    // What a host left that was killed while it wrote.
+    fs::write(path.join("failures.json.new"), "{").unwrap();
+    assert_eq!(PluginStore::open(&path).unwrap().read_failures(), failures);
+    assert!(store.read().is_empty(), "it is no plugin");
+    assert_eq!(names(&path), ["failures.json"]);
+    let good = text::write_failures(&failures).into_bytes();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        assert!(text::read_failures(&bad).is_err(), "byte {at}");
+        assert!(text::read_failures(&good[..at]).is_err(), "cut after {at}");
+    }
+    fs::write(path.join("failures.json"), &good[1..]).unwrap();
+    assert_eq!(store.read_failures(), []);
+    assert!(text::read(&good).is_err(), "nor is it a life");
 }
 
 #[test]

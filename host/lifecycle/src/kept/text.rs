@@ -1,13 +1,21 @@
-//! The form of `life.json`: a line that tells the form and the hash of what follows, then the life.
+//! The form of what is kept: a line that tells the form and the hash of what follows, then a life (`life.json`), or the
+//! failed compiles (`failures.json`).
 
 use serde::{Deserialize, Serialize};
 
+use super::failures::Failure;
 use crate::config::PluginConfig;
 use crate::lives::Mark;
 use crate::load::Hash;
 
 /// The form's name.
 const FORM: &str = "plugin-life/v1";
+
+/// That of failed compiles.
+const FAILURES: &str = "plugin-failures/v1";
+
+/// More than failed compiles take: they are few, and what is said of each is short.
+pub(crate) const MAX_FAILURES_BYTES: u64 = 2 << 20;
 
 /// A life may take so many bytes. The configurations in it are at most as long as the operator's file, 1 MiB, and there
 /// are few.
@@ -95,12 +103,7 @@ struct Head {
 /// As it is written.
 pub(crate) fn write(life: &KeptLife) -> String {
     // A plain structure without maps of other keys than strings: it can't fail.
-    let body = serde_json::to_string(life).unwrap_or_default();
-    let head = Head {
-        pilothouse: FORM.to_owned(),
-        sha256: Hash::of(body.as_bytes()),
-    };
-    format!("{}\n{body}\n", serde_json::to_string(&head).unwrap_or_default())
+    sealed(FORM, &serde_json::to_string(life).unwrap_or_default())
 }
 
 /// What was written.
@@ -108,19 +111,7 @@ pub(crate) fn write(life: &KeptLife) -> String {
 /// # Errors
 /// Why it is not what a host of this form wrote; quotes nothing of it.
 pub(crate) fn read(bytes: &[u8]) -> Result<KeptLife, String> {
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("it is longer than {} MiB", MAX_BYTES >> 20));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
-    let (head, body) = text.split_once('\n').ok_or("its first line is missing")?;
-    let head: Head = serde_json::from_str(head).map_err(|_| "its first line is not what a host writes".to_owned())?;
-    if head.pilothouse != FORM {
-        return Err(format!("it is of another form than this host reads ({FORM})"));
-    }
-    let body = body.strip_suffix('\n').ok_or("it was cut")?;
-    if Hash::of(body.as_bytes()) != head.sha256 {
-        return Err("it is not as it was written: its hash is another".to_owned());
-    }
+    let body = unsealed(FORM, bytes, MAX_BYTES)?;
     // Errors of serde quote what they find, and a configuration stands in there.
     let life: KeptLife =
         serde_json::from_str(body).map_err(|error| format!("column {} of its second line", error.column()))?;
@@ -134,4 +125,45 @@ pub(crate) fn read(bytes: &[u8]) -> Result<KeptLife, String> {
         }
     }
     Ok(life)
+}
+
+/// Failed compiles as they are written.
+pub(crate) fn write_failures(failures: &[Failure]) -> String {
+    // As above.
+    sealed(FAILURES, &serde_json::to_string(failures).unwrap_or_default())
+}
+
+/// What was written of failed compiles.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_failures(bytes: &[u8]) -> Result<Vec<Failure>, String> {
+    let body = unsealed(FAILURES, bytes, MAX_FAILURES_BYTES)?;
+    serde_json::from_str(body).map_err(|error| format!("column {} of its second line", error.column()))
+}
+
+fn sealed(form: &str, body: &str) -> String {
+    let head = Head {
+        pilothouse: form.to_owned(),
+        sha256: Hash::of(body.as_bytes()),
+    };
+    format!("{}\n{body}\n", serde_json::to_string(&head).unwrap_or_default())
+}
+
+/// The body, where it is as it was written.
+fn unsealed<'a>(form: &str, bytes: &'a [u8], most: u64) -> Result<&'a str, String> {
+    if bytes.len() as u64 > most {
+        return Err(format!("it is longer than {} MiB", most >> 20));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8".to_owned())?;
+    let (head, body) = text.split_once('\n').ok_or("its first line is missing")?;
+    let head: Head = serde_json::from_str(head).map_err(|_| "its first line is not what a host writes".to_owned())?;
+    if head.pilothouse != form {
+        return Err(format!("it is of another form than this host reads ({form})"));
+    }
+    let body = body.strip_suffix('\n').ok_or("it was cut")?;
+    if Hash::of(body.as_bytes()) != head.sha256 {
+        return Err("it is not as it was written: its hash is another".to_owned());
+    }
+    Ok(body)
 }

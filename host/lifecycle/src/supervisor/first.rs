@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::{Clock, Control, Jobs, Keeping, SETTLE, Source, Supervisor, SupervisorOptions, Turns, pause};
 use crate::directory::DirectoryError;
+use crate::kept::Failures;
 use crate::lives::{Act, Input, Life, Wanted};
 use crate::load::Plugin;
 use crate::watch::{Settling, look};
@@ -49,6 +50,8 @@ impl Supervisor {
             lives: BTreeMap::new(),
             turns: Turns::default(),
             jobs: Jobs::default(),
+            failures: Failures::default(),
+            conditions: options.modules.conditions().into(),
             starting: None,
             keeping: options.store.clone().map(Keeping::new),
             clock: Clock::started(),
@@ -156,6 +159,7 @@ impl Supervisor {
         let rules = self.rules();
         let Some(keeping) = &mut self.keeping else { return };
         let home = self.options.config.host.namespace.clone();
+        self.failures = Failures::kept(keeping.read_failures().await);
         for (name, mut kept) in keeping.read().await {
             kept.at_home_in(home.as_deref());
             let is_there = lies_there(&name);

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::load::Plugin;
+use crate::load::{Failed, Plugin};
 use crate::refusal::{Refusal, Step};
 use crate::stage::NotServed;
 
 /// What was done for a plugin, and how it ended.
 pub(super) enum Ended {
-    Loaded(Box<Result<Plugin, Refusal>>),
+    Loaded(Box<Result<Plugin, Box<Failed>>>),
     Served(Result<(), NotServed>),
     Withdrawn,
 }
@@ -66,7 +66,10 @@ impl Jobs {
             };
             let mend = "if it comes again, report it with the module: it is a bug of this host";
             match doing {
-                Doing::Load => Ended::Loaded(Box::new(Err(Refusal::new(&name, Step::Read, why, mend)))),
+                Doing::Load => {
+                    let refusal = Refusal::new(&name, Step::Read, why, mend);
+                    Ended::Loaded(Box::new(Err(Failed::refused(refusal))))
+                }
                 Doing::Serve => Ended::Served(Err(NotServed {
                     why: why.to_owned(),
                     mend: mend.to_owned(),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kept::failures::Failure;
 use crate::kept::{KeptLife, PluginStore};
 use crate::load::Hash;
 
@@ -39,6 +40,20 @@ impl Keeping {
         let store = self.store.clone();
         self.kept = apart(move || store.read()).await;
         self.kept.clone()
+    }
+
+    /// The modules of which the last host found that they can't be compiled.
+    pub(super) async fn read_failures(&self) -> Vec<Failure> {
+        let store = self.store.clone();
+        apart(move || store.read_failures()).await
+    }
+
+    /// Keeps these instead. Where that fails they are found anew after a restart: it is not tried again.
+    pub(super) async fn write_failures(&self, failures: Vec<Failure>) {
+        let store = self.store.clone();
+        if let Err(why) = apart(move || store.write_failures(&failures)).await {
+            tracing::warn!("after a restart it is not known which modules can't be compiled: {why}");
+        }
     }
 
     /// What is to be kept of a plugin now. `busy`: a version of which it says nothing yet may be about to serve.

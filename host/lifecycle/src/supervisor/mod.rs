@@ -11,6 +11,7 @@
 //! | `control` | [`Control`]: what others ask and are told |
 //! | `turns` | whose load begins next |
 //! | `jobs` | what is being done for plugins now |
+//! | `loading` | one load, from the bytes to the plugin |
 //! | `settled` | only bytes that stand still are loaded |
 //! | `keeping` | writes what outlives a restart |
 
@@ -26,10 +27,10 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::directory::{ModuleFile, own_config, without_module};
-use crate::kept::PluginStore;
+use crate::kept::{Failures, PluginStore};
 use crate::lives::{Act, Candidate, Input, Life, LifeObserver, Mark, Order, OrderError, Rules, Wanted, beyond};
-use crate::load::{Plugin, load_with_bytes};
-use crate::refusal::{Refusal, Step};
+use crate::load::{Failed, Hash, Plugin};
+use crate::refusal::Refusal;
 use crate::stage::{Stage, Trouble};
 use crate::watch::{Seen, Settling, Sighting, Watcher};
 
@@ -40,6 +41,7 @@ mod control;
 mod first;
 mod jobs;
 mod keeping;
+mod loading;
 mod settled;
 mod turns;
 
@@ -48,7 +50,7 @@ pub use control::Control;
 use control::Asked;
 use jobs::{Doing, Ended, Jobs};
 use keeping::Keeping;
-use settled::settled;
+use loading::known;
 use turns::{Load, Source, Turns};
 
 /// Two looks at the directory that agree must be so far apart.
@@ -77,6 +79,10 @@ pub struct Supervisor {
     lives: BTreeMap<String, Life<Arc<Plugin>>>,
     turns: Turns,
     jobs: Jobs,
+    /// What is known not to compile under [`Supervisor::conditions`].
+    failures: Failures,
+    /// The engine and the limits of the compiler.
+    conditions: Hash,
     /// Until when readiness waits for the first loads; none once it does not any more.
     starting: Option<Duration>,
     settling: Settling,
@@ -124,6 +130,9 @@ impl Supervisor {
     async fn keep(&mut self) {
         if let Some(keeping) = &mut self.keeping {
             keeping.write(self.clock.now()).await;
+            if let Some(failures) = self.failures.changed() {
+                keeping.write_failures(failures).await;
+            }
         }
     }
 
@@ -218,6 +227,9 @@ impl Supervisor {
         let life = self.lives.get_mut(name).filter(|life| !life.is_over());
         let life = life.ok_or(OrderError::NoPlugin)?;
         let acts = life.order(now, order)?;
+        if let Order::Promote(module) = order {
+            self.failures.forget(module);
+        }
         self.show(name);
         self.act(name, acts, stage);
         Ok(())
@@ -347,8 +359,17 @@ impl Supervisor {
     fn ended(&mut self, name: &str, ended: Ended) -> Vec<Act<Arc<Plugin>>> {
         let input = match ended {
             Ended::Loaded(result) => {
-                self.turns.ended(self.clock.now(), name);
-                Input::Loaded(result.map(Arc::new))
+                let now = self.clock.now();
+                self.turns.ended(now, name);
+                match &*result {
+                    Ok(plugin) => self.failures.forget(plugin.hash),
+                    Err(failed) => {
+                        if let Some(module) = failed.hash.filter(|_| failed.lasting) {
+                            self.failures.note(now, module, self.conditions, &failed.refusal.why);
+                        }
+                    }
+                }
+                Input::Loaded(result.map(Arc::new).map_err(|failed| failed.refusal))
             }
             Ended::Served(result) => Input::Served(result),
             Ended::Withdrawn => Input::Withdrawn,
@@ -365,45 +386,27 @@ impl Supervisor {
     }
 
     fn begin_loads(&mut self) {
-        while let Some(load) = self.turns.next(self.clock.now()) {
-            let loading = self.loading(&load.name, &load.wanted, load.source);
-            let loading = async move { Ended::Loaded(Box::new(loading.await)) };
-            self.jobs.spawn(&load.name, Doing::Load, loading);
-        }
-    }
-
-    fn loading(
-        &self,
-        name: &str,
-        wanted: &Wanted,
-        source: Source,
-    ) -> impl Future<Output = Result<Plugin, Refusal>> + Send + use<> {
-        let modules = self.options.modules.clone();
-        let file = ModuleFile::within(&self.options.directory, name);
-        let (wanted, most) = (wanted.clone(), self.options.config.host.max_module_bytes());
-        let store = self.options.store.clone();
-        async move {
-            let file = match (source, &store) {
-                (Source::Directory, _) => settled(file, wanted.module, most, SETTLE).await?,
-                (Source::Store, Some(store)) => {
-                    let bytes = keeping::get(store.clone(), &file.name, wanted.module, most).await;
-                    let bytes = bytes.map_err(|why| {
-                        let why = format!("the version that was kept can't be brought back: {why}");
-                        let mend = "put its file into the plugin directory";
-                        Refusal::new(&file.name, Step::Read, why, mend)
-                    })?;
-                    file.holding(bytes)
-                }
-                (Source::Store, None) => {
-                    let why = "no version is kept over a restart";
-                    return Err(Refusal::new(&file.name, Step::Read, why, "set host.stateDirectory"));
-                }
-            };
-            let (plugin, bytes) = load_with_bytes(&modules, &file, &wanted.config, most).await?;
-            if let Some(store) = store.filter(|_| source == Source::Directory) {
-                keeping::put(store, &file.name, plugin.hash, bytes).await;
+        let now = self.clock.now();
+        while let Some(load) = self.turns.next(now) {
+            let name = load.name.clone();
+            if let Some(failure) = self.failures.find(now, load.wanted.module, self.conditions) {
+                let failed = Failed::refused(known(&name, failure, now));
+                self.jobs
+                    .spawn(&name, Doing::Load, async { Ended::Loaded(Box::new(Err(failed))) });
+                continue;
             }
-            Ok(plugin)
+            let loading = loading::load(
+                self.options.modules.clone(),
+                self.options.store.clone(),
+                ModuleFile::within(&self.options.directory, &name),
+                load,
+                self.options.config.host.max_module_bytes(),
+            );
+            self.jobs.spawn(
+                &name,
+                Doing::Load,
+                async move { Ended::Loaded(Box::new(loading.await)) },
+            );
         }
     }
 }

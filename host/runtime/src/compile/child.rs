@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::CompileLimits;
 use super::frame::{self, Task};
 use crate::LoadError;
+use crate::error::WALL_SETTING;
 use crate::limits::cut;
 
 /// Bytes that are kept of what it says on stderr, the first ones.
@@ -62,7 +63,7 @@ pub(super) fn compile(
             return Err(LoadError::CompileLimit {
                 what: "wall time",
                 limit: format!("{:?}", limits.wall),
-                setting: "host.compile.seconds",
+                setting: WALL_SETTING,
             });
         }
         let over = talk.go_on(left).map_err(|error| LoadError::Compiler {

@@ -32,6 +32,8 @@ use std::time::Duration;
 pub(crate) use check::Caps;
 pub(crate) use fingerprint::compatibility;
 
+use sha2::{Digest as _, Sha256};
+
 #[cfg(unix)]
 use self::cache::CodeCache;
 use crate::{Engine, LoadError, Module, load};
@@ -175,6 +177,25 @@ impl Modules {
     /// The engine that the modules run in.
     pub fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// A hash of what decides whether the same bytes can be compiled: [`Engine::compatibility`], and the limits of the
+    /// process that compiles but for its time by the clock.
+    pub fn conditions(&self) -> [u8; 32] {
+        let Inner { engine, compiler, .. } = &*self.inner;
+        let mut hasher = Sha256::new();
+        hasher.update(engine.compatibility());
+        match compiler {
+            Compiler::InProcess => hasher.update([0]),
+            #[cfg(unix)]
+            Compiler::Child { limits, .. } => {
+                hasher.update([1]);
+                hasher.update(limits.cpu.as_secs().to_le_bytes());
+                hasher.update(limits.memory.to_le_bytes());
+                hasher.update(limits.code.to_le_bytes());
+            }
+        }
+        hasher.finalize().into()
     }
 
     /// Makes a module of these bytes: finds its code in the cache, or has it compiled and keeps it there.

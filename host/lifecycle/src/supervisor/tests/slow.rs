@@ -8,6 +8,7 @@ use pilothouse_runtime::{CacheLimits, CodeCache, CompileLimits, Compiler};
 use super::super::first::{HOST_WAITS, READINESS_WAITS};
 use super::super::turns::PATIENCE;
 use super::*;
+use crate::load::Hash;
 
 /// A compiler that takes as long as the test wants, and then fails; and a cache, so that what stands there needs none.
 struct Slow(tempfile::TempDir);
@@ -29,13 +30,23 @@ impl Slow {
         bytes
     }
 
+    /// A compiler that comes to a limit of CPU time at once.
+    fn spent(&self, limits: CompileLimits) -> Modules {
+        let script = "ulimit -c 0; echo >> \"$0/begun\"; kill -s XCPU $$; sleep 9";
+        self.shell(script, limits)
+    }
+
     fn child(&self) -> Modules {
         let script = "echo >> \"$0/begun\"; while [ ! -e \"$0/end\" ]; do sleep 0.02; done";
+        self.shell(script, CompileLimits::default())
+    }
+
+    fn shell(&self, script: &str, limits: CompileLimits) -> Modules {
         let args = ["-c", script, self.0.path().to_str().unwrap()];
         self.modules(Compiler::Child {
             program: PathBuf::from("/bin/sh"),
             args: args.map(str::to_owned).to_vec(),
-            limits: CompileLimits::default(),
+            limits,
         })
     }
 
@@ -137,4 +148,91 @@ async fn what_served_when_the_last_host_ended_serves_at_the_start_though_what_fo
     slow.end();
     assert_eq!(scene.next().await, "a refused at compile, old serves: true");
     assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+}
+
+#[tokio::test]
+async fn what_came_to_a_limit_of_the_compiler_is_refused_at_once_by_the_next_host_until_something_changes() {
+    let slow = Slow::new();
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("plugins");
+    let bytes = module("0.0.1");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), &bytes).unwrap();
+    let limits = CompileLimits::default();
+    let mut whys = Vec::new();
+    for mend in [false, true, true] {
+        let (options, _told) = options(dir.path(), Some(&path), slow.spent(limits));
+        let (supervisor, _) = Supervisor::load(options).await.unwrap();
+        assert_eq!(slow.begun(), 1, "compiled once");
+        let refusal = supervisor.control().status().remove(0).refusal.unwrap();
+        assert_eq!(refusal.mend.contains("plugins promote a "), mend, "{refusal}");
+        whys.push(refusal.why);
+    }
+    assert!(whys[0].contains("CPU time"), "{whys:?}");
+    assert_eq!((&whys[0], &whys[0]), (&whys[1], &whys[2]), "the same words");
+
+    // Another configuration is no reason either; a person's word is.
+    let (again, told) = options(dir.path(), Some(&path), slow.spent(limits));
+    let (supervisor, plugins) = Supervisor::load(again).await.unwrap();
+    let mut scene = Scene::running(dir, told, supervisor, plugins);
+    scene.put("a.yaml", "weight: 2");
+    for _ in 0..2 {
+        assert_eq!(scene.next().await, "a refused at compile, old serves: false");
+    }
+    assert_eq!(slow.begun(), 1);
+    let order = scene.control.order("a", Order::Promote(Hash::of(&bytes)));
+    order.await.unwrap();
+    assert_eq!(scene.next().await, "a refused at compile, old serves: false");
+    assert_eq!(slow.begun(), 2);
+
+    // What loads after all, by a person's word, loads in the next host as well.
+    slow.at_hand("0.0.1");
+    let order = scene.control.order("a", Order::Promote(Hash::of(&bytes)));
+    order.await.unwrap();
+    assert_eq!(scene.next().await, "a serving");
+    let dir = scene.end();
+    let (options, _told) = options(dir.path(), Some(&path), slow.spent(limits));
+    let (_, plugins) = Supervisor::load(options).await.unwrap();
+    assert_eq!((plugins.len(), slow.begun()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_came_to_a_limit_of_the_compiler_is_tried_again_under_other_limits() {
+    let slow = Slow::new();
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("plugins");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
+    for (seconds, begun) in [(120, 1), (120, 1), (240, 2), (240, 2)] {
+        let limits = CompileLimits {
+            cpu: Duration::from_secs(seconds),
+            ..CompileLimits::default()
+        };
+        let (options, _told) = options(dir.path(), Some(&path), slow.spent(limits));
+        let (supervisor, _) = Supervisor::load(options).await.unwrap();
+        assert_eq!(slow.begun(), begun);
+        let refusal = supervisor.control().status().remove(0).refusal.unwrap();
+        assert!(refusal.why.contains(&format!("{seconds}s")), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_to_the_limit_of_time_by_the_clock_is_tried_again_at_each_start() {
+    let slow = Slow::new();
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("plugins");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
+    let limits = CompileLimits {
+        wall: Duration::from_millis(300),
+        ..CompileLimits::default()
+    };
+    for begun in [1, 2] {
+        let modules = slow.shell("echo >> \"$0/begun\"; sleep 9", limits);
+        let (options, _told) = options(dir.path(), Some(&path), modules);
+        let (supervisor, _) = Supervisor::load(options).await.unwrap();
+        let refusal = supervisor.control().status().remove(0).refusal.unwrap();
+        assert!(refusal.why.contains("wall time"), "{refusal}");
+        assert_eq!(slow.begun(), begun);
+    }
 }
