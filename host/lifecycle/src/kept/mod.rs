@@ -12,7 +12,8 @@
 //! - **Hostile until checked.** The directories are this user's alone, files regular and bounded; `life.json` carries its own
 //!   hash, and what it says of a version's configuration and module is held against their hashes before that serves.
 //!   What can't be taken is moved aside and told, and the plugin begins as if nothing were known of it.
-//! - **Bounded**: so many versions of a plugin as its life remembers, together [`MAX_VERSION_BYTES`].
+//! - **Bounded**, at all times: so many versions of a plugin as its life remembers, together [`MAX_VERSION_BYTES`], and the
+//!   one that is on its way.
 //!
 //! # Not promised
 //! It does not guard against this user or root. One host uses a state directory at a time: the caller locks it.

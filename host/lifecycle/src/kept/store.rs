@@ -83,7 +83,7 @@ impl PluginStore {
         for name in names.into_iter().filter(|name| is_label(name)) {
             match self.read_one(&name) {
                 Ok(Some(life)) => _ = lives.insert(name, life),
-                Ok(None) => self.forget(&name),
+                Ok(None) => self.forget(&name, None),
                 Err(why) => tracing::warn!(
                     "what was kept of plugin {name} is not used, and it begins as if nothing were known of it: {why}"
                 ),
@@ -102,7 +102,7 @@ impl PluginStore {
         };
         match text::read(&bytes) {
             Ok(life) => {
-                self.sweep(name, &life);
+                self.sweep(name, &life, None);
                 Ok(Some(life))
             }
             Err(why) => {
@@ -110,7 +110,7 @@ impl PluginStore {
                     Ok(()) => format!("it was moved to {REFUSED}, to be looked at or deleted"),
                     Err(error) => format!("it can't be moved aside: {error}"),
                 };
-                self.sweep(name, &KeptLife::default());
+                self.sweep(name, &KeptLife::default(), None);
                 Err(format!("{}: {why}; {became}", shown(&path)))
             }
         }
@@ -169,12 +169,17 @@ impl PluginStore {
     }
 
     /// Clears away what a plugin's life does not need: the bytes of other versions, those that have no room, and writes that
-    /// were cut.
-    pub(crate) fn sweep(&self, name: &str, life: &KeptLife) {
+    /// were cut. Those of the candidate stay, and one that may be at work on them is not disturbed.
+    pub(crate) fn sweep(&self, name: &str, life: &KeptLife, candidate: Option<Hash>) {
         let directory = self.path.join(name);
         let Ok(found) = names(&directory) else { return };
         let mut room = MAX_VERSION_BYTES;
         let mut keep = vec![LIFE.to_owned(), REFUSED.to_owned()];
+        keep.extend(
+            candidate
+                .into_iter()
+                .flat_map(|hash| [module(hash), module(hash) + NEW]),
+        );
         for (number, hash) in life.modules().into_iter().enumerate() {
             let file = module(hash);
             let size = fs::symlink_metadata(directory.join(&file)).map_or(0, |found| found.len());
@@ -195,12 +200,19 @@ impl PluginStore {
         }
     }
 
-    /// Nothing is kept of this plugin any more.
-    pub(crate) fn forget(&self, name: &str) {
+    /// Nothing is kept of this plugin any more, but the bytes of the candidate if there is one.
+    pub(crate) fn forget(&self, name: &str, candidate: Option<Hash>) {
         let directory = self.path.join(name);
         // First: what it names goes next.
         let gone = files::remove(&directory.join(LIFE));
-        self.sweep(name, &KeptLife::default());
+        self.sweep(name, &KeptLife::default(), candidate);
+        if candidate.is_some() {
+            // Its bytes are about to be written there.
+            if let Err(error) = gone {
+                tracing::warn!("{}: can't be deleted: {error}", shown(&directory.join(LIFE)));
+            }
+            return;
+        }
         // A life that was set aside stays for a person, and the directory with it.
         let removed = gone.and_then(|()| match fs::remove_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),

@@ -77,7 +77,7 @@ fn keep(store: &PluginStore, serving: &str, previous: &[&str]) -> Result<(), Str
     store.put("p", Hash::of(serving.as_bytes()), serving.as_bytes())?;
     let life = life(serving, previous);
     store.write("p", &life)?;
-    store.sweep("p", &life);
+    store.sweep("p", &life, None);
     Ok(())
 }
 
@@ -95,7 +95,7 @@ fn what_one_host_keeps_the_next_one_reads_and_nothing_else_stays() {
     let store = PluginStore::open(&path).unwrap();
     assert_eq!(store.read(), [("p".to_owned(), life("d", &["c", "b"]))].into());
     assert_eq!(store.get("p", Hash::of(b"b"), 9).unwrap(), b"b");
-    store.forget("p");
+    store.forget("p", None);
     assert!(names(&path).is_empty());
 }
 
@@ -296,5 +296,64 @@ proptest! {
         }
         let files = if path.join("p").exists() { names(&path.join("p")).len() } else { 0 };
         prop_assert_eq!(files, found.len() + usize::from(!found.is_empty()));
+    }
+
+    /// Versions that come and serve, are refused or give way to newer ones before that: never lie there more than the life
+    /// names and one, and what a host leaves that is killed after any of its steps on the disk is gone with the next start.
+    #[test]
+    fn the_bytes_of_versions_are_bounded_at_all_times_and_no_candidate_outlives_its_host(
+        came in prop::collection::vec((0_u8..9, 0_u8..3), 1..8), steps in 0_u32..90,
+    ) {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("plugins");
+        let store = PluginStore::open(&path).unwrap();
+        let mut served: Vec<String> = Vec::new();
+        let settle = |served: &[String], candidate: Option<Hash>, write: bool| -> Result<(), String> {
+            let Some((serving, previous)) = served.split_first() else {
+                store.forget("p", candidate);
+                return Ok(());
+            };
+            let life = life(serving, &previous.iter().map(String::as_str).collect::<Vec<_>>());
+            if write {
+                store.write("p", &life)?;
+            }
+            store.sweep("p", &life, candidate);
+            Ok(())
+        };
+        let wasms = || {
+            let found = if path.join("p").exists() { names(&path.join("p")) } else { Vec::new() };
+            found.iter().filter(|name| name.contains(".wasm")).count()
+        };
+        LEFT.with(|left| left.set(Some(steps)));
+        for (module, fate) in came {
+            let module = format!("module {module}");
+            let candidate = Hash::of(module.as_bytes());
+            // The one before it may have waited, and gives way.
+            let done = settle(&served, Some(candidate), false)
+                .and_then(|()| store.put("p", candidate, module.as_bytes()))
+                .and_then(|()| match fate {
+                    // Serves.
+                    0 => {
+                        served.retain(|other| *other != module);
+                        served.insert(0, module);
+                        served.truncate(3);
+                        settle(&served, None, true)
+                    }
+                    // Is refused.
+                    1 => settle(&served, None, false),
+                    // Waits.
+                    _ => Ok(()),
+                });
+            if done.is_err() || LEFT.with(|left| left.get() == Some(0)) {
+                break;
+            }
+            prop_assert!(wasms() <= served.len() + usize::from(fate == 2));
+        }
+        LEFT.with(|left| left.set(None));
+        let store = PluginStore::open(&path).unwrap();
+        let kept = store.read().remove("p").unwrap_or_default();
+        let expected = kept.modules().len();
+        let found = if path.join("p").exists() { names(&path.join("p")) } else { Vec::new() };
+        prop_assert_eq!(found.len(), expected + usize::from(expected > 0), "{:?}", found);
     }
 }

@@ -7,6 +7,7 @@ use pilothouse_object::shorten;
 
 use super::life::{Candidate, Doing, Found, Life, Mark, Past, Rejected, Rules, Wanted};
 use crate::kept::{KeptLife, KeptRejected, KeptVersion};
+use crate::load::Hash;
 
 /// What a plugin calls its version is kept so long, in bytes.
 const MAX_VERSION: usize = 256;
@@ -72,9 +73,19 @@ impl<P: Candidate> Life<P> {
         self.serving.is_some()
     }
 
-    /// Whether bytes that it does not name yet may be some that it is about to name.
+    /// Whether something is being done for it.
     pub(crate) fn is_busy(&self) -> bool {
         !matches!(self.doing, Doing::Nothing)
+    }
+
+    /// The module that may come to serve by what is being done. Until then what is kept does not name it.
+    pub(crate) fn candidate(&self) -> Option<Hash> {
+        match &self.doing {
+            Doing::Loading(wanted) => Some(wanted.module),
+            Doing::Reviving { to, .. } => Some(to.mark.module),
+            Doing::Switching { to, .. } => Some(to.wanted.module),
+            Doing::Nothing | Doing::Draining { .. } => None,
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Keeping {
     kept: BTreeMap<String, KeptLife>,
     /// Those whose lives are not on the disk as they are.
     unwritten: BTreeSet<String>,
+    /// The module of each plugin that may come to serve: its bytes are of use though no life names them yet.
+    candidates: BTreeMap<String, Hash>,
     /// Those beside whose lives may lie versions that are of no use.
     unswept: BTreeSet<String>,
     /// After a failure: when to try again.
@@ -30,6 +32,7 @@ impl Keeping {
             store,
             kept: BTreeMap::new(),
             unwritten: BTreeSet::new(),
+            candidates: BTreeMap::new(),
             unswept: BTreeSet::new(),
             again: None,
         }
@@ -56,19 +59,24 @@ impl Keeping {
         }
     }
 
-    /// What is to be kept of a plugin now. `busy`: a version of which it says nothing yet may be about to serve.
-    pub(super) fn decided(&mut self, name: &str, life: Option<KeptLife>, busy: bool) {
+    /// What is to be kept of a plugin now, and which module may come to serve. To be told before its load begins, which
+    /// keeps its bytes.
+    pub(super) fn decided(&mut self, name: &str, life: Option<KeptLife>, candidate: Option<Hash>) {
         if self.kept.get(name) != life.as_ref() {
             match life {
                 Some(life) => _ = self.kept.insert(name.to_owned(), life),
                 None => _ = self.kept.remove(name),
             }
             self.unwritten.insert(name.to_owned());
+            self.unswept.insert(name.to_owned());
             self.again = None;
         }
-        if busy {
-            self.unswept.remove(name);
-        } else {
+        let before = match candidate {
+            Some(module) => self.candidates.insert(name.to_owned(), module),
+            None => self.candidates.remove(name),
+        };
+        // One that replaces another which waited, too: else these would pile up as long as something is being done.
+        if before != candidate && before.is_some() {
             self.unswept.insert(name.to_owned());
         }
     }
@@ -90,27 +98,23 @@ impl Keeping {
         let jobs: Vec<_> = names
             .into_iter()
             .map(|name| {
-                let (life, write) = (self.kept.get(&name).cloned(), self.unwritten.contains(&name));
-                let sweep = self.unswept.contains(&name);
-                (name, life, write, sweep)
+                let (life, candidate) = (self.kept.get(&name).cloned(), self.candidates.get(&name).copied());
+                let write = self.unwritten.contains(&name);
+                (name, life, candidate, write)
             })
             .collect();
         let store = self.store.clone();
         let failed: Vec<(String, String)> = apart(move || {
-            let each = jobs.into_iter().filter_map(|(name, life, write, sweep)| {
-                match &life {
-                    Some(life) if write => {
-                        if let Err(why) = store.write(&name, life) {
-                            return Some((name, why));
-                        }
-                    }
-                    None if write => store.forget(&name),
-                    _ => {}
+            let each = jobs.into_iter().filter_map(|(name, life, candidate, write)| {
+                let Some(life) = life else {
+                    store.forget(&name, candidate);
+                    return None;
+                };
+                if write && let Err(why) = store.write(&name, &life) {
+                    return Some((name, why));
                 }
                 // After the life, which may have named them until now.
-                if sweep && let Some(life) = life {
-                    store.sweep(&name, &life);
-                }
+                store.sweep(&name, &life, candidate);
                 None
             });
             each.collect()

@@ -297,7 +297,7 @@ impl Supervisor {
     fn show(&mut self, name: &str) {
         let now = self.clock.now();
         if let (Some(keeping), Some(life)) = (&mut self.keeping, self.lives.get(name)) {
-            keeping.decided(name, life.kept(), life.is_busy());
+            keeping.decided(name, life.kept(), life.candidate());
         }
         let mut told = self.control.told();
         if self.lives.get(name).is_none_or(|life| !life.is_busy()) {
@@ -321,7 +321,7 @@ impl Supervisor {
         for name in beyond(&self.lives, ABSENT) {
             self.lives.remove(&name);
             if let Some(keeping) = &mut self.keeping {
-                keeping.decided(&name, None, false);
+                keeping.decided(&name, None, None);
             }
         }
     }

@@ -15,7 +15,7 @@ use super::{Control, Supervisor, SupervisorOptions};
 use crate::config::{Concurrency, Config};
 use crate::kept::PluginStore;
 use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
-use crate::load::Plugin;
+use crate::load::{Hash, Plugin};
 use crate::stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
 use crate::tests::load::{MODULES, module_that_says};
 use crate::tests::{least_manifest, with};
@@ -36,7 +36,7 @@ impl LifeObserver for Told {
     }
 }
 
-/// Serves at once, but for those of version 0.0.9: these wait for ever.
+/// Serves at once, but for those of version 0.0.9, which wait for ever, and 0.0.8, which it does not take.
 #[derive(Default)]
 struct FakeStage(Mutex<Vec<Arc<Plugin>>>);
 
@@ -45,6 +45,10 @@ impl Stage for FakeStage {
         Box::pin(async move {
             if plugin.manifest.version == "0.0.9" {
                 std::future::pending::<()>().await;
+            }
+            if plugin.manifest.version == "0.0.8" {
+                let (why, mend) = ("it is 0.0.8".to_owned(), "be another".to_owned());
+                return Err(NotServed { why, mend });
             }
             let mut serving = self.0.lock().unwrap();
             serving.retain(|other| other.name != plugin.name);
@@ -341,4 +345,53 @@ async fn of_a_plugin_that_is_gone_nothing_is_seen_and_no_order_is_taken() {
     assert_eq!(scene.next().await, "a Unloaded");
     assert_eq!(scene.control.order("a", Order::Reset).await, Err(OrderError::NoPlugin));
     assert!(scene.control.status().is_empty());
+}
+
+#[tokio::test]
+async fn the_bytes_of_versions_that_waited_or_were_refused_do_not_pile_up() {
+    let state = tempfile::tempdir().unwrap();
+    let path = state.path().join("plugins");
+    let lies_there = |name: &str| -> Vec<String> {
+        let Ok(entries) = fs::read_dir(path.join(name)) else {
+            return Vec::new();
+        };
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    let file = |bytes: &[u8]| format!("{}.wasm", Hash::of(bytes));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
+    let mut scene = Scene::over(dir, Some(&path)).await;
+    assert_eq!(scene.next().await, "a serving");
+
+    // Each waits for ever, and gives way to the next.
+    for wall in 1..5 {
+        let manifest = with(least_manifest(), "/version", "0.0.9".into());
+        let manifest = with(manifest, "/limits", serde_json::json!({ "wallMs": wall }));
+        let waits = module_that_says(&manifest.to_string());
+        scene.put("a.wasm", &waits);
+        let mut expected = vec![file(&module("0.0.1")), file(&waits), "life.json".to_owned()];
+        expected.sort();
+        while lies_there("a") != expected {
+            assert!(
+                lies_there("a").len() <= expected.len() + 1,
+                "the one on its way may be written: {:?}",
+                lies_there("a")
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+    scene.put("a.wasm", module("0.0.2"));
+    assert_eq!(scene.next().await, "a serving");
+
+    // The first of its plugin, which never served: nothing is left of it.
+    scene.put("b.wasm", module("0.0.8"));
+    assert_eq!(scene.next().await, "b refused at serve, old serves: false");
+    scene.control.order("a", Order::Enable).await.unwrap();
+    assert!(!path.join("b").exists());
+    let mut expected = vec![file(&module("0.0.1")), file(&module("0.0.2")), "life.json".to_owned()];
+    expected.sort();
+    assert_eq!(lies_there("a"), expected);
 }

@@ -8,7 +8,6 @@ use pilothouse_runtime::{CacheLimits, CodeCache, CompileLimits, Compiler};
 use super::super::first::{HOST_WAITS, READINESS_WAITS};
 use super::super::turns::PATIENCE;
 use super::*;
-use crate::load::Hash;
 
 /// A compiler that takes as long as the test wants, and then fails; and a cache, so that what stands there needs none.
 struct Slow(tempfile::TempDir);
