@@ -63,7 +63,7 @@ pub async fn inspect(modules: &Modules, path: &Path, own: Option<&PluginConfig>,
         would_load: false,
         refusal: None,
     };
-    let judged = match load::examine(modules, &file, max_bytes).await {
+    let judged = match load::examine(modules, &file, max_bytes, &load::unheard()).await {
         Ok(examined) => {
             seen.take(&file, &examined, own);
             match embedded::hold(&file.name, &examined.embedded, &examined.manifest) {

@@ -82,4 +82,4 @@ pub use rbac::{Names, Right, Rights};
 pub use refusal::{Refusal, Step};
 pub use shown::Shown;
 pub use stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
-pub use supervisor::{Control, Supervisor, SupervisorOptions};
+pub use supervisor::{Control, Progress, Supervisor, SupervisorOptions};

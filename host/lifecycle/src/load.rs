@@ -232,19 +232,29 @@ pub async fn load(
     config: &PluginConfig,
     max_bytes: u64,
 ) -> Result<Plugin, Refusal> {
-    let loaded = load_with_bytes(modules, file, config, max_bytes).await;
+    let loaded = load_with_bytes(modules, file, config, max_bytes, &unheard()).await;
     loaded.map(|(plugin, _)| plugin).map_err(|failed| failed.refusal)
 }
 
-/// The same, with the module's bytes.
+/// Hears which step a load takes next. Called from any thread; must not block.
+pub(crate) type AtStep = Arc<dyn Fn(Step) + Send + Sync>;
+
+/// Where nobody wants to know.
+pub(crate) fn unheard() -> AtStep {
+    Arc::new(|_| {})
+}
+
+/// The same, with the module's bytes, told step by step.
 pub(crate) async fn load_with_bytes(
     modules: &Modules,
     file: &ModuleFile,
     config: &PluginConfig,
     max_bytes: u64,
+    at: &AtStep,
 ) -> Result<(Plugin, Arc<[u8]>), Box<Failed>> {
     let file = file.clone().pinned(config.sha256);
-    let examined = examine(modules, &file, max_bytes).await?;
+    let examined = examine(modules, &file, max_bytes, at).await?;
+    at(Step::Config);
     embedded::hold(&file.name, &examined.embedded, &examined.manifest).map_err(Failed::refused)?;
     let bytes = examined.bytes.clone();
     let plugin = settle(modules.engine(), &file, examined, config).await;
@@ -314,8 +324,14 @@ impl Read {
     }
 }
 
-pub(crate) async fn examine(modules: &Modules, file: &ModuleFile, max_bytes: u64) -> Result<Examined, Box<Failed>> {
-    let (read, module) = read_and_compile(modules, file, max_bytes).await?;
+pub(crate) async fn examine(
+    modules: &Modules,
+    file: &ModuleFile,
+    max_bytes: u64,
+    at: &AtStep,
+) -> Result<Examined, Box<Failed>> {
+    let (read, module) = read_and_compile(modules, file, max_bytes, at).await?;
+    at(Step::Describe);
     match describe(&file.name, &module).await {
         Ok(manifest) => Ok(Examined {
             bytes: read.bytes,
@@ -333,11 +349,18 @@ pub(crate) async fn examine(modules: &Modules, file: &ModuleFile, max_bytes: u64
     clippy::disallowed_methods,
     reason = "compiling must not hold a thread that serves; loading is a driver"
 )]
-async fn read_and_compile(modules: &Modules, file: &ModuleFile, max: u64) -> Result<(Read, Module), Box<Failed>> {
-    let (modules, own) = (modules.clone(), file.clone());
+async fn read_and_compile(
+    modules: &Modules,
+    file: &ModuleFile,
+    max: u64,
+    at: &AtStep,
+) -> Result<(Read, Module), Box<Failed>> {
+    let (modules, own, at) = (modules.clone(), file.clone(), at.clone());
     let work = move || {
+        at(Step::Read);
         let bytes = own.read(max).map_err(Failed::refused)?;
         let read = Read::of(bytes);
+        at(Step::Compile);
         match modules.load(&read.bytes) {
             Ok(module) => Ok((read, module)),
             Err(error) => {

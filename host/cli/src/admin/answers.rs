@@ -257,6 +257,8 @@ impl Admin {
             let seconds = self.recent.serving_seconds(name).or(life.serving_seconds);
             status.serving_seconds = seconds.filter(|_| life.serving.is_some());
             status.candidate = life.candidate.as_ref().map(forms::version);
+            let progress = self.front.control().and_then(|control| control.progress(name));
+            status.progress = progress.map(|progress| forms::progress(&progress));
             status.refusal = life.refusal.as_ref().map(|refusal| api::Refused {
                 step: refusal.step.to_string(),
                 why: bounded(&refusal.why),

@@ -49,6 +49,8 @@ pub(crate) struct PluginStatus {
     pub(crate) serving_seconds: Option<u64>,
     /// The version that is loaded or switched to.
     pub(crate) candidate: Option<Version>,
+    /// How far that is.
+    pub(crate) progress: Option<Progress>,
     /// Why what lies in the directory does not serve.
     pub(crate) refusal: Option<Refused>,
     /// What lies in the directory and waits for an operator's word, or to be replaced.
@@ -87,6 +89,14 @@ pub(crate) struct Version {
     pub(crate) hash: String,
     /// The hash of what the operator says of it: one module under two configurations is two versions.
     pub(crate) configuration: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Progress {
+    /// The step of loading, or `waiting`: for its turn to be loaded.
+    pub(crate) step: String,
+    pub(crate) seconds: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

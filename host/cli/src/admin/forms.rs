@@ -7,7 +7,7 @@ use pilothouse_controller::{
     breaker::{State, View},
     why_words,
 };
-use pilothouse_lifecycle::{LifeState, Plugin, VersionStatus};
+use pilothouse_lifecycle::{LifeState, Plugin, Progress, VersionStatus};
 use pilothouse_object::shorten;
 
 use super::api;
@@ -31,6 +31,13 @@ pub(super) fn version(version: &VersionStatus) -> api::Version {
         version: version.version.as_deref().map(bounded),
         hash: version.hash.clone(),
         configuration: version.configuration.clone(),
+    }
+}
+
+pub(super) fn progress(progress: &Progress) -> api::Progress {
+    api::Progress {
+        step: progress.step.map_or("waiting".to_owned(), |step| step.to_string()),
+        seconds: progress.seconds,
     }
 }
 

@@ -6,7 +6,7 @@ use super::table::{Cell, Table};
 use crate::{
     admin::{
         SHORT_HASH,
-        api::{Breaker, HeldBack, HostStatus, PluginDetail, PluginStatus, Queue, Status, Version},
+        api::{Breaker, HeldBack, HostStatus, PluginDetail, PluginStatus, Progress, Queue, Status, Version},
     },
     present::{Ink, Style, duration},
 };
@@ -168,11 +168,25 @@ fn parked_count(queue: &Queue) -> Cell {
     Cell::inked(queue.parked.to_string(), ink)
 }
 
+/// How far a version is that is on its way.
+fn far(progress: &Progress) -> String {
+    let age = age(progress.seconds);
+    match &*progress.step {
+        "waiting" => format!("for {age} waiting for its turn to be loaded"),
+        step => format!("for {age} at the step {step}"),
+    }
+}
+
 /// What an operator should know first.
 fn note(plugin: &PluginStatus) -> Cell {
     let mut notes = Vec::new();
     if let Some(candidate) = &plugin.candidate {
-        notes.push(format!("{} is on its way", short(&candidate.hash)));
+        let far = plugin
+            .progress
+            .as_ref()
+            .map(|own| format!(": {}", far(own)))
+            .unwrap_or_default();
+        notes.push(format!("{} is on its way{far}", short(&candidate.hash)));
     }
     if let Some(refusal) = &plugin.refusal {
         // Of several lines one: a note is.
@@ -272,6 +286,9 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
     }
     if let Some(version) = &plugin.candidate {
         line("on its way", &named(version));
+        if let Some(progress) = &plugin.progress {
+            line("", &far(progress));
+        }
     }
     if let Some(refusal) = &plugin.refusal {
         line("refused", &format!("at the step {}: {}", refusal.step, refusal.why));

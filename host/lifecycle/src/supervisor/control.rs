@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
+use super::Clock;
 use crate::lives::{LifeStatus, Order, OrderError};
+use crate::refusal::Step;
 
 /// So many orders may wait.
 const ORDERS: usize = 16;
@@ -17,6 +21,7 @@ pub(super) type Asked = (String, Order, oneshot::Sender<Result<(), OrderError>>)
 pub struct Control {
     orders: mpsc::Sender<Asked>,
     told: Arc<Mutex<Told>>,
+    clock: Clock,
 }
 
 /// What is told.
@@ -26,13 +31,24 @@ pub(super) struct Told {
     pub(super) status: BTreeMap<String, LifeStatus>,
     /// The plugins whose first load readiness waits for.
     pub(super) starting: BTreeSet<String>,
+    /// What is being done for plugins that are on their way, and since when.
+    pub(super) steps: BTreeMap<String, (Option<Step>, Duration)>,
+}
+
+/// How far a version is that is on its way to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The step that it takes; none: it waits for its turn to be loaded.
+    pub step: Option<Step>,
+    /// For how long, in whole seconds.
+    pub seconds: u64,
 }
 
 impl Control {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Asked>) {
+    pub(super) fn new(clock: Clock) -> (Self, mpsc::Receiver<Asked>) {
         let (orders, asked) = mpsc::channel(ORDERS);
         let told = Arc::default();
-        (Self { orders, told }, asked)
+        (Self { orders, told, clock }, asked)
     }
 
     /// Locked for a moment.
@@ -50,6 +66,36 @@ impl Control {
     /// host from being ready no longer.
     pub fn starting(&self) -> Vec<String> {
         self.told().starting.iter().cloned().collect()
+    }
+
+    /// How far the version of this plugin is that is on its way; none where there is none.
+    pub fn progress(&self, plugin: &str) -> Option<Progress> {
+        let (step, since) = self.told().steps.get(plugin).copied()?;
+        let seconds = self.clock.now().saturating_sub(since).as_secs();
+        Some(Progress { step, seconds })
+    }
+
+    /// This is what is being done for the plugin from now on.
+    pub(super) fn at(&self, plugin: &str, step: Option<Step>) {
+        let now = self.clock.now();
+        let mut told = self.told();
+        // Told twice it goes on.
+        if told.steps.get(plugin).is_none_or(|(own, _)| *own != step) {
+            told.steps.insert(plugin.to_owned(), (step, now));
+        }
+    }
+
+    /// The load that is under way takes this step now. One that was cancelled may say so yet, and is not heard.
+    pub(super) fn goes_on(&self, plugin: &str, step: Step) {
+        let now = self.clock.now();
+        if let Some(own) = self.told().steps.get_mut(plugin) {
+            *own = (Some(step), now);
+        }
+    }
+
+    /// Nothing is on its way any more.
+    pub(super) fn arrived(&self, plugin: &str) {
+        self.told().steps.remove(plugin);
     }
 
     /// Passes a person's order on.

@@ -44,7 +44,8 @@ impl Supervisor {
     /// # Errors
     /// The directory as a whole can't be looked at. What is wrong with a plugin is told to the observer.
     pub async fn load(options: SupervisorOptions) -> Result<(Self, Vec<Arc<Plugin>>), DirectoryError> {
-        let (control, orders) = Control::new();
+        let clock = Clock::started();
+        let (control, orders) = Control::new(clock);
         let mut own = Self {
             settling: Settling::new(SETTLE),
             lives: BTreeMap::new(),
@@ -54,7 +55,7 @@ impl Supervisor {
             conditions: options.modules.conditions().into(),
             starting: None,
             keeping: options.store.clone().map(Keeping::new),
-            clock: Clock::started(),
+            clock,
             orders,
             control,
             options,

@@ -11,10 +11,10 @@ use super::{SETTLE, keeping};
 use crate::directory::ModuleFile;
 use crate::kept::PluginStore;
 use crate::kept::failures::{COUNTS, Failure};
-use crate::load::{Failed, Plugin, load_with_bytes, told};
+use crate::load::{AtStep, Failed, Plugin, load_with_bytes, told};
 use crate::refusal::{Refusal, Step};
 
-/// Takes a module through the steps. `file` is where it lies in the plugin directory, `most` how long it may be.
+/// Takes a module through the steps. `file` is where it lies in the plugin directory, `most` how long it may be; `at` hears of the steps.
 ///
 /// # Errors
 /// How far it came.
@@ -24,7 +24,9 @@ pub(super) async fn load(
     file: ModuleFile,
     load: Load,
     most: u64,
+    at: AtStep,
 ) -> Result<Plugin, Box<Failed>> {
+    at(Step::Read);
     let Load { name, wanted, source } = load;
     let refused = |why: String, mend: &str| Err(Failed::refused(Refusal::new(&name, Step::Read, why, mend)));
     let file = match (source, &store) {
@@ -45,7 +47,7 @@ pub(super) async fn load(
             );
         }
     };
-    let (plugin, bytes) = load_with_bytes(&modules, &file, &wanted.config, most).await?;
+    let (plugin, bytes) = load_with_bytes(&modules, &file, &wanted.config, most, &at).await?;
     if let Some(store) = store.filter(|_| source == Source::Directory) {
         keeping::put(store, &name, plugin.hash, bytes).await;
     }

@@ -29,8 +29,8 @@ use crate::config::Config;
 use crate::directory::{ModuleFile, own_config, without_module};
 use crate::kept::{Failures, PluginStore};
 use crate::lives::{Act, Candidate, Input, Life, LifeObserver, Mark, Order, OrderError, Rules, Wanted, beyond};
-use crate::load::{Failed, Hash, Plugin};
-use crate::refusal::Refusal;
+use crate::load::{AtStep, Failed, Hash, Plugin};
+use crate::refusal::{Refusal, Step};
 use crate::stage::{Stage, Trouble};
 use crate::watch::{Seen, Settling, Sighting, Watcher};
 
@@ -45,7 +45,7 @@ mod loading;
 mod settled;
 mod turns;
 
-pub use control::Control;
+pub use control::{Control, Progress};
 
 use control::Asked;
 use jobs::{Doing, Ended, Jobs};
@@ -93,6 +93,7 @@ pub struct Supervisor {
 }
 
 /// The time since the Unix epoch: that of the wall clock when this began, moved on by the monotonic one.
+#[derive(Clone, Copy)]
 struct Clock {
     began: Duration,
     origin: Instant,
@@ -302,6 +303,7 @@ impl Supervisor {
         let mut told = self.control.told();
         if self.lives.get(name).is_none_or(|life| !life.is_busy()) {
             told.starting.remove(name);
+            told.steps.remove(name);
         }
         match self.lives.get(name) {
             Some(life) if life.is_over() => {
@@ -336,6 +338,7 @@ impl Supervisor {
                 Act::Cancel => self.jobs.cancel(name),
                 Act::Adjust(plugin) => stage.adjust(&plugin),
                 Act::Serve(plugin) => {
+                    self.control.at(name, Some(Step::Serve));
                     let stage = stage.clone();
                     let mark = Candidate::mark(&plugin);
                     let quarantined = self.lives.get(name).is_some_and(|life| life.is_quarantined(mark));
@@ -357,6 +360,7 @@ impl Supervisor {
 
     /// What was done for a plugin has ended; what to do next.
     fn ended(&mut self, name: &str, ended: Ended) -> Vec<Act<Arc<Plugin>>> {
+        self.control.arrived(name);
         let input = match ended {
             Ended::Loaded(result) => {
                 let now = self.clock.now();
@@ -378,11 +382,17 @@ impl Supervisor {
     }
 
     fn add(&mut self, name: &str, wanted: Wanted, source: Source) {
+        self.control.at(name, None);
         self.turns.add(Load {
             name: name.to_owned(),
             wanted,
             source,
         });
+    }
+
+    fn steps_of(&self, name: &str) -> AtStep {
+        let (control, name) = (self.control.clone(), name.to_owned());
+        Arc::new(move |step| control.goes_on(&name, step))
     }
 
     fn begin_loads(&mut self) {
@@ -401,6 +411,7 @@ impl Supervisor {
                 ModuleFile::within(&self.options.directory, &name),
                 load,
                 self.options.config.host.max_module_bytes(),
+                self.steps_of(&name),
             );
             self.jobs.spawn(
                 &name,

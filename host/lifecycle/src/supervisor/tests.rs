@@ -16,6 +16,7 @@ use crate::config::{Concurrency, Config};
 use crate::kept::PluginStore;
 use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
 use crate::load::{Hash, Plugin};
+use crate::refusal::Step;
 use crate::stage::{NotServed, Stage, StageFuture, Trouble, TroubleKind};
 use crate::tests::load::{MODULES, module_that_says};
 use crate::tests::{least_manifest, with};
@@ -255,8 +256,11 @@ async fn a_switch_that_waits_for_ever_gives_way_to_a_newer_version_and_holds_up_
     scene.put("b.wasm", module("0.0.1"));
     assert_eq!(scene.next().await, "b serving");
     assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
+    let step = |scene: &Scene| scene.control.progress("a").map(|progress| progress.step);
+    assert_eq!(step(&scene), Some(Some(Step::Serve)), "it is told what it waits for");
     scene.put("a.wasm", module("0.0.2"));
     assert_eq!(scene.next().await, "a serving");
+    assert_eq!(step(&scene), None);
     assert_eq!(scene.version("a").as_deref(), Some("0.0.2"));
 }
 

@@ -184,6 +184,26 @@ fn a_version_that_was_rolled_back_by_hand_is_told_with_who_when_and_what_ends_it
 }
 
 #[test]
+fn a_version_that_is_on_its_way_is_told_with_its_step_and_for_how_long() {
+    let mut plugin = PluginStatus {
+        candidate: version("0.2.0", "b"),
+        progress: Some(Progress {
+            step: "compile".to_owned(),
+            seconds: 42,
+        }),
+        ..serving()
+    };
+    let text = plugins(LOOK, &[plugin.clone()]);
+    assert!(
+        text.contains("bbbbbbbbbbbb is on its way: for 42s at the step compile"),
+        "{text}"
+    );
+    plugin.progress.as_mut().unwrap().step = "waiting".to_owned();
+    let text = plugins(LOOK, &[plugin]);
+    assert!(text.contains("for 42s waiting for its turn to be loaded"), "{text}");
+}
+
+#[test]
 fn a_host_that_is_not_ready_says_what_it_waits_for() {
     let host = HostStatus {
         waiting_for: vec!["greeting: first list\u{1b}[31m".to_owned()],

@@ -149,6 +149,36 @@ async fn what_served_when_the_last_host_ended_serves_at_the_start_though_what_fo
     assert_eq!(scene.version("a").as_deref(), Some("0.0.1"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_a_module_is_compiled_it_is_told_that_it_is_and_for_how_long_and_who_waits() {
+    let slow = Slow::new();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, version) in [("a.wasm", "0.0.1"), ("b.wasm", "0.0.2"), ("c.wasm", "0.0.3")] {
+        fs::write(dir.path().join(name), module(version)).unwrap();
+    }
+    let (options, _told) = options(dir.path(), None, slow.child());
+    let mut starting = JoinSet::new();
+    starting.spawn(Supervisor::load(options));
+    until(|| slow.begun() == 1).await;
+    tokio::time::advance(PATIENCE).await;
+    until(|| slow.begun() == 2).await;
+    tokio::time::advance(HOST_WAITS - PATIENCE).await;
+    let (supervisor, _) = starting.join_next().await.unwrap().unwrap().unwrap();
+    let control = supervisor.control();
+    let progress = ["a", "b", "c", "d"].map(|name| control.progress(name).map(|own| (own.step, own.seconds)));
+    let compile = Some(Step::Compile);
+    let (all, since_patience) = (HOST_WAITS.as_secs(), (HOST_WAITS - PATIENCE).as_secs());
+    assert_eq!(
+        progress,
+        [
+            Some((compile, all)),
+            Some((compile, since_patience)),
+            Some((None, all)),
+            None
+        ]
+    );
+}
+
 #[tokio::test]
 async fn what_came_to_a_limit_of_the_compiler_is_refused_at_once_by_the_next_host_until_something_changes() {
     let slow = Slow::new();
