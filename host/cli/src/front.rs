@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write as _,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
@@ -141,6 +142,18 @@ impl Health for Front {
         let mut text = self.host.get().map(|host| host.metrics()).unwrap_or_default();
         text.truncate(text.trim_end_matches("# EOF\n").len());
         if let Some((lives, _)) = self.lives.get() {
+            if let Some(control) = self.control() {
+                let names: BTreeSet<String> = control.status().into_iter().map(|life| life.name).collect();
+                lives.keep_only(|name| names.contains(name));
+                let sees = u8::from(control.blind().is_none());
+                // Writing to a String can't fail.
+                let _ = write!(
+                    text,
+                    "# HELP pilothouse_plugin_directory_readable Whether the plugin directory can be looked at: 1, or 0.\n\
+                     # TYPE pilothouse_plugin_directory_readable gauge\n\
+                     pilothouse_plugin_directory_readable {sees}\n"
+                );
+            }
             text.push_str(&lives.metrics());
         }
         text.push_str(&process::metrics());

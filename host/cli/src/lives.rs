@@ -89,8 +89,13 @@ impl Lives {
 
     /// A plugin that is gone leaves no series behind.
     fn forget(&self, plugin: &str) {
+        self.keep_only(|own| own != plugin);
+    }
+
+    /// Nor does one that never served, whose file is gone: nothing is told of that.
+    pub(crate) fn keep_only(&self, is_there: impl Fn(&str) -> bool) {
         let mut loads = self.loads.lock().unwrap_or_else(PoisonError::into_inner);
-        loads.retain(|(own, ..), _| own != plugin);
+        loads.retain(|(own, ..), _| is_there(own));
     }
 
     /// The counts, for an OpenMetrics exposition.
@@ -139,5 +144,7 @@ mod tests {
         assert!(text.contains("{plugin=\"q\\\"\\\\\","), "{text}");
         tell("a", What::Unloaded);
         assert!(!lives.metrics().contains("plugin=\"a\""));
+        lives.keep_only(|plugin| plugin != "q\"\\");
+        assert!(!lives.metrics().contains("plugin="));
     }
 }

@@ -146,6 +146,11 @@ impl Admin {
                 uptime_seconds: self.recent.uptime(),
                 ready: waiting.is_empty(),
                 waiting_for: waiting.iter().take(WAITING).map(|line| bounded(line)).collect(),
+                plugin_directory: self
+                    .front
+                    .control()
+                    .and_then(|control| control.blind())
+                    .map(|why| bounded(&why)),
                 api_server_away_seconds: host.and_then(|host| host.unreachable_for()).map(|away| away.as_secs()),
                 running,
                 pool_size,

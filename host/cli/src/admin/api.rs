@@ -30,6 +30,8 @@ pub(crate) struct HostStatus {
     pub(crate) ready: bool,
     /// What it waits for until it is ready, the first lines.
     pub(crate) waiting_for: Vec<String>,
+    /// Why the plugin directory can't be looked at: what changes there is not seen, and the plugins stay as they are.
+    pub(crate) plugin_directory: Option<String>,
     /// For how long the API server has not answered.
     pub(crate) api_server_away_seconds: Option<u64>,
     /// Permits that are out, of all plugins.

@@ -47,6 +47,10 @@ fn host(style: Style, host: &HostStatus) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(out, "{}", style.ink(Ink::Red, &text));
     }
+    if let Some(why) = &host.plugin_directory {
+        let text = format!("changes of plugins are not seen: {why}");
+        let _ = writeln!(out, "{}", style.ink(Ink::Red, &style.shown(&text)));
+    }
     for line in &host.waiting_for {
         let _ = writeln!(out, "waits for {}", style.shown(line));
     }

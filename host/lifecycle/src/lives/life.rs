@@ -714,7 +714,9 @@ impl<P: Candidate> Life<P> {
                 if *traps < self.rules.traps {
                     return;
                 }
-                format!("it trapped {traps} times while it was on probation: it was rolled back")
+                format!(
+                    "{traps} of its calls trapped or were cut at a limit while it was on probation: it was rolled back"
+                )
             }
             TroubleKind::CacheFull { .. } => return,
         };

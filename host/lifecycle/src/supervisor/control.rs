@@ -31,6 +31,8 @@ pub(super) struct Told {
     pub(super) status: BTreeMap<String, LifeStatus>,
     /// The plugins whose first load readiness waits for.
     pub(super) starting: BTreeSet<String>,
+    /// Why the directory can't be looked at.
+    pub(super) blind: Option<String>,
     /// What is being done for plugins that are on their way, and since when.
     pub(super) steps: BTreeMap<String, (Option<Step>, Duration)>,
 }
@@ -59,6 +61,11 @@ impl Control {
     /// Every plugin's state, sorted by name, as it was when something last happened to it.
     pub fn status(&self) -> Vec<LifeStatus> {
         self.told().status.values().cloned().collect()
+    }
+
+    /// Why the plugin directory can't be looked at now; none where it can. Until then the plugins stay as they are.
+    pub fn blind(&self) -> Option<String> {
+        self.told().blind.clone()
     }
 
     /// The plugins that lay in the directory at the start, and neither serve nor were refused yet, sorted by name. Empty once

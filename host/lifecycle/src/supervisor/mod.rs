@@ -213,7 +213,15 @@ impl Supervisor {
                 }
             }
             Seen::Stray(names) => self.warn_of(&names),
-            Seen::Blind(error) => tracing::warn!("{error}. Until then the plugins stay as they are"),
+            Seen::Blind(error) => {
+                let why = error.to_string();
+                tracing::warn!("{why}. Until then the plugins stay as they are");
+                self.control.told().blind = Some(why);
+            }
+            Seen::Well => {
+                self.control.told().blind = None;
+                tracing::info!("the plugin directory can be looked at again: what has changed meanwhile is loaded now");
+            }
         }
     }
 

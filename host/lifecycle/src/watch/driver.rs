@@ -24,6 +24,8 @@ pub(crate) enum Seen {
     Stray(Vec<String>),
     /// The directory can't be looked at. Nothing is taken for changed; told once for each reason.
     Blind(DirectoryError),
+    /// After that: it can be looked at again.
+    Well,
 }
 
 /// Watches the directory.
@@ -102,7 +104,11 @@ impl Watcher {
                 // The runtime ends.
                 Err(_) => std::future::pending().await,
             };
-            self.blind = None;
+            if self.blind.take().is_some() {
+                // What has changed meanwhile is for the next look, at once.
+                self.next_poll = now;
+                return Seen::Well;
+            }
             let changes = self.settling.step(now, looked);
             if !changes.is_empty() {
                 return Seen::Changed(changes);

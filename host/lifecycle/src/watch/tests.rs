@@ -244,5 +244,6 @@ async fn a_directory_that_can_not_be_looked_at_changes_nothing() {
     );
     fs::rename(dir.path().join("elsewhere"), &plugins).unwrap();
     fs::write(plugins.join("a.wasm"), b"two").unwrap();
+    assert!(matches!(watcher.next().await, Seen::Well), "told, too");
     assert_eq!(change(&mut watcher).await, is("a", b"two"));
 }

@@ -204,6 +204,22 @@ fn a_version_that_is_on_its_way_is_told_with_its_step_and_for_how_long() {
 }
 
 #[test]
+fn a_plugin_directory_that_can_not_be_looked_at_is_told_at_the_top() {
+    let status = Status {
+        host: HostStatus {
+            plugin_directory: Some("the plugin directory plugins can't be read: no\u{1b}[31m".to_owned()),
+            ..HostStatus::default()
+        },
+        ..Status::default()
+    };
+    let text = super::status(LOOK, &status);
+    assert!(
+        text.contains("changes of plugins are not seen: the plugin directory plugins can't be read: no\\u{1b}[31m"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_host_that_is_not_ready_says_what_it_waits_for() {
     let host = HostStatus {
         waiting_for: vec!["greeting: first list\u{1b}[31m".to_owned()],
