@@ -143,8 +143,7 @@ impl Health for Front {
         text.truncate(text.trim_end_matches("# EOF\n").len());
         if let Some((lives, _)) = self.lives.get() {
             if let Some(control) = self.control() {
-                let names: BTreeSet<String> = control.status().into_iter().map(|life| life.name).collect();
-                lives.keep_only(|name| names.contains(name));
+                lives.keep_only(|name| control.knows(name));
                 let sees = u8::from(control.blind().is_none());
                 // Writing to a String can't fail.
                 let _ = write!(

@@ -183,17 +183,14 @@ impl Track {
             return None;
         }
         self.runs = this;
-        changes.sort_unstable();
-        changes.dedup();
-        let mut hasher = DefaultHasher::new();
-        changes.hash(&mut hasher);
-        let same = hasher.finish();
-        self.own_runs = match (run.own, self.own_runs) {
-            (false, _) => 0,
-            (true, runs) if runs > 0 && (all_familiar || self.same == same) => runs.saturating_add(1),
-            (true, _) => 1,
-        };
-        self.same = same;
+        if run.own {
+            let same = hash_of_all(changes);
+            let goes_on = self.own_runs > 0 && (all_familiar || self.same == same);
+            self.own_runs = if goes_on { self.own_runs.saturating_add(1) } else { 1 };
+            self.same = same;
+        } else {
+            self.own_runs = 0;
+        }
         let last = run.wrote.len() - 1;
         let found = found.or((self.own_runs >= OWN_RUNS).then_some((last, false)));
         let (write, came_back) = found?;
@@ -209,6 +206,15 @@ impl Track {
             round: self.round,
         })
     }
+}
+
+/// Of what a run changed, in whatever order and how often.
+fn hash_of_all(mut changes: Vec<(u64, u64)>) -> u64 {
+    changes.sort_unstable();
+    changes.dedup();
+    let mut hasher = DefaultHasher::new();
+    changes.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -477,6 +477,15 @@ mod tests {
         }
     }
 
+    /// One request a second, of which so many have had their turns.
+    fn spent(turns: u32) -> Pace {
+        let mut pace = Pace::new(1, 1);
+        for _ in 0..turns {
+            pace.turn(Duration::ZERO, Duration::MAX).unwrap();
+        }
+        pace
+    }
+
     async fn get(api: &Api, path: &str) -> Result<Vec<u8>, ApiError> {
         api.send(Method::GET, path.into(), None, Vec::new()).await
     }
@@ -525,10 +534,7 @@ mod tests {
     async fn writes_have_a_bound_of_their_own_and_reads_go_on() {
         let (address, _heard) = server().await;
         let api = api(&address, ApiConfig::default());
-        let mut writes = Pace::new(1, 1);
-        for _ in 0..60 {
-            writes.turn(Duration::ZERO, Duration::MAX).unwrap();
-        }
+        let writes = spent(60);
         let api = api.share(
             "busy",
             Share {
@@ -575,15 +581,8 @@ mod tests {
     #[tokio::test]
     async fn what_would_wait_for_too_long_is_refused_and_says_whose_bound_it_is() {
         let (address, _heard) = server().await;
-        let spent = || {
-            let mut pace = Pace::new(1, 1);
-            for _ in 0..60 {
-                pace.turn(Duration::ZERO, Duration::MAX).unwrap();
-            }
-            pace
-        };
         let api = api(&address, ApiConfig::default());
-        let refused = get(&api.share("busy", share(spent())), "/quick").await.unwrap_err();
+        let refused = get(&api.share("busy", share(spent(60))), "/quick").await.unwrap_err();
         assert!(
             refused
                 .message
@@ -595,7 +594,7 @@ mod tests {
             get(&api.share("idle", share(Pace::new(1, 1))), "/quick").await,
             Ok(b"{}".to_vec())
         );
-        *lock(&api.host.turns.pace) = spent();
+        *lock(&api.host.turns.pace) = spent(60);
         let refused = get(&api.share("idle", share(Pace::new(1, 1))), "/quick")
             .await
             .unwrap_err();
@@ -609,10 +608,7 @@ mod tests {
     async fn who_has_less_time_left_than_its_own_bound_makes_it_wait_is_refused_at_once() {
         let (address, _heard) = server().await;
         let api = api(&address, ApiConfig::default());
-        let mut pace = Pace::new(1, 1);
-        pace.turn(Duration::ZERO, Duration::MAX).unwrap();
-        pace.turn(Duration::ZERO, Duration::MAX).unwrap();
-        let api = api.share("paced", share(pace));
+        let api = api.share("paced", share(spent(2)));
         let send = |most| api.send_within(most, Method::GET, "/quick".into(), None, Vec::new());
         let refused = send(Duration::from_millis(100)).await.unwrap_err();
         assert!(refused.message.contains("longer than it may"), "{refused:?}");
@@ -625,10 +621,7 @@ mod tests {
     async fn those_that_wait_by_their_own_bound_take_no_room_from_others_of_the_plugin() {
         let (address, _heard) = server().await;
         let api = api(&address, ApiConfig::default());
-        let mut writes = Pace::new(1, 1);
-        for _ in 0..30 {
-            writes.turn(Duration::ZERO, Duration::MAX).unwrap();
-        }
+        let writes = spent(30);
         let api = api.share(
             "paced",
             Share {

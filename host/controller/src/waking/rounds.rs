@@ -49,7 +49,7 @@ impl Rounds {
                 turns.extend(keys.into_iter().map(|key| (controller.id.clone(), key, round.every())));
             }
         }
-        self.due = self.by_controller.values().map(Resync::due).min();
+        self.due = self.first_due();
         turns
     }
 
@@ -62,7 +62,11 @@ impl Rounds {
             let round = round.unwrap_or_else(|| Resync::new(now, every, rng));
             self.by_controller.insert(controller.id.clone(), round);
         }
-        self.due = self.by_controller.values().map(Resync::due).min();
+        self.due = self.first_due();
+    }
+
+    fn first_due(&self) -> Option<Duration> {
+        self.by_controller.values().map(Resync::due).min()
     }
 
     /// When the next key has its turn.

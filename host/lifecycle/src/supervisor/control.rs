@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +60,11 @@ impl Control {
     /// Every plugin's state, sorted by name, as it was when something last happened to it.
     pub fn status(&self) -> Vec<LifeStatus> {
         self.told().status.values().cloned().collect()
+    }
+
+    /// Whether there is anything to tell of this plugin.
+    pub fn knows(&self, plugin: &str) -> bool {
+        self.told().status.contains_key(plugin)
     }
 
     /// Why the plugin directory can't be looked at now; none where it can. Until then the plugins stay as they are.

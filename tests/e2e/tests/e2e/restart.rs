@@ -98,18 +98,24 @@ async fn a_version_that_was_rolled_back_stays_so_whatever_kills_the_host(on: On)
     says(&scene, &server, &host, "again", "no beast dares to.").await;
 }
 
-on_both!(a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_version);
-async fn a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_version(on: On) {
-    let scene = Scene::with_zoo().on(on);
+/// A host whose zoo is in quarantine after one trap, and where its metrics are.
+async fn quarantined(scene: &Scene) -> (Server, Host, String) {
     strict(
-        &scene,
+        scene,
         json!({"breaker": {"consecutive": 1, "minCalls": 1, "minKeys": 1, "quarantineTrips": 1}}),
     );
-    let server = Server::started(&scene).await;
+    let server = Server::started(scene).await;
     let (host, address) = scene.run_with_metrics(&server, &[]);
     hash_told(&host, "plugin loaded").await;
     server.api().beast("bad", "trap").await;
     hash_told(&host, "plugin in quarantine").await;
+    (server, host, address)
+}
+
+on_both!(a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_version);
+async fn a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_version(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    let (server, host, address) = quarantined(&scene).await;
     let in_quarantine = async |address: &str| {
         let labels = [("plugin", "zoo"), ("state", "quarantined")];
         let metrics = Metrics::scrape(address).await?;
@@ -133,15 +139,7 @@ async fn a_quarantine_outlives_a_host_that_is_killed_and_ends_with_another_versi
 on_both!(a_quarantine_outlives_its_file_that_is_deleted_and_put_there_again);
 async fn a_quarantine_outlives_its_file_that_is_deleted_and_put_there_again(on: On) {
     let scene = Scene::with_zoo().on(on);
-    strict(
-        &scene,
-        json!({"breaker": {"consecutive": 1, "minCalls": 1, "minKeys": 1, "quarantineTrips": 1}}),
-    );
-    let server = Server::started(&scene).await;
-    let (host, address) = scene.run_with_metrics(&server, &[]);
-    hash_told(&host, "plugin loaded").await;
-    server.api().beast("bad", "trap").await;
-    hash_told(&host, "plugin in quarantine").await;
+    let (server, host, address) = quarantined(&scene).await;
     let file = scene.path("plugins/zoo.wasm");
     std::fs::remove_file(&file).unwrap();
     hash_told(&host, "plugin unloaded").await;
