@@ -9,10 +9,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::status::{HeldBack, LifeEvent, What};
+use super::tighter::is_tighter;
 use crate::capabilities::Capabilities;
 use crate::config::PluginConfig;
 use crate::grant::missing;
 use crate::load::{Hash, Plugin};
+use crate::manifest::SuggestedLimits;
 use crate::refusal::{Refusal, Step};
 use crate::stage::{NotServed, TroubleKind};
 
@@ -42,6 +44,8 @@ pub(crate) trait Candidate: Clone {
     fn has_controller(&self, name: &str) -> bool;
     /// The same, with as many keys in work at once as that says.
     fn adjusted(&self, config: &PluginConfig) -> Self;
+    /// The limits that its author suggests.
+    fn suggested_limits(&self) -> SuggestedLimits;
 }
 
 impl Candidate for Arc<Plugin> {
@@ -73,12 +77,17 @@ impl Candidate for Arc<Plugin> {
     fn adjusted(&self, config: &PluginConfig) -> Self {
         Arc::new(self.with_concurrency_of(config))
     }
+
+    fn suggested_limits(&self) -> SuggestedLimits {
+        self.manifest.limits
+    }
 }
 
 /// When a version is taken back by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// For so long after a switch the new version is on probation; 10 minutes by default. Zero: never.
+    /// For so long after a switch the new version is on probation; 10 minutes by default. Zero: never. One that is nothing
+    /// but the operator's lower limits for the same module is not.
     pub probation: Duration,
     /// So many traps on probation are too many; 3 by default. A breaker that opens is too much at once.
     pub traps: u32,
@@ -611,11 +620,17 @@ impl<P: Candidate> Life<P> {
             return;
         }
         let (mark, version) = (to.plugin.mark(), to.plugin.version().to_owned());
+        let (suggested, config) = (to.plugin.suggested_limits(), to.wanted.config.clone());
         let before = self.serving.replace(to);
         self.since = now;
         let from = before.as_ref().map(|before| before.plugin.mark());
         // What served when the last host ended is what this follows.
-        let resumed = self.previous.first().filter(|_| self.resumes).map(|past| past.mark);
+        let last = self.previous.first().filter(|_| self.resumes);
+        let resumed = last.map(|past| past.mark);
+        let followed = before.as_ref().map(|before| &before.wanted);
+        let tightened = followed
+            .or(last.map(|past| &past.wanted))
+            .is_some_and(|old| old.module == mark.module && is_tighter(&suggested, &config, &old.config));
         self.resumes = false;
         self.previous.retain(|other| other.mark != mark);
         if back.is_none()
@@ -638,7 +653,7 @@ impl<P: Candidate> Life<P> {
             let until = self.probation.map(|(until, traps)| (until.min(longest), traps));
             self.probation = until.filter(|(until, _)| now < *until);
         } else {
-            let follows = from.or(resumed).is_some() && back.is_none();
+            let follows = from.or(resumed).is_some() && back.is_none() && !tightened;
             self.probation =
                 (follows && self.rules.probation > Duration::ZERO).then(|| (now + self.rules.probation, 0));
         }

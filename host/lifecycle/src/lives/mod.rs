@@ -8,10 +8,10 @@
 //!                   refused                    the version before it ──┘ ◀ or a person says so
 //! ```
 //! Promises: what fails at any step changes nothing but the status; a version that was rolled back or quarantined is not
-//! loaded again until its file or its configuration changes, or a person promotes it, also where its file was gone meanwhile;
-//! grants that were taken away are not
-//! in force any longer, though the last version that had them served well. After a restart that holds as well: what was
-//! rejected stays so, and what served serves again unless something newer can.
+//! loaded again until its file or its configuration changes, or a person promotes it, also where its file was gone
+//! meanwhile; grants that were taken away are not in force any longer, though the last version that had them served well,
+//! and a limit that was lowered is not raised again by itself. After a restart that holds as well: what was rejected stays
+//! so, and what served serves again unless something newer can.
 //!
 //! | module | what is in it | I/O |
 //! |---|---|---|
@@ -19,6 +19,7 @@
 //! | `orders` | what persons may say of it | no |
 //! | `kept` | what of it outlives a restart, and what becomes of that at the start | no |
 //! | `absence` | what is remembered while its file is gone | no |
+//! | `tighter` | whether the operator left a module less than before | no |
 //! | `status` | how it is told | no |
 
 mod absence;
@@ -28,6 +29,7 @@ mod orders;
 mod status;
 #[cfg(test)]
 mod tests;
+mod tighter;
 
 pub(crate) use absence::beyond;
 pub use life::Rules;

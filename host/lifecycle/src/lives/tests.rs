@@ -10,8 +10,11 @@ use super::{LifeState, Order, OrderError, What, beyond};
 use crate::config::{Concurrency, ControllerOverrides, PluginConfig};
 use crate::grant::Grants;
 use crate::load::Hash;
+use crate::manifest::SuggestedLimits;
 use crate::refusal::{Refusal, Step};
 use crate::stage::{NotServed, TroubleKind};
+
+mod tightened;
 
 /// A module of that number, loaded with that configuration. Modules from 50 on ask for more than is granted by default.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +46,10 @@ impl Candidate for Loaded {
             config: Arc::new(config.clone()),
             ..self.clone()
         }
+    }
+
+    fn suggested_limits(&self) -> SuggestedLimits {
+        SuggestedLimits::default()
     }
 }
 
