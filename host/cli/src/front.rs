@@ -8,7 +8,7 @@ use std::{
 };
 
 use pilothouse_controller::{Host, METRICS_CONTENT_TYPE};
-use pilothouse_lifecycle::{Control, LifeState};
+use pilothouse_lifecycle::{Control, LifeState, LifeStatus};
 use pilothouse_object::escape_control;
 
 use crate::{
@@ -62,16 +62,6 @@ impl Front {
     /// What plugins are controlled by, where they are supervised.
     pub(crate) fn control(&self) -> Option<&Control> {
         self.lives.get().map(|(_, control)| control)
-    }
-
-    /// Why nothing runs though there are plugins, if that is so.
-    fn all_refused(&self) -> Option<String> {
-        let (_, control) = self.lives.get()?;
-        let status = control.status();
-        let refused = status.iter().filter(|life| life.state == LifeState::Refused).count();
-        let serving = status.iter().any(|life| life.serving.is_some());
-        (refused > 0 && !serving)
-            .then(|| format!("a plugin that can be loaded: all {refused} were refused (the log says why)"))
     }
 
     /// Whether the host is there and has nothing left to do.
@@ -161,20 +151,85 @@ impl Health for Front {
     }
 
     fn waiting_for(&self) -> Vec<String> {
+        let starting = self.control().map(Control::starting).unwrap_or_default();
+        let starting = starting.into_iter().map(|name| format!("plugin {name} to be loaded"));
         match self.host.get() {
             Some(host) => {
-                let starting = self.control().map(Control::starting).unwrap_or_default();
-                let starting = starting.into_iter().map(|name| format!("plugin {name} to be loaded"));
-                let waiting = host.waiting_for().into_iter().chain(self.all_refused());
+                let status = self.control().map(Control::status).unwrap_or_default();
+                let waiting = host.waiting_for().into_iter().chain(none_serves(&status));
                 waiting.chain(starting).collect()
             }
-            None => vec![self.before.lock().unwrap_or_else(PoisonError::into_inner).clone()],
+            None => {
+                let before = self.before.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                std::iter::once(before).chain(starting).collect()
+            }
         }
     }
+}
+
+/// Why nothing serves though there are plugins, if that is so.
+fn none_serves(status: &[LifeStatus]) -> Option<String> {
+    let refused = status.iter().filter(|life| life.state == LifeState::Refused).count();
+    if refused == 0 || status.iter().any(|life| life.serving.is_some()) {
+        return None;
+    }
+    let on_its_way = |life: &&LifeStatus| !life.absent && matches!(life.state, LifeState::Waiting | LifeState::Loading);
+    let what = match status.iter().filter(on_its_way).count() {
+        0 => format!("all {refused} were refused"),
+        more => format!("{refused} refused, {more} on the way"),
+    };
+    Some(format!(
+        "a plugin that can be loaded: {what} (`pilothouse plugins list` and the log say why)"
+    ))
 }
 
 /// Waits; for the loops of this program that look at something again and again.
 pub(crate) async fn pause(duration: Duration) {
     #[expect(clippy::disallowed_methods, reason = "this is a driver")]
     tokio::time::sleep(duration).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(state: LifeState) -> LifeStatus {
+        LifeStatus {
+            name: "a".to_owned(),
+            state,
+            serving: None,
+            serving_seconds: None,
+            candidate: None,
+            refusal: None,
+            held_back: None,
+            previous: Vec::new(),
+            rejected: Vec::new(),
+            probation_seconds: None,
+            rolled_back_from: None,
+            quarantined: None,
+            enabled_by_person: None,
+            absent: false,
+        }
+    }
+
+    #[test]
+    fn all_are_refused_only_once_none_is_on_its_way() {
+        let of = |states: &[LifeState]| none_serves(&states.iter().copied().map(life).collect::<Vec<_>>());
+        let (refused, loading) = (LifeState::Refused, LifeState::Loading);
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[loading]), None, "that is told of those that start");
+        assert_eq!(of(&[LifeState::Disabled]), None);
+        let told = |states: &[LifeState]| of(states).unwrap();
+        assert!(told(&[refused, loading]).contains(": 1 refused, 1 on the way ("));
+        assert!(told(&[refused, refused, LifeState::Disabled]).contains(": all 2 were refused ("));
+        let absent = LifeStatus {
+            absent: true,
+            ..life(LifeState::Waiting)
+        };
+        let told = none_serves(&[absent, life(refused)]).unwrap();
+        assert!(
+            told.contains(": all 1 were refused ("),
+            "what is not there is not on its way: {told}"
+        );
+    }
 }

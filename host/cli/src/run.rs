@@ -94,10 +94,12 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         observer,
         store: state_directory.map(store).transpose()?,
     };
+    let mut supervisor = Supervisor::new(supervised);
+    // Who looks during the start sees how far each plugin is.
+    front.supervise(lives, supervisor.control());
     let started = async {
-        let loaded = Supervisor::load(supervised).await;
-        let (supervisor, plugins) = loaded.map_err(|error| Stop::usage(error.to_string()))?;
-        front.supervise(lives.clone(), supervisor.control());
+        let plugins = supervisor.load().await;
+        let plugins = plugins.map_err(|error| Stop::usage(error.to_string()))?;
         if plugins.is_empty() {
             tracing::warn!(
                 "{}: no plugin of it runs yet: what is put there, or mended, is loaded as it comes",
@@ -106,9 +108,9 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
         }
         front.wait_for(format!("the API server {server}"));
         reach(&client, &server).await;
-        Ok::<_, Stop>((supervisor, plugins))
+        Ok::<_, Stop>(plugins)
     };
-    let (supervisor, plugins) = tokio::select! {
+    let plugins = tokio::select! {
         biased;
         signal = signals.next() => {
             tracing::info!("stopped by {signal} before anything ran");

@@ -112,8 +112,8 @@ impl Scene {
         let (server, waits) = (Server::default(), Arc::new(Waits::default()));
         let client = runtime.block_on(async { kube::Client::new(server.clone(), "default") });
         let host = runtime.block_on(async {
-            let loaded = Supervisor::load(supervised).await;
-            let (supervisor, plugins) = loaded.unwrap_or_else(|error| panic!("{error}"));
+            let mut supervisor = Supervisor::new(supervised);
+            let plugins = supervisor.load().await.unwrap_or_else(|error| panic!("{error}"));
             let (tell, trouble) = tokio::sync::mpsc::channel(1_024);
             let mut options = options(waits.clone());
             options.trouble = Arc::new(move |trouble| {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
 use pilothouse_controller::{Chosen, ControllerId, Host, Standing, system_time};
-use pilothouse_lifecycle::{Control, LifeStatus, Plugin};
+use pilothouse_lifecycle::{Control, LifeState, LifeStatus, Plugin};
 use pilothouse_object::escape_control;
 use serde::Serialize;
 
@@ -161,11 +161,13 @@ impl Admin {
     /// One plugin as it is now; none where there is no such one.
     pub(super) fn found(&self, name: &str) -> Result<(Option<LifeStatus>, Option<Arc<Plugin>>)> {
         let life = self.lives().remove(name);
-        let plugins = self.host()?.plugins();
+        let plugins = self.front.host().map(|host| host.plugins()).unwrap_or_default();
         let plugin = plugins.into_iter().find(|plugin| *plugin.name == *name);
         match life {
             Some(life) => Ok((life, plugin)),
             None => {
+                // Before it is there nobody knows.
+                self.host()?;
                 let name = escape_control(name);
                 let message = format!("there is no plugin {name}: `pilothouse plugins list` shows which there are");
                 Err(failed(StatusCode::NOT_FOUND, &message))
@@ -176,9 +178,11 @@ impl Admin {
     fn plugin(&self, name: &str) -> Result<api::PluginDetail> {
         let (life, plugin) = self.found(name)?;
         let mut status = self.plugin_status(name, life.as_ref(), plugin.as_ref());
-        let charge = self.host()?.cached().get(name).copied().unwrap_or_default();
-        status.cache_bytes = Some(charge.bytes as u64);
-        status.cache_objects = Some(charge.objects as u64);
+        if let Some(host) = self.front.host() {
+            let charge = host.cached().get(name).copied().unwrap_or_default();
+            status.cache_bytes = Some(charge.bytes as u64);
+            status.cache_objects = Some(charge.objects as u64);
+        }
         let manifest = plugin.as_ref().map(|plugin| &plugin.manifest);
         let controllers = manifest.iter().flat_map(|manifest| &manifest.controllers);
         let watches = controllers.flat_map(|controller| {
@@ -283,6 +287,10 @@ impl Admin {
             status.rolled_back_from.clone_from(&life.rolled_back_from);
             status.quarantined.clone_from(&life.quarantined);
             status.enabled_by_person = life.enabled_by_person;
+            status.absent = life.absent;
+            if self.front.host().is_none() {
+                not_yet(&mut status);
+            }
         }
         status
     }
@@ -348,6 +356,15 @@ impl Admin {
             api_version: VERSION.to_owned(),
             keys,
         }))
+    }
+}
+
+/// What is to serve as soon as the host is there does not serve before.
+fn not_yet(status: &mut api::PluginStatus) {
+    if let Some(version) = status.serving.take() {
+        status.candidate = Some(version);
+        status.state = forms::state_name(LifeState::Loading).to_owned();
+        (status.serving_seconds, status.probation_seconds) = (None, None);
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct PluginStatus {
     pub(crate) quarantined: Option<String>,
     /// A person's word, which wins over the configuration's.
     pub(crate) enabled_by_person: Option<bool>,
+    /// The plugin directory holds no module of this name, and nothing of it runs.
+    pub(crate) absent: bool,
     pub(crate) breaker: Option<Breaker>,
     /// The sums over its controllers.
     pub(crate) queue: Queue,

@@ -192,6 +192,9 @@ fn note(plugin: &PluginStatus) -> Cell {
             .unwrap_or_default();
         notes.push(format!("{} is on its way{far}", short(&candidate.hash)));
     }
+    if plugin.absent {
+        notes.push(absent(&plugin.name));
+    }
     if let Some(refusal) = &plugin.refusal {
         // Of several lines one: a note is.
         let lines: Vec<&str> = refusal.why.lines().map(str::trim).collect();
@@ -238,6 +241,11 @@ fn note(plugin: &PluginStatus) -> Cell {
         );
     }
     notes.join("; ").into()
+}
+
+/// Of a plugin of which nothing is left but a person's word.
+fn absent(name: &str) -> String {
+    format!("the plugin directory holds no {name}.wasm: it runs once that is put there")
 }
 
 /// What was decided against a version, and when.
@@ -293,6 +301,9 @@ pub(super) fn plugin(look: Look, detail: &PluginDetail) -> String {
         if let Some(progress) = &plugin.progress {
             line("", &far(progress));
         }
+    }
+    if plugin.absent {
+        line("missing", &absent(&plugin.name));
     }
     if let Some(refusal) = &plugin.refusal {
         line("refused", &format!("at the step {}: {}", refusal.step, refusal.why));

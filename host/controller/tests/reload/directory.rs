@@ -256,7 +256,8 @@ impl World {
             observer: Arc::new(Lives(tell)),
             store: Some(Arc::new(PluginStore::open(&place.join("lives")).unwrap())),
         };
-        let (supervisor, plugins) = Supervisor::load(supervised).await.unwrap();
+        let mut supervisor = Supervisor::new(supervised);
+        let plugins = supervisor.load().await.unwrap();
         let told = Arc::<Told>::default();
         let mut options = HostOptions::new(1, told.clone());
         let (tell, trouble) = mpsc::channel(1_024);

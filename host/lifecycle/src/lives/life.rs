@@ -781,7 +781,8 @@ impl<P: Candidate> Life<P> {
         self.refusal = Some(refusal.clone());
         let old_serves = self.serving.is_some();
         let what = What::Refused { refusal, old_serves };
-        acts.push(self.tell(wanted.map(|wanted| wanted.module), what));
+        let hash = wanted.map(|wanted| wanted.module).filter(|hash| *hash != Hash::UNREAD);
+        acts.push(self.tell(hash, what));
     }
 
     pub(super) fn tell(&self, hash: Option<Hash>, what: What) -> Act<P> {

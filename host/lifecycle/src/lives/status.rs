@@ -154,6 +154,8 @@ pub struct LifeStatus {
     pub quarantined: Option<String>,
     /// A person's word on whether it runs, which wins over the configuration's.
     pub enabled_by_person: Option<bool>,
+    /// The directory holds no module of this name, and nothing of it runs: such a word is all there is of it.
+    pub absent: bool,
 }
 
 impl<P: Candidate> Life<P> {
@@ -180,7 +182,7 @@ impl<P: Candidate> Life<P> {
         let candidate = match (&self.doing, &self.found) {
             (Doing::Switching { to, .. }, _) => Some(version(to)),
             (Doing::Reviving { to, .. }, _) => Some(past(to)),
-            (Doing::Loading(wanted), Found::Wanted(_)) => Some(VersionStatus {
+            (Doing::Loading(wanted), Found::Wanted(_)) if wanted.module != Hash::UNREAD => Some(VersionStatus {
                 version: None,
                 hash: wanted.module.to_string(),
                 configuration: wanted.mark().configuration.to_string(),
@@ -204,6 +206,7 @@ impl<P: Candidate> Life<P> {
             rolled_back_from: self.rolled_back_from.map(|mark| mark.module.to_string()),
             quarantined: self.quarantine.map(|mark| mark.module.to_string()),
             enabled_by_person: self.enabled,
+            absent: matches!((&self.found, &self.doing), (Found::Gone, Doing::Nothing)) && self.serving.is_none(),
         }
     }
 }

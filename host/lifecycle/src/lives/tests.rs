@@ -188,6 +188,39 @@ fn a_file_that_can_not_be_taken_changes_nothing_but_the_status() {
 }
 
 #[test]
+fn a_module_that_is_too_long_to_be_read_is_told_without_a_hash() {
+    let mut life = life();
+    let unread = Wanted {
+        module: Hash::UNREAD,
+        ..wanted(1)
+    };
+    life.step(at(0), Input::Found(unread));
+    assert_eq!(life.status(at(0)).candidate, None);
+    let acts = life.step(at(1), Input::Loaded(Err(refusal(Step::Read))));
+    let hash = |act: &Act<Loaded>| match act {
+        Act::Tell(event) => Some(event.hash),
+        _ => None,
+    };
+    assert_eq!(acts.iter().filter_map(hash).collect::<Vec<_>>(), [None]);
+}
+
+#[test]
+fn what_is_left_of_a_plugin_whose_file_is_gone_is_told_as_that() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    life.order(at(1), Order::Enable).unwrap();
+    assert!(!life.status(at(1)).absent);
+    life.step(at(2), Input::Gone);
+    assert!(!life.status(at(2)).absent, "it drains yet");
+    life.step(at(3), Input::Withdrawn);
+    let status = life.status(at(3));
+    assert_eq!((status.state, status.absent), (LifeState::Waiting, true));
+    assert!(!life.is_over(), "the person's word is kept");
+    life.step(at(4), Input::Found(wanted(1)));
+    assert!(!life.status(at(4)).absent);
+}
+
+#[test]
 fn a_change_while_another_is_loaded_has_its_turn_afterwards() {
     let mut life = life();
     life.step(at(0), Input::Found(wanted(1)));

@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Clock, Control, Jobs, Keeping, SETTLE, Source, Supervisor, SupervisorOptions, Turns, pause};
+use super::{Source, Supervisor, pause};
 use crate::directory::DirectoryError;
 use crate::kept::Failures;
 use crate::lives::{Act, Input, Life, Wanted};
 use crate::load::Plugin;
-use crate::watch::{Settling, look};
+use crate::watch::look;
 
 /// The host begins no later than that after its first look at the directory.
 pub(super) const HOST_WAITS: Duration = Duration::from_secs(5);
@@ -35,36 +35,15 @@ struct First {
 }
 
 impl Supervisor {
-    /// Looks at the directory and loads what lies there. Answers with the plugins that may serve by now, sorted by name: the
-    /// caller starts the host with them, and then has this [run](Supervisor::run), which goes on with what is not loaded
-    /// yet. Needs a tokio runtime.
+    /// Looks at the directory and loads what lies there; called once. Answers with the plugins that may serve by now, sorted
+    /// by name: the caller starts the host with them, and then has this [run](Supervisor::run), which goes on with what is
+    /// not loaded yet. Needs a tokio runtime. Meanwhile [`Supervisor::control`] tells how far each plugin is.
     ///
     /// It takes 5 seconds at most for the loads: a module that is slow to compile does not keep the others from serving.
     ///
     /// # Errors
     /// The directory as a whole can't be looked at. What is wrong with a plugin is told to the observer.
-    pub async fn load(options: SupervisorOptions) -> Result<(Self, Vec<Arc<Plugin>>), DirectoryError> {
-        let clock = Clock::started();
-        let (control, orders) = Control::new(clock);
-        let mut own = Self {
-            settling: Settling::new(SETTLE),
-            lives: BTreeMap::new(),
-            turns: Turns::default(),
-            jobs: Jobs::default(),
-            failures: Failures::default(),
-            conditions: options.modules.conditions().into(),
-            starting: None,
-            keeping: options.store.clone().map(Keeping::new),
-            clock,
-            orders,
-            control,
-            options,
-        };
-        let plugins = own.first().await?;
-        Ok((own, plugins))
-    }
-
-    async fn first(&mut self) -> Result<Vec<Arc<Plugin>>, DirectoryError> {
+    pub async fn load(&mut self) -> Result<Vec<Arc<Plugin>>, DirectoryError> {
         let (directory, most) = (
             self.options.directory.clone(),
             self.options.config.host.max_module_bytes(),
@@ -89,6 +68,7 @@ impl Supervisor {
             let acts = self.found(&name, Some(sighting));
             self.act_first(&name, acts, &mut first);
         }
+        self.readiness_waits();
         while self.turns.is_busy() {
             self.begin_loads();
             let now = self.clock.now();
@@ -109,12 +89,16 @@ impl Supervisor {
         for (name, wanted) in first.later {
             self.add(&name, wanted, Source::Directory);
         }
-        let busy = self.lives.iter().filter(|(_, life)| life.is_busy() && !life.serves());
-        let busy = busy.map(|(name, _)| name.clone()).collect();
-        self.control.told().starting = busy;
+        self.readiness_waits();
         self.starting = Some(began + READINESS_WAITS);
         self.keep().await;
         Ok(first.plugins.into_values().collect())
+    }
+
+    /// For what is on its way now, and nothing of which serves.
+    fn readiness_waits(&self) {
+        let busy = self.lives.iter().filter(|(_, life)| life.is_busy() && !life.serves());
+        self.control.told().starting = busy.map(|(name, _)| name.clone()).collect();
     }
 
     /// Acts while the host is not there yet: whatever may serve will, as soon as it starts.

@@ -115,6 +115,26 @@ impl Clock {
 }
 
 impl Supervisor {
+    /// One that has not done anything yet.
+    pub fn new(options: SupervisorOptions) -> Self {
+        let clock = Clock::started();
+        let (control, orders) = Control::new(clock);
+        Self {
+            settling: Settling::new(SETTLE),
+            lives: BTreeMap::new(),
+            turns: Turns::default(),
+            jobs: Jobs::default(),
+            failures: Failures::default(),
+            conditions: options.modules.conditions().into(),
+            starting: None,
+            keeping: options.store.clone().map(Keeping::new),
+            clock,
+            orders,
+            control,
+            options,
+        }
+    }
+
     /// What tells of this and passes on orders.
     pub fn control(&self) -> Control {
         self.control.clone()

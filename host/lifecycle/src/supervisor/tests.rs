@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{Control, Supervisor, SupervisorOptions};
 use crate::config::{Concurrency, Config};
+use crate::directory::DirectoryError;
 use crate::kept::PluginStore;
 use crate::lives::{LifeEvent, LifeObserver, LifeState, Order, OrderError, What};
 use crate::load::{Hash, Plugin};
@@ -78,6 +79,12 @@ impl Stage for FakeStage {
     }
 }
 
+async fn loaded(options: SupervisorOptions) -> Result<(Supervisor, Vec<Arc<Plugin>>), DirectoryError> {
+    let mut supervisor = Supervisor::new(options);
+    let plugins = supervisor.load().await?;
+    Ok((supervisor, plugins))
+}
+
 struct Scene {
     dir: tempfile::TempDir,
     told: mpsc::UnboundedReceiver<String>,
@@ -97,7 +104,7 @@ impl Scene {
     /// On that directory, keeping what is decided there.
     async fn over(dir: tempfile::TempDir, state: Option<&Path>) -> Self {
         let (options, told) = options(dir.path(), state, MODULES.clone());
-        let (supervisor, plugins) = Supervisor::load(options).await.unwrap();
+        let (supervisor, plugins) = loaded(options).await.unwrap();
         Self::running(dir, told, supervisor, plugins)
     }
 

@@ -58,8 +58,10 @@ pub(crate) fn look(
 fn print(name: &str, file: File, stamp: Stamp, most: u64) -> Result<Print, Refusal> {
     // What is too long is refused by the loader in its words; here it is only not read.
     if stamp.length > most {
-        let hash = Hash::of(b"");
-        return Ok(Print { stamp, hash });
+        return Ok(Print {
+            stamp,
+            hash: Hash::UNREAD,
+        });
     }
     let hash = hash_of(file.take(most.saturating_add(1)));
     let hash = hash.map_err(|error| {

@@ -229,6 +229,17 @@ async fn a_file_that_is_written_bit_by_bit_is_seen_whole() {
     assert_eq!(change(&mut watcher).await, is("a", &b"piece".repeat(10)));
 }
 
+#[test]
+fn a_module_that_is_too_long_is_not_read_and_has_nobodys_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.wasm"), b"long").unwrap();
+    let hash = |most| {
+        let looked = look(dir.path(), most, &Settling::new(PAUSE)).unwrap().0;
+        looked["a"].module.as_ref().unwrap().hash
+    };
+    assert_eq!((hash(3), hash(4)), (Hash::UNREAD, Hash::of(b"long")));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_directory_that_can_not_be_looked_at_changes_nothing() {

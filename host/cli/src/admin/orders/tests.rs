@@ -22,6 +22,7 @@ fn life(state: LifeState) -> LifeStatus {
         rolled_back_from: None,
         quarantined: None,
         enabled_by_person: None,
+        absent: false,
     }
 }
 

@@ -204,6 +204,26 @@ fn a_version_that_is_on_its_way_is_told_with_its_step_and_for_how_long() {
 }
 
 #[test]
+fn a_plugin_whose_module_is_gone_says_what_is_missing() {
+    let plugin = PluginStatus {
+        name: "greeting".to_owned(),
+        state: "waiting".to_owned(),
+        absent: true,
+        enabled_by_person: Some(true),
+        ..PluginStatus::default()
+    };
+    let said = "the plugin directory holds no greeting.wasm: it runs once that is put there\n";
+    let text = plugins(LOOK, std::slice::from_ref(&plugin));
+    assert!(text.ends_with(said), "{text}");
+    let detail = PluginDetail {
+        plugin,
+        ..PluginDetail::default()
+    };
+    let text = super::plugin(LOOK, &detail);
+    assert!(text.contains(&format!("missing      {said}")), "{text}");
+}
+
+#[test]
 fn a_plugin_directory_that_can_not_be_looked_at_is_told_at_the_top() {
     let status = Status {
         host: HostStatus {

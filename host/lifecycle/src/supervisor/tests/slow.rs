@@ -81,9 +81,25 @@ async fn a_module_that_is_slow_to_compile_holds_up_neither_the_start_nor_the_loa
     fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
     fs::write(dir.path().join("b.wasm"), slow.at_hand("0.0.2")).unwrap();
     let (options, mut told) = options(dir.path(), None, slow.child());
+    let mut supervisor = Supervisor::new(options);
+    let control = supervisor.control();
     let mut starting = JoinSet::new();
-    starting.spawn(Supervisor::load(options));
+    starting.spawn(async move {
+        let plugins = supervisor.load().await.unwrap();
+        (supervisor, plugins)
+    });
     until(|| slow.begun() == 1).await;
+    let shown = |name: &str| {
+        let life = control.status().into_iter().find(|life| life.name == name).unwrap();
+        (life.state, control.progress(name).and_then(|progress| progress.step))
+    };
+    assert_eq!(
+        shown("a"),
+        (LifeState::Loading, Some(Step::Compile)),
+        "also in the start"
+    );
+    assert_eq!(shown("b"), (LifeState::Loading, None), "it waits its turn");
+    assert_eq!(control.starting(), ["a", "b"]);
     assert!(
         told.try_recv().is_err(),
         "one after another, as long as each may be quick"
@@ -98,7 +114,7 @@ async fn a_module_that_is_slow_to_compile_holds_up_neither_the_start_nor_the_loa
     assert_eq!(heard.as_deref(), Some("b serving"));
     assert!(starting.try_join_next().is_none());
     tokio::time::advance(HOST_WAITS).await;
-    let (supervisor, plugins) = starting.join_next().await.unwrap().unwrap().unwrap();
+    let (supervisor, plugins) = starting.join_next().await.unwrap().unwrap();
     let names: Vec<_> = plugins.iter().map(|plugin| &*plugin.name).collect();
     assert_eq!(names, ["b"]);
 
@@ -126,12 +142,12 @@ async fn what_served_when_the_last_host_ended_serves_at_the_start_though_what_fo
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.wasm"), slow.at_hand("0.0.1")).unwrap();
     let (first, _told) = options(dir.path(), Some(&path), slow.child());
-    let (_, plugins) = Supervisor::load(first).await.unwrap();
+    let (_, plugins) = loaded(first).await.unwrap();
     assert_eq!(plugins.len(), 1);
 
     fs::write(dir.path().join("a.wasm"), module("0.0.2")).unwrap();
     let (second, told) = options(dir.path(), Some(&path), slow.child());
-    let (supervisor, plugins) = Supervisor::load(second).await.unwrap();
+    let (supervisor, plugins) = loaded(second).await.unwrap();
     assert_eq!(plugins[0].manifest.version, "0.0.1");
     assert_eq!(slow.begun(), 0);
     let mut scene = Scene::running(dir, told, supervisor, plugins);
@@ -152,7 +168,7 @@ async fn while_a_module_is_compiled_it_is_told_that_it_is_and_for_how_long_and_w
     }
     let (options, _told) = options(dir.path(), None, slow.child());
     let mut starting = JoinSet::new();
-    starting.spawn(Supervisor::load(options));
+    starting.spawn(loaded(options));
     until(|| slow.begun() == 1).await;
     tokio::time::advance(PATIENCE).await;
     until(|| slow.begun() == 2).await;
@@ -185,7 +201,7 @@ async fn what_came_to_a_limit_of_the_compiler_is_refused_at_once_by_the_next_hos
     let mut whys = Vec::new();
     for mend in [false, true, true] {
         let (options, _told) = options(dir.path(), Some(&path), slow.spent(limits));
-        let (supervisor, _) = Supervisor::load(options).await.unwrap();
+        let (supervisor, _) = loaded(options).await.unwrap();
         assert_eq!(slow.begun(), 1, "compiled once");
         let refusal = supervisor.control().status().remove(0).refusal.unwrap();
         assert_eq!(refusal.mend.contains("plugins promote a "), mend, "{refusal}");
@@ -196,7 +212,7 @@ async fn what_came_to_a_limit_of_the_compiler_is_refused_at_once_by_the_next_hos
 
     // Another configuration is no reason either; a person's word is.
     let (again, told) = options(dir.path(), Some(&path), slow.spent(limits));
-    let (supervisor, plugins) = Supervisor::load(again).await.unwrap();
+    let (supervisor, plugins) = loaded(again).await.unwrap();
     let mut scene = Scene::running(dir, told, supervisor, plugins);
     scene.put("a.yaml", "weight: 2");
     for _ in 0..2 {
@@ -215,7 +231,7 @@ async fn what_came_to_a_limit_of_the_compiler_is_refused_at_once_by_the_next_hos
     assert_eq!(scene.next().await, "a serving");
     let dir = scene.end();
     let (options, _told) = options(dir.path(), Some(&path), slow.spent(limits));
-    let (_, plugins) = Supervisor::load(options).await.unwrap();
+    let (_, plugins) = loaded(options).await.unwrap();
     assert_eq!((plugins.len(), slow.begun()), (1, 2));
 }
 
@@ -232,7 +248,7 @@ async fn what_came_to_a_limit_of_the_compiler_is_tried_again_under_other_limits(
             ..CompileLimits::default()
         };
         let (options, _told) = options(dir.path(), Some(&path), slow.spent(limits));
-        let (supervisor, _) = Supervisor::load(options).await.unwrap();
+        let (supervisor, _) = loaded(options).await.unwrap();
         assert_eq!(slow.begun(), begun);
         let refusal = supervisor.control().status().remove(0).refusal.unwrap();
         assert!(refusal.why.contains(&format!("{seconds}s")), "{refusal}");
@@ -253,7 +269,7 @@ async fn what_came_to_the_limit_of_time_by_the_clock_is_tried_again_at_each_star
     for begun in [1, 2] {
         let modules = slow.shell("echo >> \"$0/begun\"; sleep 9", limits);
         let (options, _told) = options(dir.path(), Some(&path), modules);
-        let (supervisor, _) = Supervisor::load(options).await.unwrap();
+        let (supervisor, _) = loaded(options).await.unwrap();
         let refusal = supervisor.control().status().remove(0).refusal.unwrap();
         assert!(refusal.why.contains("wall time"), "{refusal}");
         assert_eq!(slow.begun(), begun);
