@@ -1,13 +1,17 @@
 //! Connections of operators' commands.
 //!
 //! Each serves one request: a head of at most [`HEAD`] bytes within [`HEAD_TIME`], no body, and an answer that is read
-//! within [`WHOLE_TIME`]. At most [`CONNECTIONS`] are open at once, at each door; further ones wait.
+//! within [`WHOLE_TIME`]. At most [`CONNECTIONS`] are open at once, at each door; where all are taken, the oldest whose
+//! client has not shown the token yet gives way to the next, and where all have, further ones wait.
 
 use std::{
     convert::Infallible,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -96,19 +100,30 @@ fn is_let_in(peer: u32, own: u32) -> bool {
 /// Serves until it is dropped.
 pub(super) async fn serve(listener: Listener, admin: Arc<Admin>) {
     let mut connections = JoinSet::new();
+    // The oldest first.
+    let mut open: Vec<Open> = Vec::new();
     let token = listener.token();
     loop {
-        let room = connections.len() < CONNECTIONS;
+        let room = open.len() < CONNECTIONS || open.iter().any(Open::is_unknown);
         tokio::select! {
             biased;
             Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "an operator's connection broke off");
+                match ended {
+                    Err(error) if error.is_cancelled() => tracing::debug!("a connection without the token gave way"),
+                    Err(error) => tracing::error!(%error, "an operator's connection broke off"),
+                    Ok(()) => {}
                 }
+                open.retain(|one| !one.task.is_finished());
             }
             accepted = listener.accept(), if room => match accepted {
                 Ok(Some(stream)) => {
-                    connections.spawn(connection(stream, token.clone(), admin.clone()));
+                    // None: the last one has shown the token just now. Then there is one more, and no further is taken.
+                    if open.len() >= CONNECTIONS && let Some(oldest) = open.iter().position(Open::is_unknown) {
+                        open.remove(oldest).task.abort();
+                    }
+                    let known = Arc::new(AtomicBool::new(token.is_none()));
+                    let task = connections.spawn(connection(stream, token.clone(), known.clone(), admin.clone()));
+                    open.push(Open { task, known });
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -121,10 +136,23 @@ pub(super) async fn serve(listener: Listener, admin: Arc<Admin>) {
     }
 }
 
-async fn connection(stream: Stream, token: Option<Token>, admin: Arc<Admin>) {
+/// A connection that is open.
+struct Open {
+    task: AbortHandle,
+    /// Whether its client may ask.
+    known: Arc<AtomicBool>,
+}
+
+impl Open {
+    fn is_unknown(&self) -> bool {
+        !self.known.load(Ordering::Relaxed)
+    }
+}
+
+async fn connection(stream: Stream, token: Option<Token>, known: Arc<AtomicBool>, admin: Arc<Admin>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (admin, token) = (admin.clone(), token.as_ref());
-        async move { Ok::<_, Infallible>(response(&request, token, &admin).await) }
+        let (admin, token, known) = (admin.clone(), token.as_ref(), known.clone());
+        async move { Ok::<_, Infallible>(response(&request, token, &known, &admin).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -141,8 +169,13 @@ async fn connection(stream: Stream, token: Option<Token>, admin: Arc<Admin>) {
     }
 }
 
-async fn response(request: &Request<Incoming>, token: Option<&Token>, admin: &Admin) -> Response<Full<Bytes>> {
-    let (status, body) = answer(request, token, admin).await;
+async fn response(
+    request: &Request<Incoming>,
+    token: Option<&Token>,
+    known: &AtomicBool,
+    admin: &Admin,
+) -> Response<Full<Bytes>> {
+    let (status, body) = answer(request, token, known, admin).await;
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -154,7 +187,7 @@ async fn response(request: &Request<Incoming>, token: Option<&Token>, admin: &Ad
     response
 }
 
-async fn answer<B>(request: &Request<B>, token: Option<&Token>, admin: &Admin) -> Answer {
+async fn answer<B>(request: &Request<B>, token: Option<&Token>, known: &AtomicBool, admin: &Admin) -> Answer {
     // Before anything of the request is looked at.
     if let Some(token) = token
         && !bearer(request).is_some_and(|sent| token.is(sent))
@@ -162,6 +195,7 @@ async fn answer<B>(request: &Request<B>, token: Option<&Token>, admin: &Admin) -
         let message = "this needs the host's token: `Authorization: Bearer TOKEN` (--admin-token-file)";
         return failed(StatusCode::UNAUTHORIZED, message);
     }
+    known.store(true, Ordering::Relaxed);
     match route::asked(request.method(), request.uri().path(), request.uri().query()) {
         Ok(asked) => admin.answer(&asked).await,
         Err((status, message)) => failed(status, &message),
