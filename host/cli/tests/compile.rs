@@ -55,6 +55,35 @@ fn a_module_that_is_slow_to_compile_is_ended_by_its_cpu_time() {
     );
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn where_memory_runs_out_the_kernel_takes_the_compiler_before_the_host() {
+    use std::fs::{read_dir, read_to_string};
+    let own = std::process::id().to_string();
+    // The second field after the name, which may hold anything, is the parent.
+    let is_ours = |pid: &std::path::Path| {
+        let stat = read_to_string(pid.join("stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after_name.split_whitespace().nth(1) == Some(&own)
+    };
+    let limits = CompileLimits {
+        cpu: Duration::from_secs(2),
+        ..CompileLimits::default()
+    };
+    let compiling = std::thread::spawn(move || modules(limits).load(&slow()).is_err());
+    let mut scores = std::collections::BTreeSet::new();
+    while !compiling.is_finished() && !scores.contains("1000\n") {
+        let processes = read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        scores.extend(
+            processes
+                .filter(|pid| is_ours(pid))
+                .filter_map(|pid| read_to_string(pid.join("oom_score_adj")).ok()),
+        );
+    }
+    assert!(scores.contains("1000\n"), "{scores:?}");
+    assert!(compiling.join().unwrap());
+}
+
 #[test]
 fn a_module_that_is_slow_to_compile_is_ended_by_its_wall_time() {
     let limits = CompileLimits {
