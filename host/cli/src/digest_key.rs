@@ -41,7 +41,12 @@ pub(crate) fn keep(directory: &Path) -> Result<DigestKey, Stop> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| unusable(io::Error::other(error.to_string())))?;
     // A name that is a link is replaced, not followed.
-    files::replace(directory, NAME, &key).map_err(unusable)?;
+    files::replace(directory, NAME, &key).map_err(|error| {
+        Stop::usage(format!(
+            "{shown}: a key of Secrets' digests can't be kept: {error}; make room there, or give the state directory to the \
+             user that pilothouse runs as"
+        ))
+    })?;
     Ok(DigestKey::new(key))
 }
 
@@ -171,10 +176,21 @@ mod tests {
         symlink(&victim, &path).unwrap();
         let error = keep(directory.path()).map(drop).unwrap_err().to_string();
         assert!(
-            error.contains("it is no regular file: remove it for a new one"),
+            error.contains("it is a symbolic link and no regular file: remove it for a new one"),
             "{error}"
         );
         assert_eq!(fs::read(&victim).unwrap(), [7; 32]);
+    }
+
+    #[test]
+    fn a_directory_in_the_way_of_a_key_is_told_with_the_mend() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("digest-key.new")).unwrap();
+        let error = keep(directory.path()).map(drop).unwrap_err().to_string();
+        assert!(
+            error.contains("can't be kept: digest-key.new is a directory, where a file is to be: remove it; "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -76,11 +76,17 @@ impl StateDirectory {
         directory::make_ours(path)?;
         let name = path.join(LOCK);
         // No file yet is as good as one.
-        files::is_file(&name).map_err(|error| StateError::Unusable {
-            path: name.clone(),
-            error,
-        })?;
-        let lock = files::options().write(true).open(&name).map_err(unusable)?;
+        let no_lock = |mend| {
+            let path = name.clone();
+            move |error: io::Error| StateError::NotOurs {
+                path,
+                what: error.to_string(),
+                mend,
+            }
+        };
+        files::is_file(&name).map_err(no_lock("remove it, and pilothouse makes the file itself"))?;
+        let mend = "the state directory and all in it must belong to the user that pilothouse runs as";
+        let lock = files::options().write(true).open(&name).map_err(no_lock(mend))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => StateError::InUse(path.to_owned()),
             TryLockError::Error(error) => unusable(error),
@@ -102,8 +108,9 @@ impl StateDirectory {
             Ok(None) => return Kept::default(),
             Err(error) => {
                 tracing::warn!(
-                    "{shown}: the parked keys of the last run can't be read: {error}; {again}. The file is replaced by the \
-                     next list; if that can't be written either, give the file to the user that pilothouse runs as"
+                    "{shown}: the parked keys of the last run can't be read: {error}; {again}. A file is replaced by the \
+                     next list; remove what is none, and if no list can be written, give it to the user that pilothouse \
+                     runs as"
                 );
                 return Kept::default();
             }

@@ -120,7 +120,8 @@ fn a_lock_that_is_no_regular_file_is_not_opened() {
     let victim = scratch.path().join("victim");
     std::os::unix::fs::symlink(&victim, scratch.path().join(LOCK)).unwrap();
     let error = StateDirectory::open(scratch.path()).unwrap_err().to_string();
-    assert!(error.contains("lock: it is no regular file"), "{error}");
+    let said = "lock: it is a symbolic link and no regular file; remove it, and pilothouse makes the file itself";
+    assert!(error.ends_with(said), "{error}");
     assert!(!victim.exists(), "the link was not followed");
 }
 
@@ -146,6 +147,8 @@ fn a_write_that_fails_says_where_and_leaves_the_old_list() {
     fs::create_dir(scratch.path().join("parked-keys.jsonl.new")).unwrap();
     let error = directory.write("new").unwrap_err();
     assert!(error.contains(&scratch.path().display().to_string()), "{error}");
+    let said = "parked-keys.jsonl.new is a directory, where a file is to be: remove it";
+    assert!(error.contains(said), "{error}");
     drop(directory);
     assert_eq!(StateDirectory::open(scratch.path()).unwrap().1, kept());
 }

@@ -102,17 +102,22 @@ fn told(error: &Yaml) -> (String, String) {
         }
         Yaml::MultipleDocuments { .. } => with(SECOND_DOCUMENT, ONE_DOCUMENT),
         Yaml::UnknownAnchor { .. } | Yaml::AliasError { .. } => with(ANCHORS, ONE_DOCUMENT),
-        Yaml::Budget { breach, .. } => (
-            match breach {
-                BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => ANCHORS.to_owned(),
-                BudgetBreach::Documents { .. } => SECOND_DOCUMENT.to_owned(),
-                BudgetBreach::Depth { .. } => format!("nests deeper than {MAX_DEPTH}"),
-                _ => format!("more than {MAX_NODES} values are not allowed"),
-            },
-            ONE_DOCUMENT.to_owned(),
-        ),
+        Yaml::Budget { breach, .. } => match breach {
+            BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => with(ANCHORS, ONE_DOCUMENT),
+            BudgetBreach::Documents { .. } => with(SECOND_DOCUMENT, ONE_DOCUMENT),
+            BudgetBreach::Depth { .. } => too_deep(),
+            _ => (
+                format!("more than {MAX_NODES} values are not allowed"),
+                "leave out what is not needed".to_owned(),
+            ),
+        },
         Yaml::Eof { .. } => only("the file ends where a value is needed"),
-        Yaml::ExternalMessage { msg, .. } => (format!("is no YAML: {}", unquoted(msg)), String::new()),
+        // The scanner has a bound of its own for brackets, and says it in these words alone.
+        Yaml::ExternalMessage { msg, .. } if msg.contains("recursion limit") => too_deep(),
+        Yaml::ExternalMessage { msg, .. } => (
+            format!("is no YAML: {}", unquoted(msg)),
+            "look there and just before it for indents, colons, brackets and quotes".to_owned(),
+        ),
         _ => only("is not what may stand here"),
     }
 }
@@ -120,6 +125,13 @@ fn told(error: &Yaml) -> (String, String) {
 const ANCHORS: &str = "anchors and aliases (& and *) are not allowed";
 const SECOND_DOCUMENT: &str = "a second document (---) is not allowed";
 const ONE_DOCUMENT: &str = "write it out in one document";
+
+fn too_deep() -> (String, String) {
+    (
+        format!("mappings and lists nest deeper than {MAX_DEPTH} in each other"),
+        "look for a bracket or an indent too many; a `config` that really is so deep has to be made flatter".to_owned(),
+    )
+}
 
 /// What must stand there, where the parser and serde speak of Rust's types and the parser's events.
 fn needed(expected: &str) -> String {

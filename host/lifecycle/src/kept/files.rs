@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
+use pilothouse_object::escape_control;
+
 /// What the name of a file ends with while it is written. One that a host left that was killed is replaced, or removed.
 pub const NEW: &str = ".new";
 
@@ -15,7 +17,11 @@ pub fn is_file(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
-        Ok(metadata) if !metadata.is_file() => Err(io::Error::other("it is no regular file")),
+        Ok(metadata) if !metadata.is_file() => Err(io::Error::other(match metadata.file_type() {
+            kind if kind.is_dir() => "it is a directory and no file",
+            kind if kind.is_symlink() => "it is a symbolic link and no regular file",
+            _ => "it is no regular file",
+        })),
         Ok(_) => Ok(true),
     }
 }
@@ -62,7 +68,8 @@ pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     step()?;
-    fs::rename(&new, directory.join(name))?;
+    let path = directory.join(name);
+    fs::rename(&new, &path).map_err(|error| in_the_way(&path, error))?;
     // The name as well.
     step()?;
     File::open(directory)?.sync_all()
@@ -71,13 +78,26 @@ pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 /// Deletes a file, or whatever else than a directory has this name; nothing of this name is fine.
 ///
 /// # Errors
-/// What the system said.
+/// What the system said; that a directory has this name, and the mend.
 pub fn remove(path: &Path) -> io::Result<()> {
     step()?;
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(in_the_way(path, error)),
         _ => Ok(()),
     }
+}
+
+/// A directory where a file is to be: the system says nothing of which name it is, and something else on each. It may be
+/// somebody's, so it is for a person to remove.
+fn in_the_way(path: &Path, error: io::Error) -> io::Error {
+    if !fs::symlink_metadata(path).is_ok_and(|about| about.is_dir()) {
+        return error;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    io::Error::other(format!(
+        "{} is a directory, where a file is to be: remove it",
+        escape_control(&name)
+    ))
 }
 
 #[cfg(not(test))]

@@ -35,16 +35,14 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Somebody else may have put there what is there.
-    #[error(
-        "{}: {what}: it says which versions of plugins run. Give it to the user that pilothouse runs as, with mode 0700, \
-         and delete what is in it",
-        path.display()
-    )]
+    #[error("{}: {what}, and it says which versions of plugins run: {mend}", path.display())]
     NotOurs {
         /// Which directory.
         path: PathBuf,
         /// What is wrong.
         what: &'static str,
+        /// What to do about it.
+        mend: &'static str,
     },
 }
 
@@ -92,11 +90,16 @@ impl PluginStore {
         lives
     }
 
-    fn read_one(&self, name: &str) -> Result<Option<KeptLife>, String> {
+    pub(super) fn read_one(&self, name: &str) -> Result<Option<KeptLife>, String> {
         let directory = self.path.join(name);
         ours(&directory).map_err(|error| error.to_string())?;
         let path = directory.join(LIFE);
-        let bytes = files::read(&path, MAX_BYTES).map_err(|error| format!("{}: {error}", shown(&path)))?;
+        let bytes = files::read(&path, MAX_BYTES).map_err(|error| {
+            format!(
+                "{}: {error}: remove it, or give it to the user that pilothouse runs as",
+                shown(&path)
+            )
+        })?;
         let Some(bytes) = bytes else {
             return Ok(None);
         };
@@ -108,7 +111,10 @@ impl PluginStore {
             Err(why) => {
                 let became = match fs::rename(&path, directory.join(REFUSED)) {
                     Ok(()) => format!("it was moved to {REFUSED}, to be looked at or deleted"),
-                    Err(error) => format!("it can't be moved aside: {error}"),
+                    Err(error) => format!(
+                        "it can't be moved to {REFUSED} ({error}), and is replaced by what is kept next: remove what lies \
+                         there"
+                    ),
                 };
                 self.sweep(name, &KeptLife::default(), None);
                 Err(format!("{}: {why}; {became}", shown(&path)))
@@ -228,12 +234,15 @@ impl PluginStore {
     pub(crate) fn read_failures(&self) -> Vec<Failure> {
         let path = self.path.join(FAILURES);
         // Of a write that was cut.
-        let cut = files::remove(&self.path.join(format!("{FAILURES}{NEW}")));
-        let bytes = cut.and_then(|()| files::read(&path, MAX_FAILURES_BYTES));
-        let read = match bytes {
+        if let Err(error) = files::remove(&self.path.join(format!("{FAILURES}{NEW}"))) {
+            tracing::warn!("{}: {error}", shown(&self.path));
+        }
+        let read = match files::read(&path, MAX_FAILURES_BYTES) {
             Ok(None) => return Vec::new(),
-            Ok(Some(bytes)) => text::read_failures(&bytes),
-            Err(error) => Err(error.to_string()),
+            Ok(Some(bytes)) => text::read_failures(&bytes).map_err(|why| format!("{why}; it is replaced by the next")),
+            Err(error) => Err(format!(
+                "{error}; remove it, or give it to the user that pilothouse runs as"
+            )),
         };
         read.unwrap_or_else(|why| {
             tracing::warn!(
@@ -293,21 +302,32 @@ fn ours(path: &Path) -> Result<(), StoreError> {
     }
     // Of the name itself: a link could lead to a directory of somebody else's making.
     let metadata = fs::symlink_metadata(path).map_err(failed)?;
-    let not_ours = |what| {
+    let not_ours = |what, mend| {
         let path = path.to_owned();
-        Err(StoreError::NotOurs { path, what })
+        Err(StoreError::NotOurs { path, what, mend })
     };
     if !metadata.is_dir() {
-        return not_ours("is no directory");
+        let what = if metadata.is_symlink() {
+            "is a symbolic link"
+        } else {
+            "is no directory"
+        };
+        return not_ours(what, "remove it, and pilothouse makes the directory itself");
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return not_ours("belongs to another user");
+            return not_ours(
+                "belongs to another user",
+                "delete what is in it, and give it to the user that pilothouse runs as",
+            );
         }
         if metadata.mode() & 0o077 != 0 {
-            return not_ours("others than its user have rights to it");
+            return not_ours(
+                "others than its user have rights to it",
+                "delete what is in it if you don't trust them, and `chmod 700` it",
+            );
         }
     }
     Ok(())

@@ -149,6 +149,53 @@ fn all_of_it_is_for_this_user_alone() {
     assert!(matches!(PluginStore::open(&link), Err(StoreError::NotOurs { .. })));
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_of_the_wrong_kind_or_others_is_told_with_what_it_is_and_the_mend() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let scratch = tempfile::tempdir().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    fs::write(at("file"), "").unwrap();
+    symlink(scratch.path(), at("link")).unwrap();
+    fs::create_dir(at("open")).unwrap();
+    fs::set_permissions(at("open"), fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, what, mend) in [
+        ("file", "is no directory", "remove it, "),
+        ("link", "is a symbolic link", "remove it, "),
+        ("open", "others than its user have rights to it", "`chmod 700` it"),
+    ] {
+        let error = PluginStore::open(&at(name)).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("{name}: {what}, ")) && error.contains(mend),
+            "{error}"
+        );
+    }
+
+    let store = PluginStore::open(&at("plugins")).unwrap();
+    let kept = at("plugins/p/life.json");
+    keep(&store, "a", &[]).unwrap();
+    fs::remove_file(&kept).unwrap();
+    fs::create_dir(&kept).unwrap();
+    let why = store.read_one("p").unwrap_err();
+    assert!(
+        why.contains("life.json: it is a directory and no file: remove it"),
+        "{why}"
+    );
+    let why = keep(&store, "a", &[]).unwrap_err();
+    assert!(
+        why.ends_with("p: life.json is a directory, where a file is to be: remove it"),
+        "{why}"
+    );
+    fs::remove_dir(&kept).unwrap();
+    fs::write(&kept, "rubbish").unwrap();
+    fs::create_dir(at("plugins/p/life.json.refused")).unwrap();
+    let why = store.read_one("p").unwrap_err();
+    assert!(
+        why.contains("can't be moved to life.json.refused (") && why.ends_with("remove what lies there"),
+        "{why}"
+    );
+}
+
 #[test]
 fn rubbish_is_set_aside_and_harms_no_other_plugin() {
     let scratch = tempfile::tempdir().unwrap();

@@ -326,9 +326,19 @@ fn a_file_without_its_first_line_is_told_what_it_is() {
 fn reading_is_bounded() {
     let bomb = "plugins:\n  a: {config: [&a [x,x], *a]}\n";
     assert!(error_of(bomb).contains("anchors"), "{bomb}");
-    let deep = format!("plugins: {{a: {{config: {}{}}}}}\n", "[".repeat(500), "]".repeat(500));
-    let error = error_of(&deep);
-    assert!(error.len() < 500, "{error}");
+    let indented: String = (0..70).map(|depth| format!("{}a:\n", "  ".repeat(depth + 3))).collect();
+    for deep in [
+        format!("plugins: {{a: {{config: {}{}}}}}\n", "[".repeat(500), "]".repeat(500)),
+        format!("plugins: {{a: {{config: {}{}}}}}\n", "[".repeat(70), "]".repeat(70)),
+        format!("plugins:\n  a:\n    config:\n{indented}"),
+    ] {
+        let error = error_of(&deep);
+        assert!(error.len() < 500, "{error}");
+        assert!(
+            error.contains("nest deeper than 64 in each other") && error.contains("an indent too many"),
+            "{error}"
+        );
+    }
     let many = format!("plugins: {{a: {{config: [{}]}}}}\n", "1,".repeat(200_000));
     assert!(
         error_of(&many).contains("more than 100000 values"),

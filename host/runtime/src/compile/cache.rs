@@ -126,7 +126,8 @@ impl CodeCache {
             _ => {}
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?);
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| not_opened(path, error.into()))?;
+        let directory = File::from(directory);
         let mut cache = CodeCache {
             path: path.to_owned(),
             directory,
@@ -204,6 +205,14 @@ impl CodeCache {
             Err(error) => return Err(failed(error)),
         };
         let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            // It may be somebody's: a person removes it.
+            return Err(CacheError::NotOurs {
+                path: self.path.join(KEY),
+                what: "is a directory, where a file is to be",
+                mend: "Remove it, and pilothouse makes the file itself",
+            });
+        }
         if let Some(what) = others(&metadata).or_else(|| irregular(&metadata)) {
             return Ok(Err(Some(what)));
         }
@@ -327,6 +336,10 @@ impl CodeCache {
     fn remove(&self, file_name: &str) {
         match rustix::fs::unlinkat(&self.directory, file_name, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(rustix::io::Errno::ISDIR) => {
+                let error = io::Error::other("remove it");
+                self.complain(file_name, "it is a directory, where a file is to be", &error);
+            }
             Err(error) => self.complain(file_name, "can't be deleted", &error.into()),
         }
     }
@@ -401,6 +414,23 @@ impl CodeCache {
             count -= 1;
         }
         Ok((count, bytes))
+    }
+}
+
+/// Why the directory was not opened: what stands there, where that is the reason.
+fn not_opened(path: &Path, error: io::Error) -> CacheError {
+    let what = match fs::symlink_metadata(path) {
+        Ok(about) if about.is_symlink() => "is a symbolic link",
+        Ok(about) if !about.is_dir() => "is no directory",
+        _ => {
+            let path = path.to_owned();
+            return CacheError::Io { path, error };
+        }
+    };
+    CacheError::NotOurs {
+        path: path.to_owned(),
+        what,
+        mend: "Remove it, and pilothouse makes the directory itself; or name another state directory",
     }
 }
 

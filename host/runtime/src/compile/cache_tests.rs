@@ -109,7 +109,32 @@ fn a_directory_that_is_a_link_is_refused() {
     open(&directory);
     let link = directory.path().join("link");
     symlink(directory.path().join("code"), &link).unwrap();
-    refused(&link);
+    assert!(refused(&link).contains("link: is a symbolic link: "));
+}
+
+#[test]
+fn what_can_not_be_a_cache_is_told_with_what_it_is_and_the_mend() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = refused(&file);
+    assert!(
+        error.contains("file: is no directory: ") && error.contains("Remove it, "),
+        "{error}"
+    );
+    open(&directory);
+    let code = directory.path().join("code");
+    fs::remove_file(code.join("key")).unwrap();
+    fs::create_dir(code.join("key")).unwrap();
+    let error = refused(&code);
+    assert!(
+        error.contains("key: is a directory, where a file is to be: "),
+        "{error}"
+    );
+    assert!(
+        error.ends_with("Remove it, and pilothouse makes the file itself"),
+        "{error}"
+    );
 }
 
 #[test]
