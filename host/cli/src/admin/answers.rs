@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
 use pilothouse_controller::{Chosen, ControllerId, Host, Standing, system_time};
-use pilothouse_lifecycle::{Control, LifeState, LifeStatus, Plugin};
+use pilothouse_lifecycle::{Control, LifeState, LifeStatus, Plugin, Step};
 use pilothouse_object::escape_control;
 use serde::Serialize;
 
@@ -364,6 +364,10 @@ fn not_yet(status: &mut api::PluginStatus) {
     if let Some(version) = status.serving.take() {
         status.candidate = Some(version);
         status.state = forms::state_name(LifeState::Loading).to_owned();
+        status.progress = status.progress.take().or(Some(api::Progress {
+            step: Step::Serve.to_string(),
+            seconds: status.serving_seconds.unwrap_or_default(),
+        }));
         (status.serving_seconds, status.probation_seconds) = (None, None);
     }
 }
@@ -375,5 +379,36 @@ impl Owned {
             controller: self.controller.as_deref(),
             key: self.key.as_ref(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_loaded_before_the_host_is_there_does_not_serve_yet() {
+        let version = api::Version {
+            hash: "a".repeat(64),
+            ..api::Version::default()
+        };
+        let loaded = api::PluginStatus {
+            state: "serving".to_owned(),
+            serving: Some(version.clone()),
+            serving_seconds: Some(2),
+            ..api::PluginStatus::default()
+        };
+        let mut status = loaded.clone();
+        not_yet(&mut status);
+        let progress = status.progress.as_ref().map(|own| (&*own.step, own.seconds));
+        assert_eq!((&*status.state, progress), ("loading", Some(("serve", 2))));
+        assert_eq!((status.serving, status.candidate), (None, Some(version)));
+        let refused = api::PluginStatus {
+            state: "refused".to_owned(),
+            ..api::PluginStatus::default()
+        };
+        let mut status = refused.clone();
+        not_yet(&mut status);
+        assert_eq!(status, refused, "of what is not loaded nothing is new");
     }
 }

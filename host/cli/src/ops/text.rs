@@ -184,13 +184,12 @@ fn far(progress: &Progress) -> String {
 /// What an operator should know first.
 fn note(plugin: &PluginStatus) -> Cell {
     let mut notes = Vec::new();
-    if let Some(candidate) = &plugin.candidate {
-        let far = plugin
-            .progress
-            .as_ref()
-            .map(|own| format!(": {}", far(own)))
-            .unwrap_or_default();
-        notes.push(format!("{} is on its way{far}", short(&candidate.hash)));
+    let far = plugin.progress.as_ref().map(far);
+    match (&plugin.candidate, far) {
+        (Some(candidate), Some(far)) => notes.push(format!("{} is on its way: {far}", short(&candidate.hash))),
+        (Some(candidate), None) => notes.push(format!("{} is on its way", short(&candidate.hash))),
+        (None, Some(far)) => notes.push(far),
+        (None, None) => {}
     }
     if plugin.absent {
         notes.push(absent(&plugin.name));
@@ -245,7 +244,7 @@ fn note(plugin: &PluginStatus) -> Cell {
 
 /// Of a plugin of which nothing is left but a person's word.
 fn absent(name: &str) -> String {
-    format!("the plugin directory holds no {name}.wasm: it runs once that is put there")
+    format!("the plugin directory holds no {name}.wasm, only a person's word on it is kept: put it there")
 }
 
 /// What was decided against a version, and when.

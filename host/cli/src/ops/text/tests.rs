@@ -199,8 +199,14 @@ fn a_version_that_is_on_its_way_is_told_with_its_step_and_for_how_long() {
         "{text}"
     );
     plugin.progress.as_mut().unwrap().step = "waiting".to_owned();
-    let text = plugins(LOOK, &[plugin]);
+    let text = plugins(LOOK, &[plugin.clone()]);
     assert!(text.contains("for 42s waiting for its turn to be loaded"), "{text}");
+    plugin.candidate = None;
+    let text = plugins(LOOK, &[plugin]);
+    assert!(
+        text.contains("  for 42s waiting"),
+        "of what has no hash as well: {text}"
+    );
 }
 
 #[test]
@@ -212,7 +218,7 @@ fn a_plugin_whose_module_is_gone_says_what_is_missing() {
         enabled_by_person: Some(true),
         ..PluginStatus::default()
     };
-    let said = "the plugin directory holds no greeting.wasm: it runs once that is put there\n";
+    let said = "the plugin directory holds no greeting.wasm, only a person's word on it is kept: put it there\n";
     let text = plugins(LOOK, std::slice::from_ref(&plugin));
     assert!(text.ends_with(said), "{text}");
     let detail = PluginDetail {
