@@ -117,3 +117,52 @@ async fn a_plugin_that_trips_again_and_again_stays_in_quarantine_until_its_confi
     .await;
     in_state(&host, &address, "closed").await;
 }
+
+on_local!(a_limit_that_the_operator_lowers_is_not_raised_again_by_the_calls_that_come_to_it);
+/// On the local one alone: no API server has a part in it.
+async fn a_limit_that_the_operator_lowers_is_not_raised_again_by_the_calls_that_come_to_it(on: On) {
+    let scene = Scene::with_zoo().on(on);
+    scene.config(&json!({"greeting": {}}));
+    let settings = |wall_ms: u32, config: Value| {
+        let (grants, dangerous) = (
+            scene.grants(&[scene.namespace()]),
+            scene.dangerous(&[scene.namespace()]),
+        );
+        let settings = json!({
+            "grants": grants, "dangerous": dangerous, "breaker": {"enabled": false}, "limits": {"wallMs": wall_ms},
+            "config": config,
+        });
+        scene.file("plugins/zoo.yaml", settings.to_string());
+    };
+    settings(30_000, json!({}));
+    let server = Server::started(&scene).await;
+    let (host, _) = scene.run_with_metrics(&server, &[]);
+    let exchanged = async |times: usize| {
+        host.until("another version", async || {
+            (host.count(|line| message(line) == "plugin exchanged") == times).then_some(())
+        })
+        .await;
+    };
+    let rolled_back = || host.count(|line| message(line).starts_with("plugin rolled back: "));
+    server.api().beast("b0", "nothing").await;
+    host.until("the zoo to run", async || {
+        (went_well(&host, &scene, "b0") > 0).then_some(())
+    })
+    .await;
+    settings(200, json!({}));
+    exchanged(1).await;
+    for n in 0..BEASTS_OF_ALL {
+        server.api().beast(&format!("c{n}"), "sleep").await;
+    }
+    let cut = || host.count(|line| message(line).contains("limits.wallMs"));
+    host.until("more calls that are cut than probation takes", async || {
+        (cut() > 5).then_some(())
+    })
+    .await;
+    // The next one is served after all that was told of this one, and is held to account as ever.
+    settings(200, json!({"appetite": 1}));
+    exchanged(2).await;
+    assert_eq!(rolled_back(), 0);
+    host.until("the way back", async || (rolled_back() == 1).then_some(()))
+        .await;
+}
