@@ -70,18 +70,17 @@ fn where_memory_runs_out_the_kernel_takes_the_compiler_before_the_host() {
         cpu: Duration::from_secs(2),
         ..CompileLimits::default()
     };
-    let compiling = std::thread::spawn(move || modules(limits).load(&slow()).is_err());
-    let mut scores = std::collections::BTreeSet::new();
-    while !compiling.is_finished() && !scores.contains("1000\n") {
-        let processes = read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-        scores.extend(
-            processes
-                .filter(|pid| is_ours(pid))
-                .filter_map(|pid| read_to_string(pid.join("oom_score_adj")).ok()),
-        );
-    }
-    assert!(scores.contains("1000\n"), "{scores:?}");
-    assert!(compiling.join().unwrap());
+    std::thread::scope(|scope| {
+        let compiling = scope.spawn(|| modules(limits).load(&slow()).is_err());
+        let mut scores = std::collections::BTreeSet::new();
+        while !compiling.is_finished() && !scores.contains("1000\n") {
+            let processes = read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+            let ours = processes.filter(|pid| is_ours(pid));
+            scores.extend(ours.filter_map(|pid| read_to_string(pid.join("oom_score_adj")).ok()));
+        }
+        assert!(scores.contains("1000\n"), "{scores:?}");
+        assert!(compiling.join().unwrap());
+    });
 }
 
 #[test]

@@ -111,9 +111,7 @@ pub struct Hash([u8; 32]);
 impl Hash {
     /// Stands for bytes that are not read since they are too many. No module has it, and nobody is shown it.
     pub(crate) const UNREAD: Self = Self([0; 32]);
-}
 
-impl Hash {
     /// The hash of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())

@@ -83,8 +83,10 @@ impl Admin {
 
     pub(super) fn host(&self) -> Result<&Arc<Host>> {
         self.front.host().ok_or_else(|| {
-            let waiting = self.front.waiting_for().join("; ");
-            let message = format!("the host is starting: it waits for {waiting}; try again in a moment");
+            // What comes first; the plugins one by one are for the status.
+            let waiting = self.front.waiting_for();
+            let first = waiting.first().map_or("its start", |line| line);
+            let message = format!("the host is starting: it waits for {first}; try again in a moment");
             failed(StatusCode::SERVICE_UNAVAILABLE, &message)
         })
     }

@@ -23,6 +23,9 @@ use tokio::net::UnixListener;
 /// Bytes of a socket's path that the system takes, less the one that ends it (on Linux; fewer elsewhere, which it says).
 const LONGEST: usize = 107;
 
+/// The mend where a directory can't be had.
+const ELSEWHERE: &str = "name a place in a directory of your own with --admin-socket";
+
 /// Where the socket is if nothing is said: in the user's runtime directory, or else beneath the temporary one.
 pub(crate) fn default_path() -> PathBuf {
     by_default(|name| env::var_os(name), rustix::process::geteuid().as_raw())
@@ -154,16 +157,18 @@ fn own_directory(directory: &Path) -> Result<fs::File, String> {
     match made {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(wrong(&format!("the directory can't be made: {error}"))),
+        Err(error) => return Err(wrong(&format!("the directory can't be made: {error}: {ELSEWHERE}"))),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = rustix::fs::open(directory, flags, Mode::empty());
-    let open = fs::File::from(open.map_err(|error| wrong(&format!("the directory can't be opened: {error}")))?);
+    let open = open.map_err(|error| match fs::symlink_metadata(directory) {
+        Ok(about) if about.is_symlink() => wrong(&format!("the directory is a symbolic link: {ELSEWHERE}")),
+        _ => wrong(&format!("the directory can't be opened: {error}: {ELSEWHERE}")),
+    });
+    let open = fs::File::from(open?);
     let about = open.metadata().map_err(|error| wrong(&error.to_string()))?;
     if about.uid() != rustix::process::geteuid().as_raw() {
-        return Err(wrong(
-            "the directory is another user's: name a place in one of your own with --admin-socket",
-        ));
+        return Err(wrong(&format!("the directory is another user's: {ELSEWHERE}")));
     }
     if about.mode() & 0o077 != 0 {
         let mode = about.mode() & 0o777;
@@ -249,7 +254,15 @@ mod tests {
         assert!(error.contains("`chmod 700` it"), "{error}");
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
         std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
-        assert!(bind(&folder.path().join("link/admin.sock")).is_err());
+        let error = bind(&folder.path().join("link/admin.sock")).unwrap_err();
+        let said =
+            "link: the directory is a symbolic link: name a place in a directory of your own with --admin-socket";
+        assert!(error.ends_with(said), "{error}");
+        let error = bind(&folder.path().join("none/own/admin.sock")).unwrap_err();
+        assert!(
+            error.contains("can't be made") && error.ends_with("with --admin-socket"),
+            "{error}"
+        );
         let long = folder.path().join("x".repeat(LONGEST));
         assert!(bind(&long).unwrap_err().contains("choose a shorter one"));
     }
