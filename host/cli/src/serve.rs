@@ -1,7 +1,7 @@
 //! Serves `/metrics`, `/healthz` and `/readyz`.
 //!
 //! Plain HTTP/1.1 without authentication. Promises: at most [`CONNECTIONS`] connections at once and [`HEAD_TIME`] for a
-//! request's head, further connections wait; bodies of requests are never read.
+//! request's head, further connections wait; bodies of requests are never read; a scrape holds no thread that serves.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served.
 pub(crate) trait Health: Send + Sync + 'static {
-    /// The metrics' text and its content type.
+    /// The metrics' text and its content type. May block: it is asked on a thread where that holds up nobody.
     fn metrics(&self) -> (String, &'static str);
     /// What the host waits for until it is ready, one line each; empty: it is ready.
     fn waiting_for(&self) -> Vec<String>;
@@ -74,8 +74,8 @@ pub(crate) async fn serve(listener: TcpListener, health: Arc<dyn Health>) {
 
 async fn connection(stream: TcpStream, health: Arc<dyn Health>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &*health);
-        std::future::ready(Ok::<_, Infallible>(response))
+        let health = health.clone();
+        async move { Ok::<_, Infallible>(answer(request.method(), request.uri().path(), health).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -86,13 +86,17 @@ async fn connection(stream: TcpStream, health: Arc<dyn Health>) {
     }
 }
 
-fn answer(method: &Method, path: &str, health: &dyn Health) -> Response<Full<Bytes>> {
+async fn answer(method: &Method, path: &str, health: Arc<dyn Health>) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, content_type, text) = match (method, path) {
-        (&Method::GET | &Method::HEAD, "/metrics") => {
-            let (text, content_type) = health.metrics();
-            (StatusCode::OK, content_type, text)
-        }
+        (&Method::GET | &Method::HEAD, "/metrics") => match metrics(health).await {
+            Some((text, content_type)) => (StatusCode::OK, content_type, text),
+            None => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                TEXT,
+                "the metrics could not be taken: the host's log says why\n".to_owned(),
+            ),
+        },
         (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => match health.waiting_for() {
             waiting if waiting.is_empty() => (StatusCode::OK, TEXT, "ok\n".to_owned()),
@@ -129,6 +133,16 @@ fn answer(method: &Method, path: &str, health: &dyn Health) -> Response<Full<Byt
     response
 }
 
+/// Taken on a thread that serves nobody else: the kernel counts memory maps, 1 µs for each, and the text is the longer the
+/// more plugins there are. None where that broke off, which is logged.
+async fn metrics(health: Arc<dyn Health>) -> Option<(String, &'static str)> {
+    #[expect(clippy::disallowed_methods, reason = "this is a driver")]
+    let taken = tokio::task::spawn_blocking(move || health.metrics()).await;
+    taken
+        .inspect_err(|error| tracing::error!(%error, "the metrics could not be taken"))
+        .ok()
+}
+
 fn escaped(line: &str) -> std::borrow::Cow<'_, str> {
     pilothouse_object::escape_control(line)
 }
@@ -152,7 +166,7 @@ mod tests {
 
     async fn ask(method: Method, path: &str, waiting: &[&str]) -> (u16, String, String) {
         let health = Fixed(waiting.iter().map(ToString::to_string).collect());
-        let response = answer(&method, path, &health);
+        let response = answer(&method, path, Arc::new(health)).await;
         let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -184,6 +198,51 @@ mod tests {
         );
         assert_eq!(ask(Method::POST, "/metrics", &[]).await.0, 405);
         assert_eq!(ask(Method::GET, "/", &[]).await.0, 404);
+    }
+
+    /// Its metrics take until somebody has been told that it lives.
+    struct Slow(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    impl Health for Slow {
+        fn metrics(&self) -> (String, &'static str) {
+            let told = self.0.lock().unwrap().recv_timeout(Duration::from_secs(60));
+            (format!("told {}\n", u8::from(told.is_ok())), "text/plain")
+        }
+        fn waiting_for(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    // On one thread: where the scrape held it, nothing else would be answered.
+    #[tokio::test]
+    async fn while_metrics_are_taken_other_requests_are_answered() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let health: Arc<dyn Health> = Arc::new(Slow(told.into()));
+        let scrape = answer(&Method::GET, "/metrics", health.clone());
+        let lives = async {
+            let response = answer(&Method::GET, "/healthz", health.clone()).await;
+            tell.send(()).unwrap();
+            response.status()
+        };
+        let (scraped, lives) = tokio::join!(scrape, lives);
+        assert_eq!(lives, StatusCode::OK);
+        let body = scraped.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "told 1\n");
+    }
+
+    #[tokio::test]
+    async fn metrics_that_break_off_are_told_as_that_and_others_are_still_answered() {
+        struct Broken;
+        impl Health for Broken {
+            fn metrics(&self) -> (String, &'static str) {
+                panic!("a test of what happens then")
+            }
+            fn waiting_for(&self) -> Vec<String> {
+                Vec::new()
+            }
+        }
+        let health: Arc<dyn Health> = Arc::new(Broken);
+        assert_eq!(answer(&Method::GET, "/metrics", health.clone()).await.status(), 500);
+        assert_eq!(answer(&Method::GET, "/healthz", health).await.status(), 200);
     }
 
     #[tokio::test]

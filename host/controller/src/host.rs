@@ -266,18 +266,18 @@ impl Host {
         host
     }
 
-    /// The metrics as text, of the content type [`crate::METRICS_CONTENT_TYPE`].
+    /// The metrics as text, of the content type [`crate::METRICS_CONTENT_TYPE`]. Not for a thread that serves others: it
+    /// takes the longer the more plugins there are, and waits for a scrape that is under way.
     pub fn metrics(&self) -> String {
         let metrics = &self.core.shared.metrics;
+        let _alone = lock(&metrics.scraping);
         // Before the dispatcher is locked: handlers that run are waited for, and they lock it.
         metrics
             .caches
             .set(&self.informers.charges(), &self.informers.counters());
-        let dispatcher = lock(&self.core.dispatcher);
-        self.core
-            .shared
-            .metrics
-            .render(self.core.now(), &dispatcher, self.informers.reach())
+        // And not while text is written: calls would wait for that.
+        metrics.look(self.core.now(), &lock(&self.core.dispatcher), self.informers.reach());
+        metrics.text()
     }
 
     /// What the host waits for before every controller runs, a line for people each; empty means ready.

@@ -61,6 +61,9 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted.
 pub(crate) struct Metrics {
+    /// Held by a scrape from its first look to the end of its text: gauges are cleared and set anew, and another one would
+    /// meet them half set.
+    pub(crate) scraping: Mutex<()>,
     registry: Registry,
     total: Family<ByResult, Counter>,
     errors: Family<ByController, Counter>,
@@ -104,6 +107,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(meter: &Meter) -> Self {
         let mut metrics = Self {
+            scraping: Mutex::default(),
             registry: Registry::default(),
             total: Family::default(),
             errors: Family::default(),

@@ -150,7 +150,8 @@ mod tests {
         let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
         let (clock, runtime) = (Arc::new(TokioClock::start()), tokio::runtime::Handle::current());
         let informers = SharedInformers::new(client, DriverConfig::default(), clock, runtime, 1);
-        let text = metrics.render(Duration::ZERO, &Dispatcher::new(1), informers.reach());
+        metrics.look(Duration::ZERO, &Dispatcher::new(1), informers.reach());
+        let text = metrics.text();
         for line in [
             "pilothouse_calls_cut_total{controller=\"p/c\",end=\"Memory\"} 2",
             "pilothouse_calls_cut_total{controller=\"p/c\",end=\"Trap\"} 1",

@@ -14,8 +14,9 @@ use super::{
 use crate::Dispatcher;
 
 impl Metrics {
-    /// All metrics as text; gauges are taken from the queues, and from the watch on the API server, at this moment.
-    pub(crate) fn render(&self, now: Duration, dispatcher: &Dispatcher, reach: &Reach) -> String {
+    /// Takes the gauges from the queues, the breakers and the watch on the API server, as they stand at this moment. Only for
+    /// who has locked [`Metrics::scraping`].
+    pub(crate) fn look(&self, now: Duration, dispatcher: &Dispatcher, reach: &Reach) {
         let totals = reach.totals();
         self.reachable.set(i64::from(!*reach.away().borrow()));
         self.outages.inner().store(totals.outages, Ordering::Relaxed);
@@ -78,6 +79,10 @@ impl Metrics {
                     .store(slowed.runs, Ordering::Relaxed);
             }
         }
+    }
+
+    /// All metrics as text.
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         if encode(&mut text, &self.registry).is_err() {
             // Writing to a String can't fail; an encoder's own refusal would show as a scrape without its end.
