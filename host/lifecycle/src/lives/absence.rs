@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::life::{Candidate, Found, Life};
+use super::life::{Found, Life};
+use super::version::Candidate;
 
 /// What comes within it replaces what is gone.
 pub(super) const MOMENT: Duration = Duration::from_secs(60);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use pilothouse_object::shorten;
 
-use super::life::{Candidate, Doing, Found, Life, Mark, Past, Rejected, Rules, Wanted};
+use super::life::{Doing, Found, Life, Rejected, Rules};
+use super::version::{Candidate, Mark, Past, Wanted};
 use crate::kept::{KeptLife, KeptRejected, KeptVersion};
 use crate::load::Hash;
 

@@ -15,7 +15,11 @@
 //!
 //! | module | what is in it | I/O |
 //! |---|---|---|
-//! | `life` | one plugin's life: the decision | no |
+//! | `life` | one plugin's life: what is known, what may happen, what may be done | no |
+//! | `version` | which version is which | no |
+//! | `next` | what is to be done next | no |
+//! | `ended` | what follows once that has ended | no |
+//! | `trouble` | what goes wrong while a version serves | no |
 //! | `orders` | what persons may say of it | no |
 //! | `kept` | what of it outlives a restart, and what becomes of that at the start | no |
 //! | `absence` | what is remembered while its file is gone | no |
@@ -23,16 +27,21 @@
 //! | `status` | how it is told | no |
 
 mod absence;
+mod ended;
 mod kept;
 mod life;
+mod next;
 mod orders;
 mod status;
 #[cfg(test)]
 mod tests;
 mod tighter;
+mod trouble;
+mod version;
 
 pub(crate) use absence::beyond;
 pub use life::Rules;
-pub(crate) use life::{Act, Candidate, Input, Life, Mark, Wanted};
+pub(crate) use life::{Act, Input, Life};
 pub use orders::{Order, OrderError};
 pub use status::{HeldBack, LifeEvent, LifeObserver, LifeState, LifeStatus, RejectedStatus, VersionStatus, What};
+pub(crate) use version::{Candidate, Mark, Wanted};

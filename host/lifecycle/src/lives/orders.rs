@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::life::{Act, Candidate, Found, Life, Past};
+use super::life::{Act, Found, Life};
+use super::version::{Candidate, Past};
 use crate::load::Hash;
 
 /// What a person may say of a plugin.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::life::{Candidate, Doing, Found, Life, Past, Rejected, Version};
+use super::life::{Doing, Found, Life, Rejected};
+use super::version::{Candidate, Past, Version};
 use crate::load::Hash;
 use crate::refusal::Refusal;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::life::{Act, Candidate, Input, Life, Mark, Rules, Wanted};
+use super::life::{Act, Input, Life, Rules};
+use super::version::{Candidate, Mark, Wanted};
 use super::{LifeState, Order, OrderError, What, beyond};
 use crate::config::{Concurrency, ControllerOverrides, PluginConfig};
 use crate::grant::Grants;
