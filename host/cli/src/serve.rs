@@ -133,8 +133,8 @@ async fn answer(method: &Method, path: &str, health: Arc<dyn Health>) -> Respons
     response
 }
 
-/// Taken on a thread that serves nobody else: the kernel counts memory maps, 1 µs for each, and the text is the longer the
-/// more plugins there are. None where that broke off, which is logged.
+/// Taken on a thread that serves nobody else: the kernel counts memory maps, 1 µs for each, and the text is the longer
+/// the more plugins there are. None where that broke off, which is logged.
 async fn metrics(health: Arc<dyn Health>) -> Option<(String, &'static str)> {
     #[expect(clippy::disallowed_methods, reason = "this is a driver")]
     let taken = tokio::task::spawn_blocking(move || health.metrics()).await;

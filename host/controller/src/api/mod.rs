@@ -1,7 +1,8 @@
 //! Single requests to the API server: those of plugins, of Events and of access reviews. Lists and watches are the
 //! informer's.
 //!
-//! Promises: each request has a time-out and a place among the plugin's bytes in flight; an error is told as guests see it.
+//! Promises: each request has a time-out and a place among the plugin's bytes in flight; an error is told as guests see
+//! it.
 //!
 //! | module | what is in it |
 //! |---|---|

@@ -28,9 +28,10 @@ pub(crate) const PAUSE: &str = "ApiServerPause";
 /// The same: all plugins together have sent too much.
 pub(crate) const CROWD: &str = "HostLimit";
 
-/// Whether the API server, or the crowd before it, is to blame: it was unavailable or too slow, shed the request, asked for
-/// a pause, or others left no turn to send it in time. A plugin's own bounds are its own, and so is the disruption budget of
-/// a pod that it evicts, which says 429 too, and an object that the server's storage finds too large, which says 500.
+/// Whether the API server, or the crowd before it, is to blame: it was unavailable or too slow, shed the request, asked
+/// for a pause, or others left no turn to send it in time. A plugin's own bounds are its own, and so is the disruption
+/// budget of a pod that it evicts, which says 429 too, and an object that the server's storage finds too large, which
+/// says 500.
 pub(crate) fn hinders(error: &ApiError) -> bool {
     let of_host = error.reason == reason::UNAVAILABLE;
     let of_others = |cause: &Cause| cause.reason == PAUSE || cause.reason == CROWD;
@@ -44,8 +45,8 @@ pub(crate) fn hinders(error: &ApiError) -> bool {
     of_host || no_turn || of_server
 }
 
-/// etcd's word on a request beyond its bound (1.5 MiB unless it is told otherwise), and its client's on one beyond 2 MiB: the
-/// API server passes both on as faults of its own.
+/// etcd's word on a request beyond its bound (1.5 MiB unless it is told otherwise), and its client's on one beyond 2
+/// MiB: the API server passes both on as faults of its own.
 fn is_too_large(error: &ApiError) -> bool {
     let words = ["request is too large", "trying to send message larger than max"];
     words.iter().any(|words| error.message.contains(words))
@@ -156,8 +157,8 @@ pub(crate) fn refused(code: StatusCode, headers: &http::HeaderMap, body: &[u8], 
     }
 }
 
-/// Whether the server shed this request: it has too many, or is not there. A disruption budget says 429 too, but that is
-/// about one pod.
+/// Whether the server shed this request: it has too many, or is not there. A disruption budget says 429 too, but that
+/// is about one pod.
 pub(crate) fn sheds(error: &ApiError) -> bool {
     error.reason == reason::UNAVAILABLE || (matches!(error.code, 429 | 503 | 504) && !is_of_a_budget(error))
 }

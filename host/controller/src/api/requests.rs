@@ -1,14 +1,14 @@
 //! Single requests to the API server: live reads and writes.
 //!
 //! Promises: every request is bounded in time and in the size of its answer; at most [`ApiConfig::in_flight`] are under
-//! way at once, of one plugin no more than three quarters of that; no more get their turn a second than the host and the
-//! plugin may (`turns`), in the order in which they were asked for, its writes no more than it may write (whose turn came
-//! while the server was slow goes once there is room: as many at once as may be under way); no more bytes of it are under
-//! way than it may have; a `Retry-After` holds back whom it was said to; every failure becomes an [`ApiError`] that says
-//! whether a write may have happened all the same. It retries nothing: whoever asked decides.
+//! way at once, of one plugin no more than three quarters of that; no more get their turn a second than the host and
+//! the plugin may (`turns`), in the order in which they were asked for, its writes no more than it may write (whose
+//! turn came while the server was slow goes once there is room: as many at once as may be under way); no more bytes of
+//! it are under way than it may have; a `Retry-After` holds back whom it was said to; every failure becomes an
+//! [`ApiError`] that says whether a write may have happened all the same. It retries nothing: whoever asked decides.
 //!
-//! Lists and watches of the informers, discovery and probes are not counted here: they are few, they have pauses of their
-//! own that grow, and a host that may not watch for want of turns would work on stale caches.
+//! Lists and watches of the informers, discovery and probes are not counted here: they are few, they have pauses of
+//! their own that grow, and a host that may not watch for want of turns would work on stale caches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,15 +37,16 @@ const IMPERSONATE: HeaderName = HeaderName::from_static("impersonate-user");
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
     /// Requests under way at once; more wait. One plugin has at most three quarters of them, so that one whose requests
-    /// take long (a slow webhook, say) leaves room for others. Over HTTP/1.1 2,000 at once cost seven times the CPU of 16, and
-    /// are slower (measured; see `pilothouse_apiclient`). Default 16.
+    /// take long (a slow webhook, say) leaves room for others. Over HTTP/1.1 2,000 at once cost seven times the CPU of
+    /// 16, and are slower (measured; see `pilothouse_apiclient`). Default 16.
     pub in_flight: usize,
     /// Requests a second of the whole host, 0 for no bound, and how many may go at once after a pause. Default 500 and
     /// 2,000: kube-apiserver with two cores takes some 800 writes a second (measured), and others want their share.
     pub per_second: u32,
     /// See [`ApiConfig::per_second`].
     pub burst: u32,
-    /// How long one request may take from being sent to the begin of its answer. Default 30 s: a webhook's may take as long.
+    /// How long one request may take from being sent to the begin of its answer. Default 30 s: a webhook's may take as
+    /// long.
     pub answer: Duration,
     /// And to its end; no longer is a turn waited for either. Default 45 s.
     pub timeout: Duration,
@@ -142,8 +143,8 @@ impl Api {
         std::mem::take(&mut lock(&self.sender.load))
     }
 
-    /// The same, as that user, or as the host itself. Of groups it names none: the API server gives a user and a service
-    /// account those that they have, and the host needs no right to be any group.
+    /// The same, as that user, or as the host itself. Of groups it names none: the API server gives a user and a
+    /// service account those that they have, and the host needs no right to be any group.
     pub(crate) fn acting_as(&self, user: Option<HeaderValue>) -> Self {
         Self { user, ..self.clone() }
     }
@@ -184,8 +185,8 @@ impl Api {
         self.send_within(Duration::MAX, method, uri, content_type, body).await
     }
 
-    /// The same for a sender that does not wait longer than `most` for its turn: it hears of its own bound then, and not of
-    /// the one that would have ended it meanwhile.
+    /// The same for a sender that does not wait longer than `most` for its turn: it hears of its own bound then, and
+    /// not of the one that would have ended it meanwhile.
     pub(crate) async fn send_within(
         &self,
         most: Duration,

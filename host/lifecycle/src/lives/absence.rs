@@ -1,9 +1,10 @@
 //! What is remembered of a plugin whose file is gone, and for how long.
 //!
-//! A file that is deleted and then written, or a directory that is mounted anew, is gone for a moment. What comes within it
-//! is taken as if it had replaced what was there: the versions to go back to are at hand where they lie in the state
-//! directory, and probation goes on. After that moment the plugin is gone for good. What was decided against single
-//! versions is remembered longer, also over a restart: that the same version comes back is no reason to forget it.
+//! A file that is deleted and then written, or a directory that is mounted anew, is gone for a moment. What comes
+//! within it is taken as if it had replaced what was there: the versions to go back to are at hand where they lie in
+//! the state directory, and probation goes on. After that moment the plugin is gone for good. What was decided against
+//! single versions is remembered longer, also over a restart: that the same version comes back is no reason to forget
+//! it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,7 +46,8 @@ impl<P: Candidate> Life<P> {
         }
     }
 
-    /// Nothing of it runs any longer: no memory is held for what is gone. Its versions come back from where their bytes lie.
+    /// Nothing of it runs any longer: no memory is held for what is gone. Its versions come back from where their bytes
+    /// lie.
     pub(super) fn let_go(&mut self) {
         if self.rules.stored {
             self.previous.iter_mut().for_each(|past| past.plugin = None);

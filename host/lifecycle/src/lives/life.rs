@@ -1,8 +1,9 @@
 //! One plugin's life, as a step function: what happened goes in, what to do comes out.
 //!
 //! At most one thing is being done for a plugin at a time. What comes meanwhile is noted, and acted on afterwards; only
-//! a switch that waits (for the first lists of what a version watches) is cut short when something newer is there. Here: what may happen, what may be done, and what is known of the plugin; what
-//! follows from what is in `next`, `ended` and `trouble`.
+//! a switch that waits (for the first lists of what a version watches) is cut short when something newer is there.
+//! Here: what may happen, what may be done, and what is known of the plugin; what follows from what is in `next`,
+//! `ended` and `trouble`.
 
 use std::time::Duration;
 
@@ -18,14 +19,15 @@ const REJECTED: usize = 16;
 /// When a version is taken back by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// For so long after a switch the new version is on probation; 10 minutes by default. Zero: never. One that is nothing
-    /// but the operator's lower limits for the same module is not.
+    /// For so long after a switch the new version is on probation; 10 minutes by default. Zero: never. One that is
+    /// nothing but the operator's lower limits for the same module is not.
     pub probation: Duration,
     /// So many traps on probation are too many; 3 by default. A breaker that opens is too much at once.
     pub traps: u32,
     /// So many versions of a plugin stay at hand, with the one that serves; 3 by default.
     pub kept: usize,
-    /// Whether their bytes lie in a state directory, so that one can be brought back that is not in memory; false by default.
+    /// Whether their bytes lie in a state directory, so that one can be brought back that is not in memory; false by
+    /// default.
     pub stored: bool,
 }
 
@@ -134,8 +136,8 @@ pub(crate) struct Life<P> {
     pub(super) since: Duration,
     /// Those before it, the newest first.
     pub(super) previous: Vec<Past<P>>,
-    /// Nothing serves, and the first of the previous ones did when the host ended or the plugin was disabled: it serves again
-    /// where nothing newer can.
+    /// Nothing serves, and the first of the previous ones did when the host ended or the plugin was disabled: it serves
+    /// again where nothing newer can.
     pub(super) resumes: bool,
     /// It is as the last host left it, and nothing was done yet.
     pub(super) restored: bool,

@@ -1,4 +1,5 @@
-//! What is to be done next, where nothing is being done: the order in which what was said, lies there and served before counts.
+//! What is to be done next, where nothing is being done: the order in which what was said, lies there and served before
+//! counts.
 
 use super::life::{Act, Doing, Found, Life};
 use super::status::What;
@@ -79,7 +80,8 @@ impl<P: Candidate> Life<P> {
     }
 
     /// Whether what served when the last host ended comes first, and this module takes its place as any other does: by
-    /// passing every step. Else one that never came to serve, since its lists did not come say, would serve after a restart.
+    /// passing every step. Else one that never came to serve, since its lists did not come say, would serve after a
+    /// restart.
     fn is_followed_by(&self, wanted: &Wanted) -> bool {
         let kept = self.previous.first().filter(|_| self.resumes && self.serving.is_none());
         kept.is_some_and(|past| {

@@ -111,8 +111,8 @@ pub struct RejectedStatus {
     pub at: u64,
 }
 
-/// A version that lies in the directory and waits, since something was decided against it before. Nothing is wrong with the
-/// file: it is loaded once an operator says so.
+/// A version that lies in the directory and waits, since something was decided against it before. Nothing is wrong with
+/// the file: it is loaded once an operator says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HeldBack {
     /// The SHA-256 of the module in hexadecimal digits.

@@ -615,8 +615,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: one thing is done at a time; only a switch that ended well changes what serves,
-    /// and only draining takes it away; and once nothing more happens, it comes to rest.
+    /// Whatever happens in whatever order: one thing is done at a time; only a switch that ended well changes what
+    /// serves, and only draining takes it away; and once nothing more happens, it comes to rest.
     #[test]
     fn one_thing_at_a_time_and_only_a_good_switch_changes_what_serves(
         moves in moves(), stored in any::<bool>(), pace in prop_oneof![Just(20_u64), Just(100)],

@@ -1,13 +1,14 @@
 //! Whether the operator left a module less than before.
 //!
-//! A version that comes with less than the one before it of the same bytes is not on probation. That its calls come to a
-//! limit now, or its breaker opens, is what the operator asked for and no fault of the module's; and to go back would be
-//! to give it again what was taken from it, by nobody's word, maybe in the very hour when somebody tries to hold it down.
-//! So it is with grants that are taken away. The breaker protects the cluster meanwhile, and `plugins rollback` is at hand.
+//! A version that comes with less than the one before it of the same bytes is not on probation. That its calls come to
+//! a limit now, or its breaker opens, is what the operator asked for and no fault of the module's; and to go back would
+//! be to give it again what was taken from it, by nobody's word, maybe in the very hour when somebody tries to hold it
+//! down. So it is with grants that are taken away. The breaker protects the cluster meanwhile, and `plugins rollback`
+//! is at hand.
 //!
-//! Another `config`, or more of a limit, is on probation as ever. Where both come at once with less of something, nobody
-//! can tell what it was: there is no probation then either. With other bytes there is: the limits that came with them are
-//! theirs.
+//! Another `config`, or more of a limit, is on probation as ever. Where both come at once with less of something,
+//! nobody can tell what it was: there is no probation then either. With other bytes there is: the limits that came with
+//! them are theirs.
 
 use crate::config::{Budget, PluginConfig};
 use crate::load::effective_limits;
@@ -19,8 +20,8 @@ pub(super) fn is_tighter(suggested: &SuggestedLimits, now: &PluginConfig, before
     now.breaker != before.breaker || own.iter().zip(&old).any(|(own, old)| own < old)
 }
 
-/// All that a call may fail by where there is too little of it. What is dropped instead (log lines, Events) fails none, and
-/// what the caches hold is no matter of a rollback.
+/// All that a call may fail by where there is too little of it. What is dropped instead (log lines, Events) fails none,
+/// and what the caches hold is no matter of a rollback.
 fn amounts(suggested: &SuggestedLimits, config: &PluginConfig) -> [u64; 12] {
     let limits = effective_limits(suggested, &config.limits);
     let Budget {

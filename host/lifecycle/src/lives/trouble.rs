@@ -53,9 +53,9 @@ impl<P: Candidate> Life<P> {
         }
     }
 
-    /// The version that serves needs more of the caches than it may have: it goes, and what it has of them with it. An older
-    /// one would watch as much or hold what this one brought, so none comes back in its place. Where something else is being
-    /// done for the plugin this is told again.
+    /// The version that serves needs more of the caches than it may have: it goes, and what it has of them with it. An
+    /// older one would watch as much or hold what this one brought, so none comes back in its place. Where something
+    /// else is being done for the plugin this is told again.
     fn outgrown(&mut self, bytes: u64, most_mib: u32, acts: &mut Vec<Act<P>>) {
         let (Doing::Nothing, Some(serving)) = (&self.doing, &self.serving) else {
             return;

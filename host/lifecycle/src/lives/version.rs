@@ -26,8 +26,8 @@ pub(crate) trait Candidate: Clone {
     fn mark(&self) -> Mark;
     /// What it calls itself: its author's text.
     fn version(&self) -> &str;
-    /// Whether everything that it asks for is granted there, nothing that it holds was taken away, and it acts as whom that
-    /// says.
+    /// Whether everything that it asks for is granted there, nothing that it holds was taken away, and it acts as whom
+    /// that says.
     fn fits(&self, config: &PluginConfig) -> bool;
     /// Whether it has a controller of this name.
     fn has_controller(&self, name: &str) -> bool;

@@ -1,7 +1,8 @@
-//! Whose turn it is: how many requests a second each plugin and the host may send, and how many may be under way at once.
+//! Whose turn it is: how many requests a second each plugin and the host may send, and how many may be under way at
+//! once.
 //!
-//! Promises: turns come in the order in which they were asked for; a wait that is longer than it may be is refused at once, in
-//! the name of the bound that asks for it and with the setting that raises it.
+//! Promises: turns come in the order in which they were asked for; a wait that is longer than it may be is refused at
+//! once, in the name of the bound that asks for it and with the setting that raises it.
 
 use std::time::Duration;
 
@@ -137,7 +138,8 @@ fn host_too_many(TooLong(wait): TooLong, now: u32) -> ApiError {
     )
 }
 
-/// Nothing was sent, since it would have to wait for so long; `others`: the cause, where that is not the sender's doing.
+/// Nothing was sent, since it would have to wait for so long; `others`: the cause, where that is not the sender's
+/// doing.
 fn waits(message: String, wait: Duration, others: Option<&str>) -> ApiError {
     let cause = |reason: &str| Cause {
         reason: reason.to_owned(),

@@ -1,7 +1,8 @@
 //! Metrics under controller-runtime's and client-go's names, so that dashboards people have keep working.
 //!
-//! `controller` and `name` are `plugin/controller`. What has no counterpart there begins with `pilothouse_`. The text is
-//! OpenMetrics, which Prometheus reads. Here: the numbers, and when the series of plugins and controllers come and go.
+//! `controller` and `name` are `plugin/controller`. What has no counterpart there begins with `pilothouse_`. The text
+//! is OpenMetrics, which Prometheus reads. Here: the numbers, and when the series of plugins and controllers come and
+//! go.
 //!
 //! | module | what is in it |
 //! |---|---|
@@ -61,8 +62,8 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted.
 pub(crate) struct Metrics {
-    /// Held by a scrape from its first look to the end of its text: gauges are cleared and set anew, and another one would
-    /// meet them half set.
+    /// Held by a scrape from its first look to the end of its text: gauges are cleared and set anew, and another one
+    /// would meet them half set.
     pub(crate) scraping: Mutex<()>,
     registry: Registry,
     total: Family<ByResult, Counter>,

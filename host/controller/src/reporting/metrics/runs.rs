@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{ControllerId, ResultLabel, lock::lock};
 
-/// A controller's series that every run counts in, found once for all runs: to find one by its labels means to make them.
+/// A controller's series that every run counts in, found once for all runs: to find one by its labels means to make
+/// them.
 pub(crate) struct Series {
     success: Counter,
     requeue_after: Counter,

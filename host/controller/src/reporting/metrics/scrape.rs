@@ -1,5 +1,5 @@
-//! A scrape: what is not counted as it happens is taken from the queues, breakers and the watch on the API server, and all of
-//! it is written as OpenMetrics text.
+//! A scrape: what is not counted as it happens is taken from the queues, breakers and the watch on the API server, and
+//! all of it is written as OpenMetrics text.
 
 use std::{fmt::Write as _, sync::atomic::Ordering, time::Duration};
 
@@ -14,8 +14,8 @@ use super::{
 use crate::Dispatcher;
 
 impl Metrics {
-    /// Takes the gauges from the queues, the breakers and the watch on the API server, as they stand at this moment. Only for
-    /// who has locked [`Metrics::scraping`].
+    /// Takes the gauges from the queues, the breakers and the watch on the API server, as they stand at this moment.
+    /// Only for who has locked [`Metrics::scraping`].
     pub(crate) fn look(&self, now: Duration, dispatcher: &Dispatcher, reach: &Reach) {
         let totals = reach.totals();
         self.reachable.set(i64::from(!*reach.away().borrow()));
