@@ -244,19 +244,13 @@ pub(crate) fn cluster() -> (Counting, SharedCluster, Arc<Mutex<Seen>>) {
     (service, cluster, seen)
 }
 
-/// Waits until nothing is left to do. The bound ends a test that hangs.
+/// Waits until nothing is left to do.
 pub(crate) async fn rest(host: &Host) {
-    for _ in 0..6_000 {
-        if host.is_idle() {
-            return;
-        }
-        pause().await;
-    }
-    panic!("not idle after a minute: {:?}", host.waiting_for());
+    let rests = until(|| host.is_idle()).await;
+    assert!(rests, "not idle after a minute: {:?}", host.waiting_for());
 }
 
-/// Waits until a run of the key was on this version of its object: events take their time. The bound ends a test that
-/// would hang since a change was lost.
+/// Waits until a run of the key was on this version of its object: events take their time.
 pub(crate) async fn reconciled(told: &Told, controller: &str, name: &str, version: u64) {
     let key = (ControllerId::new("bench", controller), Key::new(Some("default"), name));
     let ran = || {
@@ -264,13 +258,21 @@ pub(crate) async fn reconciled(told: &Told, controller: &str, name: &str, versio
         let runs = told.runs.get(&key);
         runs.is_some_and(|runs| runs.iter().any(|run| run.version == Some(version)))
     };
+    assert!(
+        until(ran).await,
+        "{controller} {name} was not reconciled after its last change, at version {version}"
+    );
+}
+
+/// Whether that came to hold within a minute of the test's clock: the bound only ends a test that would hang.
+async fn until(holds: impl Fn() -> bool) -> bool {
     for _ in 0..6_000 {
-        if ran() {
-            return;
+        if holds() {
+            return true;
         }
         pause().await;
     }
-    panic!("{controller} {name} was not reconciled after its last change, at version {version}");
+    false
 }
 
 #[allow(

@@ -101,6 +101,15 @@ impl Scene {
         Self::over(dir, None).await
     }
 
+    /// Version 0.0.1 of `a` serves, and this has been told; what is decided is kept in `state`, if anywhere.
+    async fn serving_a(state: Option<&Path>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
+        let mut scene = Self::over(dir, state).await;
+        assert_eq!(scene.next().await, "a serving");
+        scene
+    }
+
     /// On that directory, keeping what is decided there.
     async fn over(dir: tempfile::TempDir, state: Option<&Path>) -> Self {
         let (options, told) = options(dir.path(), state, MODULES.clone());
@@ -230,8 +239,7 @@ async fn a_version_that_widens_what_it_asks_for_waits_until_it_is_granted() {
 
 #[tokio::test]
 async fn a_version_that_trips_is_rolled_back_and_a_person_may_promote_it() {
-    let mut scene = Scene::new(|dir| fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap()).await;
-    assert_eq!(scene.next().await, "a serving");
+    let mut scene = Scene::serving_a(None).await;
     scene.put("a.wasm", module("0.0.2"));
     assert_eq!(scene.next().await, "a serving");
     let bad = scene.stage.0.lock().unwrap()[0].clone();
@@ -257,8 +265,7 @@ async fn a_version_that_trips_is_rolled_back_and_a_person_may_promote_it() {
 
 #[tokio::test]
 async fn a_switch_that_waits_for_ever_gives_way_to_a_newer_version_and_holds_up_no_other_plugin() {
-    let mut scene = Scene::new(|dir| fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap()).await;
-    assert_eq!(scene.next().await, "a serving");
+    let mut scene = Scene::serving_a(None).await;
     scene.put("a.wasm", module("0.0.9"));
     scene.put("b.wasm", module("0.0.1"));
     assert_eq!(scene.next().await, "b serving");
@@ -273,8 +280,7 @@ async fn a_switch_that_waits_for_ever_gives_way_to_a_newer_version_and_holds_up_
 
 #[tokio::test]
 async fn a_change_of_concurrency_alone_reaches_the_stage_without_another_version() {
-    let mut scene = Scene::new(|dir| fs::write(dir.join("a.wasm"), module("0.0.1")).unwrap()).await;
-    assert_eq!(scene.next().await, "a serving");
+    let mut scene = Scene::serving_a(None).await;
     let name = {
         let serving = scene.stage.0.lock().unwrap();
         serving[0].manifest.controllers[0].name.clone()
@@ -302,10 +308,7 @@ async fn a_change_of_concurrency_alone_reaches_the_stage_without_another_version
 async fn what_was_rolled_back_stays_so_in_the_next_host_and_the_version_before_it_comes_from_the_state_directory() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join("plugins");
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
-    let mut scene = Scene::over(dir, Some(&path)).await;
-    assert_eq!(scene.next().await, "a serving");
+    let mut scene = Scene::serving_a(Some(&path)).await;
     scene.put("a.wasm", module("0.0.2"));
     assert_eq!(scene.next().await, "a serving");
     scene.control.order("a", Order::Rollback).await.unwrap();
@@ -348,10 +351,7 @@ async fn what_was_rolled_back_stays_so_in_the_next_host_and_the_version_before_i
 async fn of_a_plugin_that_is_gone_nothing_is_seen_and_no_order_is_taken() {
     let state = tempfile::tempdir().unwrap();
     let path = state.path().join("plugins");
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
-    let mut scene = Scene::over(dir, Some(&path)).await;
-    assert_eq!(scene.next().await, "a serving");
+    let mut scene = Scene::serving_a(Some(&path)).await;
     fs::remove_file(scene.dir.path().join("a.wasm")).unwrap();
     assert_eq!(scene.next().await, "a Unloaded");
     assert_eq!(scene.control.order("a", Order::Reset).await, Err(OrderError::NoPlugin));
@@ -372,10 +372,7 @@ async fn the_bytes_of_versions_that_waited_or_were_refused_do_not_pile_up() {
         names
     };
     let file = |bytes: &[u8]| format!("{}.wasm", Hash::of(bytes));
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("a.wasm"), module("0.0.1")).unwrap();
-    let mut scene = Scene::over(dir, Some(&path)).await;
-    assert_eq!(scene.next().await, "a serving");
+    let mut scene = Scene::serving_a(Some(&path)).await;
 
     // Each waits for ever, and gives way to the next.
     for wall in 1..5 {
