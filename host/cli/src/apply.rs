@@ -1,5 +1,5 @@
-//! Applies objects to a cluster: creates them, or patches them (RFC 7386) where they are there. Unlike `kubectl apply` it
-//! never removes what an earlier file set.
+//! Applies objects to a cluster: creates them, or patches them (RFC 7386) where they are there. Unlike `kubectl apply`
+//! it never removes what an earlier file set.
 
 use std::{collections::HashMap, time::Duration};
 

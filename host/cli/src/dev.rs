@@ -34,8 +34,8 @@ use crate::{
 /// Running reconciles may take so long to end.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Nothing may have happened for so long before `--until-idle` believes that nothing is left to do: longer than it takes
-/// for an event to come from the local API server into a queue.
+/// Nothing may have happened for so long before `--until-idle` believes that nothing is left to do: longer than it
+/// takes for an event to come from the local API server into a queue.
 const QUIET: Duration = Duration::from_millis(400);
 
 /// How often `--until-idle` looks.

@@ -17,8 +17,8 @@ use crate::exit::Stop;
 /// Its file.
 const NAME: &str = "digest-key";
 
-/// The key of this directory, which nobody else uses at the same time; made if there is none. One that others may know is
-/// replaced, which the log tells: with it they could find out by trying what a Secret holds.
+/// The key of this directory, which nobody else uses at the same time; made if there is none. One that others may know
+/// is replaced, which the log tells: with it they could find out by trying what a Secret holds.
 ///
 /// # Errors
 /// The file can't be used: with another key every digest would be another.

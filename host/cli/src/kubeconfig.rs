@@ -149,8 +149,8 @@ pub(crate) fn client(target: Target, settings: Settings, meter: &Meter) -> Resul
     })
 }
 
-/// kube's own retries would hide 429, 503 and 504 from those that count and space requests; our client has none, whatever
-/// stands there.
+/// kube's own retries would hide 429, 503 and 504 from those that count and space requests; our client has none,
+/// whatever stands there.
 fn ours(mut config: Config) -> Config {
     config.default_retry = false;
     config

@@ -1,5 +1,5 @@
-//! Failed loads of plugins as Kubernetes Events, about the pod that the host runs in, or else about its namespace: which
-//! turns of a plugin's life are told, and in which words. The controller room sends them.
+//! Failed loads of plugins as Kubernetes Events, about the pod that the host runs in, or else about its namespace:
+//! which turns of a plugin's life are told, and in which words. The controller room sends them.
 
 use std::sync::Arc;
 

@@ -34,8 +34,8 @@ impl LifeObserver for Lives {
                     tracing::error!(plugin, hash, step = %refusal.step, "{refusal}");
                 }
             }
-            // No failure, and told before: it was decided, and whoever reads the log of this start wants to know why what
-            // lies there is not what serves.
+            // No failure, and told before: it was decided, and whoever reads the log of this start wants to know why
+            // what lies there is not what serves.
             What::HeldBack(held) => {
                 let ago = ago(held.at).map(|ago| format!(" {ago} ago")).unwrap_or_default();
                 tracing::warn!(

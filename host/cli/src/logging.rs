@@ -1,8 +1,8 @@
 //! The program's own log, on stderr: stdout is for data.
 //!
-//! Promises: an event is one line, whatever texts of guests and servers are in it, so that none of them can look like an
-//! event of its own or steer a terminal. On a terminal an event with several lines has them, indented, for whoever reads
-//! there; nobody parses that.
+//! Promises: an event is one line, whatever texts of guests and servers are in it, so that none of them can look like
+//! an event of its own or steer a terminal. On a terminal an event with several lines has them, indented, for whoever
+//! reads there; nobody parses that.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -102,8 +102,8 @@ pub(crate) fn indented(message: &str) -> String {
     line(Form::Terminal, message).into_owned()
 }
 
-/// Whether this, behind an escape, makes colour, bold, dim or italic of what follows, or ends that: the log's own signs,
-/// and harmless where somebody else puts one into an event.
+/// Whether this, behind an escape, makes colour, bold, dim or italic of what follows, or ends that: the log's own
+/// signs, and harmless where somebody else puts one into an event.
 fn is_colour(rest: &str) -> bool {
     let digits = rest.strip_prefix('[').and_then(|rest| rest.split_once('m'));
     digits.is_some_and(|(digits, _)| matches!(digits, "0" | "1" | "2" | "3" | "31" | "32" | "33" | "34" | "35" | "36"))

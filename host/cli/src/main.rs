@@ -1,7 +1,8 @@
 //! The binary `pilothouse`: `run`, `dev`, `inspect`, `rbac`, `pack`, and what operators ask a running host.
 //!
-//! Promises: data goes to stdout and logs to stderr; every error is one message that names what, where and the mend; exit
-//! codes mean what `--help` says. Nothing heavy is done before it is needed: the program answers within milliseconds.
+//! Promises: data goes to stdout and logs to stderr; every error is one message that names what, where and the mend;
+//! exit codes mean what `--help` says. Nothing heavy is done before it is needed: the program answers within
+//! milliseconds.
 
 mod admin;
 mod apply;

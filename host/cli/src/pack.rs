@@ -1,8 +1,8 @@
 //! `pilothouse pack`: from what a compiler wrote to a module that can be looked at without running it.
 //!
-//! Promises: the same bytes for the same input; what was there before stays whole until the new module is, since that is
-//! written beside it and renamed; nothing is written that this host could not read again. The module's `describe` is run
-//! once, without access to anything, for the manifest.
+//! Promises: the same bytes for the same input; what was there before stays whole until the new module is, since that
+//! is written beside it and renamed; nothing is written that this host could not read again. The module's `describe` is
+//! run once, without access to anything, for the manifest.
 
 mod component;
 mod files;

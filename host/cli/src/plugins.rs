@@ -81,8 +81,8 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// What makes modules, in an engine of the size that the configuration asks for: each is compiled by a process of its own
-/// (`pilothouse compile`). With a state directory, what is compiled is kept beneath it.
+/// What makes modules, in an engine of the size that the configuration asks for: each is compiled by a process of its
+/// own (`pilothouse compile`). With a state directory, what is compiled is kept beneath it.
 ///
 /// # Errors
 /// What the engine or the operating system refuses, or a directory for code that is not this user's alone.

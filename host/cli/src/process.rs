@@ -1,5 +1,5 @@
-//! What this process takes of the machine, for the metrics: under the names that every Prometheus client gives it, so that
-//! dashboards know them. What the kernel doesn't tell is left out.
+//! What this process takes of the machine, for the metrics: under the names that every Prometheus client gives it, so
+//! that dashboards know them. What the kernel doesn't tell is left out.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! The stream on stdout: takes what happens from the host's tasks and writes it from a thread of its own.
 //!
 //! Promises: it never blocks the host, and holds a bounded number of bytes. If the reader is slower than what happens,
-//! whole pieces are left out, which the stream then says. A reader that goes away ends the stream, and [`Stream::closed`] tells.
+//! whole pieces are left out, which the stream then says. A reader that goes away ends the stream, and
+//! [`Stream::closed`] tells.
 
 use std::{
     collections::BTreeSet,

@@ -55,8 +55,8 @@ impl Core {
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    /// Monotonic time, counted from the Unix epoch as the wall clock had it when the host began: times in it can be shown
-    /// to people and kept over a restart, and a clock that is set meanwhile moves nothing.
+    /// Monotonic time, counted from the Unix epoch as the wall clock had it when the host began: times in it can be
+    /// shown to people and kept over a restart, and a clock that is set meanwhile moves nothing.
     #[allow(clippy::disallowed_methods, reason = "the driver's clock")]
     pub(crate) fn now(&self) -> Duration {
         self.began + tokio::time::Instant::now().saturating_duration_since(self.origin)

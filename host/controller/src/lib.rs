@@ -6,16 +6,16 @@
 //!                                    ▲                        │ │
 //!                                    └──── verdict ◀── outcome┘ └─▶ call (backend): reads, writes, Events, log
 //! ```
-//! Promises: a key that was asked for is reconciled after the last change to it, or stands among the parked keys; no two
-//! runs hold one key of one controller; every import call of a plugin is checked against what it asked for and was
-//! granted; a write that was sent is finished by the host, and its key stays in work until then; a key does not run again
-//! before the caches hold what its last run wrote (at most 5 s); every queue entry carries its cause.
+//! Promises: a key that was asked for is reconciled after the last change to it, or stands among the parked keys; no
+//! two runs hold one key of one controller; every import call of a plugin is checked against what it asked for and was
+//! granted; a write that was sent is finished by the host, and its key stays in work until then; a key does not run
+//! again before the caches hold what its last run wrote (at most 5 s); every queue entry carries its cause.
 //!
 //! Plugins come, are exchanged and go while it runs (`stage`): no key begins on a version after the switch to the next,
 //! none is in work on two, and none is lost between them.
 //!
-//! It does not load plugins, decide what they may do, or know how to show what happens: that is `lifecycle`, and whoever
-//! passes an [`Observer`].
+//! It does not load plugins, decide what they may do, or know how to show what happens: that is `lifecycle`, and
+//! whoever passes an [`Observer`].
 //!
 //! | room | what is in it | I/O |
 //! |---|---|---|

@@ -1,7 +1,7 @@
 //! Reflector, store, router, queue, gate and API server in one thread on made-up time: what decides is a step function.
 //!
-//! A thousand random changes, with cut watches, expired histories and failing runs among them. The same seed twice gives
-//! the same trace, and at the end the world is as the reconciler wants it.
+//! A thousand random changes, with cut watches, expired histories and failing runs among them. The same seed twice
+//! gives the same trace, and at the end the world is as the reconciler wants it.
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,8 @@
 //! Capabilities: asked ∩ granted, compiled for the check that every import call of a guest passes.
 //!
-//! Promises: what [`Capabilities::allows`] was asked for by the manifest *and* granted by the operator, each by a single
-//! entry of theirs; a refusal says which of the two was lacking and who mends it how. It does not look at what the API
-//! server's RBAC allows the host.
+//! Promises: what [`Capabilities::allows`] was asked for by the manifest *and* granted by the operator, each by a
+//! single entry of theirs; a refusal says which of the two was lacking and who mends it how. It does not look at what
+//! the API server's RBAC allows the host.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -2,8 +2,8 @@
 //!
 //! Promises: reading is bounded (1 MiB, no anchors, aliases or merge keys, one document, a bounded depth and number of
 //! nodes); an unknown field, a wrong value or a repeated key is an error that names file, line, column, field and mend;
-//! errors quote nothing of the file, neither names nor values: it may be another one than was meant, or hold what should
-//! not stand in a log.
+//! errors quote nothing of the file, neither names nor values: it may be another one than was meant, or hold what
+//! should not stand in a log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -150,9 +150,9 @@ impl Config {
         plugin
     }
 
-    /// The same, but for plugins whose entry says nothing of `grants`: these get whatever their manifests ask for, as if
-    /// `grants: asked` stood there, or [`Grants::Everything`]. The latter is for a cluster in memory; on any other, whoever
-    /// can write a module into the directory could do what the host may.
+    /// The same, but for plugins whose entry says nothing of `grants`: these get whatever their manifests ask for, as
+    /// if `grants: asked` stood there, or [`Grants::Everything`]. The latter is for a cluster in memory; on any other,
+    /// whoever can write a module into the directory could do what the host may.
     #[must_use]
     pub fn granting_what_is_asked(mut self, dangerous_too: bool) -> Self {
         self.without_grants = if dangerous_too {

@@ -1,16 +1,16 @@
 //! What amounts to more rights than it says: to code that runs with another's rights, to what others keep secret, or to
 //! changing who may do what.
 //!
-//! Promises: what [`danger`] names is granted under `dangerous:` alone, each by name; no plain grant, no `*` and not the
-//! word `asked` covers it. What is here are Kubernetes' own kinds. A kind of somebody's CRD that makes pods (workflows,
-//! builds) is not told from a harmless one: whoever grants it has to know.
+//! Promises: what [`danger`] names is granted under `dangerous:` alone, each by name; no plain grant, no `*` and not
+//! the word `asked` covers it. What is here are Kubernetes' own kinds. A kind of somebody's CRD that makes pods
+//! (workflows, builds) is not told from a harmless one: whoever grants it has to know.
 //!
 //! To write Services is not here, though one with `externalIPs` takes the traffic of an address that isn't its own: who
 //! makes what others call has to write them, and a grant doesn't look into an object's fields. The admission plugin
 //! `DenyServiceExternalIPs` of the API server forbids that field to all.
 //!
-//! Nothing here is about impersonation and RBAC's own verbs `bind` and `escalate`, since no grant can hold them: requests
-//! carry what the host puts there and nothing of a plugin's.
+//! Nothing here is about impersonation and RBAC's own verbs `bind` and `escalate`, since no grant can hold them:
+//! requests carry what the host puts there and nothing of a plugin's.
 
 use crate::permission::Verb;
 
@@ -78,8 +78,8 @@ const RULES_THE_CLUSTER: &str = "who is who, what names mean and whom servers tr
 /// Where Kubernetes keeps what itself is set up by.
 pub(crate) const OF_THE_CLUSTER: [&str; 2] = ["kube-system", "kube-public"];
 
-/// Why this takes, in that namespace, a grant under `dangerous:` that names the namespace; none where it does not. A grant
-/// over all namespaces stays an ordinary one, and doesn't hold there.
+/// Why this takes, in that namespace, a grant under `dangerous:` that names the namespace; none where it does not. A
+/// grant over all namespaces stays an ordinary one, and doesn't hold there.
 pub(crate) fn danger_there(
     verb: Verb,
     group: &str,
@@ -95,8 +95,8 @@ pub(crate) fn danger_there(
     rules.then_some(RULES_THE_CLUSTER)
 }
 
-/// Whether no `*` covers this kind, even where what is granted on it is not [dangerous](danger), as reads are: what is in
-/// it is of those kinds.
+/// Whether no `*` covers this kind, even where what is granted on it is not [dangerous](danger), as reads are: what is
+/// in it is of those kinds.
 pub fn is_sensitive(group: &str, kind: &str) -> bool {
     match group {
         "" => matches!(

@@ -3,10 +3,11 @@
 //!
 //! Each stands in a custom section of the component's own (none of a component or module within), as versioned JSON.
 //!
-//! Promises: [`read`] takes any bytes; what it returns is bounded in size and number, and follows the rules of a manifest,
-//! of CustomResourceDefinitions and of relative file names. [`embed`] writes the same bytes for the same input, replaces
-//! what was embedded before, and writes nothing that [`read`] would refuse. Not promised: that what is embedded is true.
-//! Only `describe` decides what a plugin may ask for; [`check`] refuses a module whose two manifests differ.
+//! Promises: [`read`] takes any bytes; what it returns is bounded in size and number, and follows the rules of a
+//! manifest, of CustomResourceDefinitions and of relative file names. [`embed`] writes the same bytes for the same
+//! input, replaces what was embedded before, and writes nothing that [`read`] would refuse. Not promised: that what is
+//! embedded is true. Only `describe` decides what a plugin may ask for; [`check`] refuses a module whose two manifests
+//! differ.
 
 mod format;
 mod look;
@@ -55,7 +56,8 @@ pub struct Embedded {
     pub scenarios: Vec<Scenario>,
 }
 
-/// A CustomResourceDefinition (`apiextensions.k8s.io/v1`). Texts in it are the author's: escape them before showing them.
+/// A CustomResourceDefinition (`apiextensions.k8s.io/v1`). Texts in it are the author's: escape them before showing
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Crd {
     /// Its name, `PLURAL.GROUP`.
@@ -124,8 +126,8 @@ impl Scenario {
 /// Reads what is embedded in a component; a component that was never packed holds nothing.
 ///
 /// # Errors
-/// The bytes are no component, are cut off, or hold a section twice, one that is too long, that this host's version does
-/// not know, or that does not follow its rules. The module must then not be loaded.
+/// The bytes are no component, are cut off, or hold a section twice, one that is too long, that this host's version
+/// does not know, or that does not follow its rules. The module must then not be loaded.
 pub fn read(component: &[u8]) -> Result<Embedded, Problem> {
     let mut embedded = Embedded::default();
     let mut seen: [bool; SECTIONS.len()] = [false; SECTIONS.len()];
@@ -171,8 +173,8 @@ pub fn embed(component: &[u8], mut embedded: Embedded) -> Result<Vec<u8>, Proble
 /// Holds what is embedded in the component against what its `describe` says. Nothing embedded is fine.
 ///
 /// # Errors
-/// A [`Refusal`] if what is embedded can't be read, or is another manifest: whoever looked at the module without running
-/// it was told something else than what it asks for now.
+/// A [`Refusal`] if what is embedded can't be read, or is another manifest: whoever looked at the module without
+/// running it was told something else than what it asks for now.
 pub fn check(plugin: &str, component: &[u8], described: &Manifest) -> Result<(), Refusal> {
     hold(plugin, &read(component), described)
 }

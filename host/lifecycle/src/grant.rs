@@ -1,7 +1,7 @@
 //! What the operator grants a plugin.
 //!
-//! A grant has a permission's shape, and `*` besides. What amounts to more rights than it says ([`danger`]) is covered by
-//! those grants alone that stand under `dangerous:`, and what comes near it ([`is_sensitive`]) never by `*`.
+//! A grant has a permission's shape, and `*` besides. What amounts to more rights than it says ([`danger`]) is covered
+//! by those grants alone that stand under `dangerous:`, and what comes near it ([`is_sensitive`]) never by `*`.
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -246,7 +246,8 @@ pub struct Granted {
     pub plain: Grants,
     /// What stands under `dangerous:`.
     pub dangerous: Vec<Grant>,
-    /// The namespace that the host itself runs in, where it is known: what is written there is dangerous, whatever it is.
+    /// The namespace that the host itself runs in, where it is known: what is written there is dangerous, whatever it
+    /// is.
     pub host_namespace: Option<String>,
 }
 

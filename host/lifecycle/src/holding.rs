@@ -21,8 +21,8 @@ struct Part<'a> {
 }
 
 impl Capabilities {
-    /// What the plugin may do, sorted, each line once, and no more than `most` lines; with the number of those left out.
-    /// Lines may overlap, as grants do.
+    /// What the plugin may do, sorted, each line once, and no more than `most` lines; with the number of those left
+    /// out. Lines may overlap, as grants do.
     pub fn lines(&self, most: usize) -> (Vec<String>, usize) {
         let mut parts: Vec<Part<'_>> = Vec::new();
         for held in self.held() {

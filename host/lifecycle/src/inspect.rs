@@ -45,8 +45,9 @@ pub struct Inspection {
     pub refusal: Option<Refusal>,
 }
 
-/// Takes the module at `path` through the steps of loading and says how far it comes. With what the operator says of it,
-/// all of them; without, those that need nothing of an operator. `max_bytes` is how long it may be. Needs a tokio runtime.
+/// Takes the module at `path` through the steps of loading and says how far it comes. With what the operator says of
+/// it, all of them; without, those that need nothing of an operator. `max_bytes` is how long it may be. Needs a tokio
+/// runtime.
 pub async fn inspect(modules: &Modules, path: &Path, own: Option<&PluginConfig>, max_bytes: u64) -> Inspection {
     let file = ModuleFile::at(path).pinned(own.and_then(|own| own.sha256));
     let mut seen = Inspection {

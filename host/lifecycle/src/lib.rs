@@ -1,5 +1,5 @@
-//! From a file in the plugin directory to a plugin that may serve: what it says of itself, what the operator lets it do,
-//! and whether the two fit.
+//! From a file in the plugin directory to a plugin that may serve: what it says of itself, what the operator lets it
+//! do, and whether the two fit.
 //!
 //! | module | what is in it |
 //! |---|---|

@@ -3,8 +3,8 @@
 //! [`Manifest::parse`] promises that what it returns is sound in itself: every text follows its rule, selectors and
 //! paths are compiled, names are unique, mappings name indexes that exist, and every watched kind is asked for in
 //! `permissions`. It does not promise that the kinds exist on any API server, nor that anything was granted.
-//! `wit/manifest.schema.json` says the same as these types for editors and other languages: a manifest must pass both, and
-//! a test sees that they judge alike.
+//! `wit/manifest.schema.json` says the same as these types for editors and other languages: a manifest must pass both,
+//! and a test sees that they judge alike.
 
 use std::fmt;
 use std::time::Duration;
@@ -84,8 +84,8 @@ pub struct Controller {
         skip_serializing_if = "LabelSelector::is_everything"
     )]
     pub selector: LabelSelector,
-    /// Paths of the fields that the plugin sees of the primary kind beside metadata, at most 64; empty for whole objects.
-    /// [`Manifest::shown_of_primary`] says what is shown in all.
+    /// Paths of the fields that the plugin sees of the primary kind beside metadata, at most 64; empty for whole
+    /// objects. [`Manifest::shown_of_primary`] says what is shown in all.
     #[serde(
         default,
         deserialize_with = "list::<_, Path, 64>",
@@ -228,8 +228,8 @@ pub struct Watch {
     /// Cache the objects' metadata only; reads of them see no more. Not together with `fields`.
     #[serde(default)]
     pub metadata_only: bool,
-    /// Paths of the fields that the plugin sees of that kind's objects beside metadata, at most 64; empty for whole objects.
-    /// [`Manifest::shown_of_watched`] says what is shown in all.
+    /// Paths of the fields that the plugin sees of that kind's objects beside metadata, at most 64; empty for whole
+    /// objects. [`Manifest::shown_of_watched`] says what is shown in all.
     #[serde(
         default,
         deserialize_with = "list::<_, Path, 64>",
@@ -375,8 +375,8 @@ impl Manifest {
     /// Reads and checks what `describe` returned.
     ///
     /// # Errors
-    /// Longer than [`MAX_MANIFEST_BYTES`], no JSON, an unknown or missing field, a value against its rule, or fields that
-    /// contradict each other; each names its path and the mend. The module must then not be loaded.
+    /// Longer than [`MAX_MANIFEST_BYTES`], no JSON, an unknown or missing field, a value against its rule, or fields
+    /// that contradict each other; each names its path and the mend. The module must then not be loaded.
     pub fn parse(json: &str) -> Result<Self, ManifestError> {
         let refuse = |problem| ManifestError {
             problems: vec![problem],

@@ -55,8 +55,8 @@ pub enum Verb {
     List,
     /// Watch the kind and read the cache.
     Watch,
-    /// Read a Secret's digest, which tells that it changed and not what is in it. Other kinds need no right of their own
-    /// for that: who sees an object whole may have its digest.
+    /// Read a Secret's digest, which tells that it changed and not what is in it. Other kinds need no right of their
+    /// own for that: who sees an object whole may have its digest.
     Digest,
     /// Create.
     Create,

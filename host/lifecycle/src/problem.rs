@@ -1,7 +1,8 @@
 //! What is wrong with something written by a person: where, what, and how to mend it.
 //!
 //! Manifests, the operator's file and a plugin's configuration all report in this one form, so that an error reads the
-//! same wherever it comes from. What is quoted of a manifest is cut and escaped; of an operator's file nothing is quoted.
+//! same wherever it comes from. What is quoted of a manifest is cut and escaped; of an operator's file nothing is
+//! quoted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -52,8 +53,8 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(pilothouse_object::escape_control(&pilothouse_object::shorten(text, SHOWN)).into_owned())
 }
 
-/// The problem behind an error of serde: the path, serde's words made plain, cut and escaped, and for an unknown name the
-/// known one that is spelled nearly so.
+/// The problem behind an error of serde: the path, serde's words made plain, cut and escaped, and for an unknown name
+/// the known one that is spelled nearly so.
 pub(crate) fn from_serde(path: &str, message: &str) -> Problem {
     // serde lists every known field: longer than what is shown of a value, still bounded.
     let message = pilothouse_object::escape_control(&pilothouse_object::shorten(message, 1000)).into_owned();

@@ -1,8 +1,8 @@
 //! How a controller tries failed keys again: what the operator's file sets, and what comes of it with the manifest.
 //!
 //! The same words mean the same here and in the manifest (`backoff`, `baseMs`, `maxMs`, `maxAttempts`): the operator
-//! corrects what the author suggested, and there is no second setting for one thing. What is set for one controller wins
-//! over what is set for its plugin, this over the manifest, and this over the default.
+//! corrects what the author suggested, and there is no second setting for one thing. What is set for one controller
+//! wins over what is set for its plugin, this over the manifest, and this over the default.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub struct QueueSettings {
     /// stays down when that has passed.
     #[serde(deserialize_with = "rules::maybe_number::<_, 0, 1_000_000>")]
     pub max_attempts: Option<u32>,
-    /// A bound on the retries of all keys of one controller together; none by default. Each controller has its own, also
-    /// where it is set for the plugin.
+    /// A bound on the retries of all keys of one controller together; none by default. Each controller has its own,
+    /// also where it is set for the plugin.
     pub retries: Option<RetryRate>,
     /// Shortest waits, beside the back-off; none by default.
     #[serde(deserialize_with = "fast_slow")]
@@ -38,11 +38,12 @@ pub struct QueueSettings {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct BackoffSettings {
     /// The wait after the first failure in milliseconds, 1 ms to 1 hour; the manifest's, or 5 ms, by default. Each
-    /// failure in a row doubles it. Danger: a short one makes work of each failure, in the plugin and at the API server.
+    /// failure in a row doubles it. Danger: a short one makes work of each failure, in the plugin and at the API
+    /// server.
     #[serde(deserialize_with = "rules::maybe_number::<_, 1, 3_600_000>")]
     pub base_ms: Option<u32>,
-    /// The longest wait in milliseconds, 1 ms to 1 day and not below `base_ms`; the manifest's, or 5 minutes, by default.
-    /// Danger: as long as this a key can stand still after what made it fail is mended.
+    /// The longest wait in milliseconds, 1 ms to 1 day and not below `base_ms`; the manifest's, or 5 minutes, by
+    /// default. Danger: as long as this a key can stand still after what made it fail is mended.
     #[serde(deserialize_with = "rules::maybe_number::<_, 1, 86_400_000>")]
     pub max_ms: Option<u32>,
     /// Whether each wait is drawn evenly between nothing and the back-off, so that keys that failed together don't come
@@ -50,11 +51,11 @@ pub struct BackoffSettings {
     pub jitter: Option<bool>,
 }
 
-/// A bound on the retries of all keys of one controller together: a token bucket. Waits that a failure names itself take
-/// no token, and neither do changes: they are never slowed down.
+/// A bound on the retries of all keys of one controller together: a token bucket. Waits that a failure names itself
+/// take no token, and neither do changes: they are never slowed down.
 ///
-/// Danger: one bucket serves all keys of the controller. When many fail, one that fails for the first time waits its turn
-/// behind them: after 1,000 failures at 10 a second that is a minute and a half.
+/// Danger: one bucket serves all keys of the controller. When many fail, one that fails for the first time waits its
+/// turn behind them: after 1,000 failures at 10 a second that is a minute and a half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RetryRate {
@@ -70,8 +71,8 @@ fn default_burst() -> u32 {
     100
 }
 
-/// A short wait for the first failures in a row and a long one after. The back-off counts on beside it, and the longer of
-/// the two waits wins: with jitter this is what no wait is shorter than.
+/// A short wait for the first failures in a row and a long one after. The back-off counts on beside it, and the longer
+/// of the two waits wins: with jitter this is what no wait is shorter than.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FastSlow {

@@ -1,9 +1,9 @@
 //! What the host must be allowed by the API server's RBAC so that a plugin can do what it may.
 //!
-//! Promises: no more than that. Watches need list and watch of the kind wherever the plugin has a window on it, and not by
-//! name: the host watches whole namespaces and cuts to names itself. Writes need get on what is written, since after a
-//! write without an answer the host looks what became of it. Creating takes a right to every name, which RBAC can't tell
-//! apart there.
+//! Promises: no more than that. Watches need list and watch of the kind wherever the plugin has a window on it, and not
+//! by name: the host watches whole namespaces and cuts to names itself. Writes need get on what is written, since after
+//! a write without an answer the host looks what became of it. Creating takes a right to every name, which RBAC can't
+//! tell apart there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,8 +51,8 @@ impl Rights {
         rights
     }
 
-    /// What the host needs for a plugin whose own requests go out as another: to watch for it, to be that other, and to ask
-    /// what the other may see.
+    /// What the host needs for a plugin whose own requests go out as another: to watch for it, to be that other, and to
+    /// ask what the other may see.
     pub fn of_host_for(manifest: &Manifest, capabilities: &Capabilities, other: &Impersonate) -> Self {
         let mut rights = Self::watching(manifest, capabilities);
         let (namespace, kind, name) = match other {

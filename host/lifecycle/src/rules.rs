@@ -1,5 +1,5 @@
-//! What single texts and numbers in manifests and configuration must look like, as pieces for serde: a value that breaks
-//! its rule is an error at its own path, with the rule in its words.
+//! What single texts and numbers in manifests and configuration must look like, as pieces for serde: a value that
+//! breaks its rule is an error at its own path, with the rule in its words.
 
 use std::fmt::Display;
 

@@ -1,8 +1,9 @@
-//! How much of a kind's objects a plugin sees: what its manifest declares, and what its own paths read beside that. Pure.
+//! How much of a kind's objects a plugin sees: what its manifest declares, and what its own paths read beside that.
+//! Pure.
 //!
 //! Metadata, some fields, or whole objects: three sizes of one thing. A plugin's reads of a kind go through all of its
-//! windows on it, so the fields that its controllers declare of one kind add up. What `changes`, a mapping by `field` and
-//! the kind's indexes read is among them, since a path that leads out of what is kept would never find anything.
+//! windows on it, so the fields that its controllers declare of one kind add up. What `changes`, a mapping by `field`
+//! and the kind's indexes read is among them, since a path that leads out of what is kept would never find anything.
 
 use pilothouse_object::{FieldPath, FieldSet, Gvk};
 

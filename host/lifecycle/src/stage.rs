@@ -10,12 +10,12 @@ pub type StageFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Serves plugins, and exchanges them while everything runs.
 pub trait Stage: Send + Sync + 'static {
-    /// Lets this version serve. A plugin of a new name begins; where one of this name serves already it is exchanged: what
-    /// both watch is kept, what the new one watches besides is listed before the switch, and from the switch on no key begins
-    /// on the older version. Ends with the switch; runs of the older version end by themselves afterwards.
+    /// Lets this version serve. A plugin of a new name begins; where one of this name serves already it is exchanged:
+    /// what both watch is kept, what the new one watches besides is listed before the switch, and from the switch on no
+    /// key begins on the older version. Ends with the switch; runs of the older version end by themselves afterwards.
     ///
-    /// `quarantined`: its breaker is open from the start and stays so until [`Stage::release`] or another version; its keys
-    /// wait. It is what served when the host ended, and was in quarantine then.
+    /// `quarantined`: its breaker is open from the start and stays so until [`Stage::release`] or another version; its
+    /// keys wait. It is what served when the host ended, and was in quarantine then.
     ///
     /// Dropping the future before its end leaves the older version serving.
     ///
@@ -23,12 +23,12 @@ pub trait Stage: Send + Sync + 'static {
     /// Why the switch did not happen; the older version serves on.
     fn serve(&self, plugin: Arc<Plugin>, quarantined: bool) -> StageFuture<'_, Result<(), NotServed>>;
 
-    /// How many keys of this plugin's controllers may be in work at once is as it says from now on; nothing else of it is
-    /// another than what serves. Nothing happens where none of its name serves.
+    /// How many keys of this plugin's controllers may be in work at once is as it says from now on; nothing else of it
+    /// is another than what serves. Nothing happens where none of its name serves.
     fn adjust(&self, plugin: &Plugin);
 
-    /// Unloads the plugin of this name: no key of it begins any more, and once its runs have ended its watches, its memory
-    /// and its metrics go. Ends when they are gone; false where there is no such plugin.
+    /// Unloads the plugin of this name: no key of it begins any more, and once its runs have ended its watches, its
+    /// memory and its metrics go. Ends when they are gone; false where there is no such plugin.
     fn withdraw<'a>(&'a self, name: &'a str) -> StageFuture<'a, bool>;
 
     /// Ends a plugin's quarantine: its keys may run again.

@@ -195,8 +195,8 @@ pub(crate) struct PluginDetail {
     pub(crate) description: String,
     /// Where its module lay.
     pub(crate) path: String,
-    /// What it asks for, a line each. All of it is granted, or it would not serve; but maybe for some namespaces and names
-    /// only, which [`holds`](Self::holds) says.
+    /// What it asks for, a line each. All of it is granted, or it would not serve; but maybe for some namespaces and
+    /// names only, which [`holds`](Self::holds) says.
     pub(crate) permissions: Vec<String>,
     /// What it may do now (asked ∩ granted), a line each, sorted; of many the first.
     pub(crate) holds: Vec<String>,

@@ -11,9 +11,9 @@
 //! | `token` | the token of HTTP |
 //! | `recent` | what happened to each plugin lately |
 //!
-//! Promises: only this user (and root) is answered at the socket, and over HTTP only who has the token; no request body is
-//! read; a client that is slow, or sends rubbish, holds up nobody but those beyond the bound of connections, and these for
-//! seconds. What is asked costs the host a bounded piece of work at a time.
+//! Promises: only this user (and root) is answered at the socket, and over HTTP only who has the token; no request body
+//! is read; a client that is slow, or sends rubbish, holds up nobody but those beyond the bound of connections, and
+//! these for seconds. What is asked costs the host a bounded piece of work at a time.
 
 pub(crate) mod answers;
 pub(crate) mod api;
@@ -124,7 +124,8 @@ impl Doors {
         })
     }
 
-    /// Serves until the tasks are dropped. What is answered: a guard that takes the socket away, to be held until the end.
+    /// Serves until the tasks are dropped. What is answered: a guard that takes the socket away, to be held until the
+    /// end.
     pub(crate) fn serve(self, admin: &Arc<Admin>, tasks: &mut JoinSet<()>) -> impl Drop + use<> {
         #[cfg(unix)]
         let guard = match self.socket {

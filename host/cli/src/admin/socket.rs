@@ -20,7 +20,8 @@ use rustix::{
 };
 use tokio::net::UnixListener;
 
-/// Bytes of a socket's path that the system takes, less the one that ends it (on Linux; fewer elsewhere, which it says).
+/// Bytes of a socket's path that the system takes, less the one that ends it (on Linux; fewer elsewhere, which it
+/// says).
 const LONGEST: usize = 107;
 
 /// The mend where a directory can't be had.

@@ -6,8 +6,8 @@
 //! | `client` | the exchange with the host |
 //! | `text`, `keys`, `table` | answers as people read them |
 //!
-//! Promises: answers go to stdout, and with `-o json` as the host gave them; what guests and servers wrote can't steer a
-//! terminal. It reads nothing of the host's own files.
+//! Promises: answers go to stdout, and with `-o json` as the host gave them; what guests and servers wrote can't steer
+//! a terminal. It reads nothing of the host's own files.
 
 pub(crate) mod args;
 mod client;

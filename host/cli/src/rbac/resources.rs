@@ -1,5 +1,5 @@
-//! Under which names kinds are served, without asking a cluster: Kubernetes' own by a list, those of definitions at hand by
-//! what they say, and the rest guessed, and told so.
+//! Under which names kinds are served, without asking a cluster: Kubernetes' own by a list, those of definitions at
+//! hand by what they say, and the rest guessed, and told so.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

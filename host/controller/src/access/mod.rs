@@ -1,10 +1,10 @@
-//! What another may see, as whom a plugin's own requests go out: asked for by access reviews, since what a plugin reads from
-//! the cache never reaches the API server, which would refuse it there.
+//! What another may see, as whom a plugin's own requests go out: asked for by access reviews, since what a plugin reads
+//! from the cache never reaches the API server, which would refuse it there.
 //!
-//! Promises: a plugin that acts as another is not called, and its reads are refused, until every review of what it watches
-//! has allowed it once; and again from the first review that denies it until all allow it. A review that gets no answer
-//! changes nothing: that the API server is away is no denial, and no permission. A change of rights is seen within
-//! [`EVERY`].
+//! Promises: a plugin that acts as another is not called, and its reads are refused, until every review of what it
+//! watches has allowed it once; and again from the first review that denies it until all allow it. A review that gets
+//! no answer changes nothing: that the API server is away is no denial, and no permission. A change of rights is seen
+//! within [`EVERY`].
 //!
 //! What decides is [`Reviewed`], a pure step; `reviews` sends what [`questions`] asks.
 

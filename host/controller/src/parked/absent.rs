@@ -1,8 +1,8 @@
-//! The parked keys of controllers that are not there: their plugin is disabled, refused or gone, since the last host kept
-//! them or since this one unloaded it. They wait for them, and are written again meanwhile. Pure.
+//! The parked keys of controllers that are not there: their plugin is disabled, refused or gone, since the last host
+//! kept them or since this one unloaded it. They wait for them, and are written again meanwhile. Pure.
 //!
-//! Bounded: at most [`MAX_KEYS`] wait, what was parked longer than [`WAITS`] before a host's start is let go of, and where
-//! there are more parked keys than are written, these are the first that have no room.
+//! Bounded: at most [`MAX_KEYS`] wait, what was parked longer than [`WAITS`] before a host's start is let go of, and
+//! where there are more parked keys than are written, these are the first that have no room.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,8 +37,8 @@ impl Absent {
         Self(absent)
     }
 
-    /// A controller goes: its parked keys, and how far it had heard. Where there is no room for all, those that were parked
-    /// first have it.
+    /// A controller goes: its parked keys, and how far it had heard. Where there is no room for all, those that were
+    /// parked first have it.
     pub(crate) fn put(&mut self, id: ControllerId, mut records: Vec<Record>, heard: Heard) {
         records.sort_by_key(|record| record.since);
         records.truncate(MAX_KEYS.saturating_sub(self.waiting().0));

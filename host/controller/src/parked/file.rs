@@ -63,8 +63,8 @@ pub enum StateError {
 impl StateDirectory {
     /// Makes the directory if need be, takes it for this process, and reads what the last host kept there.
     ///
-    /// It is made for this user alone. One of this user's that others may write to is taken from them, and said in the log.
-    /// What can't be taken for whole is moved aside, and said in the log: then this is as without it.
+    /// It is made for this user alone. One of this user's that others may write to is taken from them, and said in the
+    /// log. What can't be taken for whole is moved aside, and said in the log: then this is as without it.
     ///
     /// # Errors
     /// [`StateError`]: the caller should not start a host that would keep nothing though it was told to.

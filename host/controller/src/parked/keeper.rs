@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Between a change and its writing: what changes together is written together. Also the most that a crash loses, beside
-/// the write that was under way.
+/// Between a change and its writing: what changes together is written together. Also the most that a crash loses,
+/// beside the write that was under way.
 pub const DEBOUNCE: Duration = Duration::from_secs(1);
 
 /// The longest pause after writes that failed.

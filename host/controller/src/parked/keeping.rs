@@ -82,7 +82,8 @@ impl Keeping {
         }
     }
 
-    /// Of a version that takes over while the host runs, and has heard so far: nothing is to be compared with a last host.
+    /// Of a version that takes over while the host runs, and has heard so far: nothing is to be compared with a last
+    /// host.
     pub(crate) fn of_successor(identity: Identity, heard: Heard) -> Self {
         Self {
             identity,

@@ -1,21 +1,21 @@
-//! Parked keys over a restart (design, decision 15): what is kept of them, and what of that still holds when the next host
-//! starts.
+//! Parked keys over a restart (design, decision 15): what is kept of them, and what of that still holds when the next
+//! host starts.
 //!
-//! While a host runs, its queues hold the parked keys. This keeps a copy of them in a file, and gives it back at the next
-//! start: what did not change since stays parked, instead of being run by the first list; what changed is run.
+//! While a host runs, its queues hold the parked keys. This keeps a copy of them in a file, and gives it back at the
+//! next start: what did not change since stays parked, instead of being run by the first list; what changed is run.
 //!
 //! # Promised
-//! - **No change is lost.** A key stays parked over a restart only if its object is the same (uid, and a version that the
-//!   last host had heard of), the objects that map to it are such, and the plugin's module, its configuration and its
-//!   grants are what they were. In doubt it runs: one attempt more is harmless.
-//! - **Bounded**: at most [`MAX_KEYS`] keys and [`MAX_BYTES`] of text. Those that were parked first are kept; the others
-//!   are left out, which is logged once, and run after the restart.
-//! - **A plugin that comes later**, or is unloaded (disabled, say) and comes back, finds its parked keys as one that was
-//!   there at the start does: only another module or configuration gives them a new chance. Where none comes they are
-//!   let go of at the first start that is [`WAITS`] after they were parked, and they give way to the keys of plugins that
-//!   are there.
-//! - **The file is whole or refused.** It is written beside and renamed, and ends with a count. Whatever else stands there
-//!   is moved aside, said in the log, and the host starts as without it.
+//! - **No change is lost.** A key stays parked over a restart only if its object is the same (uid, and a version that
+//!   the last host had heard of), the objects that map to it are such, and the plugin's module, its configuration and
+//!   its grants are what they were. In doubt it runs: one attempt more is harmless.
+//! - **Bounded**: at most [`MAX_KEYS`] keys and [`MAX_BYTES`] of text. Those that were parked first are kept; the
+//!   others are left out, which is logged once, and run after the restart.
+//! - **A plugin that comes later**, or is unloaded (disabled, say) and comes back, finds its parked keys as one that
+//!   was there at the start does: only another module or configuration gives them a new chance. Where none comes they
+//!   are let go of at the first start that is [`WAITS`] after they were parked, and they give way to the keys of
+//!   plugins that are there.
+//! - **The file is whole or refused.** It is written beside and renamed, and ends with a count. Whatever else stands
+//!   there is moved aside, said in the log, and the host starts as without it.
 //!
 //! # Not promised
 //! - A crash loses what was parked in its last [`DEBOUNCE`], and in the write that was under way: these keys run once
@@ -59,8 +59,8 @@ pub use file::{ParkedFile, StateDirectory, StateError};
 pub use keeper::DEBOUNCE;
 pub use text::{MAX_BYTES, MAX_KEYS, Refused};
 
-/// The parts of a controller's view whose versions are remembered: namespaces, for each kind that it watches. What comes
-/// from parts beyond counts as changed after a restart.
+/// The parts of a controller's view whose versions are remembered: namespaces, for each kind that it watches. What
+/// comes from parts beyond counts as changed after a restart.
 const MAX_PARTS: usize = 4_096;
 
 /// An object as it stood when its key was parked.
@@ -97,8 +97,8 @@ pub struct Record {
     pub errors: Vec<Failure>,
 }
 
-/// How far a host had heard of what a controller watches, before it wrote: for each window (which kind, and how it maps to
-/// keys) and namespace (empty for what lives in none) the newest version that came.
+/// How far a host had heard of what a controller watches, before it wrote: for each window (which kind, and how it maps
+/// to keys) and namespace (empty for what lives in none) the newest version that came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     windows: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Version>>,

@@ -1,5 +1,5 @@
-//! What stays parked over a restart and what is tried again: as `wake_tests`, with what one host kept handed to the next,
-//! through the file's text.
+//! What stays parked over a restart and what is tried again: as `wake_tests`, with what one host kept handed to the
+//! next, through the file's text.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The dispatcher's part in keeping parked keys over a restart, and while a plugin is away: it sets down what was kept, and
-//! tells what is to be.
+//! The dispatcher's part in keeping parked keys over a restart, and while a plugin is away: it sets down what was kept,
+//! and tells what is to be.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ impl Dispatcher {
         self.absent = Absent::new(now, kept);
     }
 
-    /// Keeps a controller's parked keys over restarts from now on, and sets down those that the last host kept: they stay
-    /// parked until something shows that it changed. For a registered controller, before it hears of any object.
+    /// Keeps a controller's parked keys over restarts from now on, and sets down those that the last host kept: they
+    /// stay parked until something shows that it changed. For a registered controller, before it hears of any object.
     pub(crate) fn keep(&mut self, id: &ControllerId, identity: Identity) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         let (records, heard) = self.absent.take(id);
@@ -55,8 +55,8 @@ impl Dispatcher {
         entry.keeping = Some(keeping);
     }
 
-    /// A controller goes with its plugin, which may come back as it is: its parked keys wait for that as over a restart. Before
-    /// it is [retired](Dispatcher::retire).
+    /// A controller goes with its plugin, which may come back as it is: its parked keys wait for that as over a
+    /// restart. Before it is [retired](Dispatcher::retire).
     pub(crate) fn set_aside(&mut self, id: &ControllerId) {
         let Some((entry, keeping)) = self
             .entries
@@ -134,8 +134,8 @@ impl Dispatcher {
         }
     }
 
-    /// A change that would wake this key may turn out to be somebody else's: as long as that isn't known, a host that starts
-    /// now must take it for changed.
+    /// A change that would wake this key may turn out to be somebody else's: as long as that isn't known, a host that
+    /// starts now must take it for changed.
     pub(crate) fn doubted(&mut self, id: &ControllerId, key: &Key) {
         self.parked_on(id, key, None);
     }
@@ -150,9 +150,9 @@ impl Dispatcher {
         std::mem::replace(&mut self.parked_told, self.parked_changes) != self.parked_changes
     }
 
-    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front, and
-    /// those of controllers that have not come behind all others; at most [`MAX_KEYS`], for no more are written. They are chosen
-    /// before anything is copied: every event waits for this.
+    /// The parked keys with all that the next host needs to know of them, those that were parked first at the front,
+    /// and those of controllers that have not come behind all others; at most [`MAX_KEYS`], for no more are written.
+    /// They are chosen before anything is copied: every event waits for this.
     pub(crate) fn kept(&mut self) -> Kept {
         let mut kept = Kept::default();
         let mut chosen: Vec<Choice<'_>> = Vec::new();

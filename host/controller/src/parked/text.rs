@@ -1,9 +1,9 @@
-//! The file of parked keys as text: a JSON object a line, so that people can read it with what they have (`less`, `grep`,
-//! `jq`).
+//! The file of parked keys as text: a JSON object a line, so that people can read it with what they have (`less`,
+//! `grep`, `jq`).
 //!
-//! The first line names the form, then come the windows with what was heard of, then the keys, then a count. Reading takes
-//! all of it or nothing: half a list would be another list. Control characters are escaped, so that showing the file does
-//! a terminal no harm.
+//! The first line names the form, then come the windows with what was heard of, then the keys, then a count. Reading
+//! takes all of it or nothing: half a list would be another list. Control characters are escaped, so that showing the
+//! file does a terminal no harm.
 
 use std::{
     borrow::Cow,
@@ -120,8 +120,8 @@ struct ErrorLine {
     reason: String,
 }
 
-/// The text, and how many keys are not in it: those that had no room, the last of `kept`, and those that nobody would read
-/// again, for a name or a version that is too long. One of these must not cost all others their place.
+/// The text, and how many keys are not in it: those that had no room, the last of `kept`, and those that nobody would
+/// read again, for a name or a version that is too long. One of these must not cost all others their place.
 pub(crate) fn write(kept: &Kept, now: Duration) -> (String, usize) {
     let mut text = String::new();
     let header = Header {

@@ -1,5 +1,5 @@
-//! Kubernetes Events of plugins (and the host's own about them): merged and limited by a pure step, sent by tasks of their
-//! own.
+//! Kubernetes Events of plugins (and the host's own about them): merged and limited by a pure step, sent by tasks of
+//! their own.
 //!
 //! Best effort, as everywhere: an Event that the API server refuses or that comes too fast is counted and dropped, and
 //! never delays or fails a reconcile.

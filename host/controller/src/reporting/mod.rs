@@ -1,7 +1,7 @@
 //! What others get to see: operators by metrics, lines and snapshots, the cluster by Events.
 //!
-//! Promises: nothing here decides anything; what is told is bounded in size and number, and labels never come from guests'
-//! texts unbounded.
+//! Promises: nothing here decides anything; what is told is bounded in size and number, and labels never come from
+//! guests' texts unbounded.
 //!
 //! | module | what is in it |
 //! |---|---|

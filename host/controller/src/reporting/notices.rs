@@ -1,8 +1,8 @@
 //! Kubernetes Events of the host itself: what became of plugins that nobody would hear of from those plugins.
 //!
-//! Best effort as plugins' Events, and limited as theirs by default: identical ones are merged, and a plugin has so many
-//! of the host's Events, whatever becomes of the others. What is told before the host runs is held, up to [`HELD`] of them.
-//! An Event carries the time when it was told, however long it waited to be sent.
+//! Best effort as plugins' Events, and limited as theirs by default: identical ones are merged, and a plugin has so
+//! many of the host's Events, whatever becomes of the others. What is told before the host runs is held, up to [`HELD`]
+//! of them. An Event carries the time when it was told, however long it waited to be sent.
 
 use std::sync::Arc;
 

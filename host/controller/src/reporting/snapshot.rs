@@ -1,9 +1,9 @@
 //! What a person sees of plugins' queues and breakers while everything runs.
 //!
-//! Promises: the dispatcher is held for a bounded piece of work at a time, however many keys there are: walks through all
-//! of them go on in slices of [`SLICE`], and others have their turn in between. What is shown is therefore how it was when
-//! it was looked at, not one moment of all. Texts in it are as guests and servers wrote them: escape them before they are
-//! shown.
+//! Promises: the dispatcher is held for a bounded piece of work at a time, however many keys there are: walks through
+//! all of them go on in slices of [`SLICE`], and others have their turn in between. What is shown is therefore how it
+//! was when it was looked at, not one moment of all. Texts in it are as guests and servers wrote them: escape them
+//! before they are shown.
 
 use std::time::Duration;
 
@@ -319,9 +319,9 @@ impl Host {
         all
     }
 
-    /// At most `most` keys (and at most [`MAX_KEYS`]) of a controller's queue: those in work, the longest first; then the
-    /// ready ones, the one that waits longest first; then the delayed ones, the next first. None where there is no such
-    /// controller.
+    /// At most `most` keys (and at most [`MAX_KEYS`]) of a controller's queue: those in work, the longest first; then
+    /// the ready ones, the one that waits longest first; then the delayed ones, the next first. None where there is no
+    /// such controller.
     pub fn keys(&self, id: &ControllerId, most: usize) -> Option<Vec<KeySnapshot>> {
         lock(&self.core.dispatcher).keys(self.core.now(), id, most.min(MAX_KEYS))
     }
@@ -347,8 +347,8 @@ impl Host {
         }
     }
 
-    /// Tries the chosen parked keys again, or, with `forget`, has them forgotten until something changes; answers how many
-    /// those were. Keys that are parked while this goes on may be missed.
+    /// Tries the chosen parked keys again, or, with `forget`, has them forgotten until something changes; answers how
+    /// many those were. Keys that are parked while this goes on may be missed.
     pub fn release_parked(&self, chosen: Chosen<'_>, forget: bool) -> u64 {
         let (mut count, mut spot) = (0, None);
         loop {

@@ -34,9 +34,9 @@ pub(crate) struct Succession<'a> {
 }
 
 impl Dispatcher {
-    /// A new version takes over a registered controller, which waits for [`Dispatcher::start`] again. Keys that it does not
-    /// see are dropped. Parked ones, and those in work, are asked for: what the old version makes of them is not the last
-    /// word.
+    /// A new version takes over a registered controller, which waits for [`Dispatcher::start`] again. Keys that it does
+    /// not see are dropped. Parked ones, and those in work, are asked for: what the old version makes of them is not
+    /// the last word.
     pub(crate) fn succeed(&mut self, now: Duration, id: &ControllerId, new: Succession<'_>) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.started = false;
@@ -88,7 +88,8 @@ impl Dispatcher {
         self.parked_changes += 1;
     }
 
-    /// Forgets the plugin's retired controllers that have no key in work, and answers which, and whether it has none left.
+    /// Forgets the plugin's retired controllers that have no key in work, and answers which, and whether it has none
+    /// left.
     pub(crate) fn remove_retired(&mut self, plugin: &Arc<str>) -> (Vec<ControllerId>, bool) {
         let own = |id: &ControllerId| id.plugin == *plugin;
         let gone = |id: &ControllerId, entry: &Entry| own(id) && entry.retired && entry.queue.in_work() == 0;

@@ -13,8 +13,8 @@ pub(crate) struct Live {
     changes: u64,
 }
 
-/// What no longer serves. To be dropped where nothing is locked: with the last run of it its windows close, and that waits
-/// for handlers, which lock the dispatcher.
+/// What no longer serves. To be dropped where nothing is locked: with the last run of it its windows close, and that
+/// waits for handlers, which lock the dispatcher.
 #[must_use = "it is to be dropped where nothing is locked"]
 pub(crate) struct Past {
     _plugin: Option<Arc<PluginState>>,

@@ -1,7 +1,8 @@
 //! Plugins come, are exchanged and go while the host runs.
 //!
 //! Promises: no key begins on a version after the switch to the next, none is in work on two, and none is lost between
-//! them; windows on the caches that both versions want are kept. It does not load or judge modules: that is `lifecycle`.
+//! them; windows on the caches that both versions want are kept. It does not load or judge modules: that is
+//! `lifecycle`.
 //!
 //! | module | what is in it |
 //! |---|---|

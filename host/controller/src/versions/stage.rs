@@ -1,8 +1,8 @@
 //! Plugins come, are exchanged and go while the host runs.
 //!
-//! A version that follows another opens its windows beside that one's: what both want is watched once, and what is new is
-//! listed. Once all first lists are there the two change places in one step, under the dispatcher's lock. Runs of the
-//! older one end by themselves, and hold its windows until then.
+//! A version that follows another opens its windows beside that one's: what both want is watched once, and what is new
+//! is listed. Once all first lists are there the two change places in one step, under the dispatcher's lock. Runs of
+//! the older one end by themselves, and hold its windows until then.
 
 use std::{
     sync::{Arc, PoisonError, Weak},
@@ -106,8 +106,8 @@ impl Host {
         turn
     }
 
-    /// Lets a plugin serve of which no version does; its controllers run once their first lists are there. What the last
-    /// host kept of their parked keys is set down first.
+    /// Lets a plugin serve of which no version does; its controllers run once their first lists are there. What the
+    /// last host kept of their parked keys is set down first.
     ///
     /// # Errors
     /// The host stops.
@@ -344,8 +344,8 @@ impl Host {
         Ok(())
     }
 
-    /// Asks for the keys that a new version's lists brought: each runs on it. What is asked for by an event, or runs again by
-    /// itself, goes before.
+    /// Asks for the keys that a new version's lists brought: each runs on it. What is asked for by an event, or runs
+    /// again by itself, goes before.
     fn hand_over(&self, id: &ControllerId, keys: Vec<Key>, by: Waker) {
         let mut keys = keys.into_iter();
         while keys.len() > 0 {

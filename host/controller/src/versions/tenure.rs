@@ -1,8 +1,9 @@
 //! The time of one version of a controller, as its feeds share it: whether what they hear goes into the queue.
 //!
-//! A version that comes hears everything from its first list on, and remembers which keys were asked for; until it serves,
-//! the one before it hears the same and runs them. From the switch on the new one's feeds ask, and the old one's are
-//! silent. Both sides look, and the switch happens, while the dispatcher is locked: so nothing is lost in between.
+//! A version that comes hears everything from its first list on, and remembers which keys were asked for; until it
+//! serves, the one before it hears the same and runs them. From the switch on the new one's feeds ask, and the old
+//! one's are silent. Both sides look, and the switch happens, while the dispatcher is locked: so nothing is lost in
+//! between.
 
 use std::{
     collections::HashSet,

@@ -38,8 +38,8 @@ pub(crate) struct Opened {
 /// Opens the windows of a version on the kinds that it watches.
 ///
 /// Where there is none before it, it serves from now on: its controllers are registered, and run after one more
-/// [`Tenure::arrived`] than they have windows. Otherwise it comes, and remembers what it hears. With `access` its requests
-/// go out as whom that is about.
+/// [`Tenure::arrived`] than they have windows. Otherwise it comes, and remembers what it hears. With `access` its
+/// requests go out as whom that is about.
 pub(crate) fn open(
     core: &Arc<Core>,
     informers: &SharedInformers,
@@ -262,8 +262,8 @@ fn projection(shown: Shown) -> Projection {
     }
 }
 
-/// What a window is called in the list of parked keys. Grants and manifest decide on the number, and where one of these is
-/// another at the next start nothing of the list is held against what comes through its windows.
+/// What a window is called in the list of parked keys. Grants and manifest decide on the number, and where one of these
+/// is another at the next start nothing of the list is held against what comes through its windows.
 fn window_name(window: &Window<'_>, number: usize) -> Arc<str> {
     let name = format!("{} {}", window.kind, window.route.via());
     let name = shorten(&name, 512);

@@ -117,8 +117,8 @@ impl Cause {
         }
     }
 
-    /// Whether a plugin's own write did this: it made the change itself, or another plugin of this host answered its write
-    /// to the object with one of its own; or a run that this asked for failed, and is tried again.
+    /// Whether a plugin's own write did this: it made the change itself, or another plugin of this host answered its
+    /// write to the object with one of its own; or a run that this asked for failed, and is tried again.
     pub(crate) fn is_of(&self, plugin: &str) -> bool {
         if let (What::Retry { .. }, Some(because)) = (&self.what, &self.because) {
             return because.is_of(plugin);

@@ -52,8 +52,8 @@ impl Intake {
             let because = written.as_ref().and_then(|written| written.cause.cloned());
             let writer: Option<Arc<str>> = written.map(|written| written.plugin.clone());
             let change = change_of(delta);
-            // A key that woke on what its own plugin writes would never rest: each attempt may write. The end of its own
-            // object is another matter: it comes once.
+            // A key that woke on what its own plugin writes would never rest: each attempt may write. The end of its
+            // own object is another matter: it comes once.
             let primary = **self.route.via() == *ITSELF;
             let ends = change == Change::Deleted && primary;
             let own = !ends && writer.as_ref().is_some_and(|writer| *writer == self.id.plugin);

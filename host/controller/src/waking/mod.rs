@@ -1,7 +1,8 @@
 //! From a change to a key that stands in a queue, and why it stands there.
 //!
-//! Promises: each key that a change maps to is asked for, once, with the cause it came by; what a plugin wrote itself is
-//! known again when it comes back as an event. Nothing here calls a plugin or does I/O but `feed`, which informers call.
+//! Promises: each key that a change maps to is asked for, once, with the cause it came by; what a plugin wrote itself
+//! is known again when it comes back as an event. Nothing here calls a plugin or does I/O but `feed`, which informers
+//! call.
 //!
 //! | module | what is in it |
 //! |---|---|

@@ -50,8 +50,8 @@ pub(crate) struct Doubtful {
 pub(crate) struct Written<'a> {
     pub(crate) plugin: &'a Arc<str>,
     pub(crate) cause: Option<&'a Cause>,
-    /// The server's answer named this very version or removal. Otherwise the plugin has a write to the object under way,
-    /// and the change is most likely its own, but may be somebody else's.
+    /// The server's answer named this very version or removal. Otherwise the plugin has a write to the object under
+    /// way, and the change is most likely its own, but may be somebody else's.
     pub(crate) sure: bool,
 }
 

@@ -1,14 +1,14 @@
 //! When which keys of a controller are resynced. Pure.
 //!
-//! A round goes through the store once in a period, in the order of the keys, and as evenly as the store is filled: after
-//! a third of the period it has passed a third of the objects. So every key has its turn about once in a period, they
-//! don't come as a wave, and nothing is held in memory but the spot that the round has come to. What comes into the
-//! store behind that spot has its turn in the next round; what changes has a run anyway.
+//! A round goes through the store once in a period, in the order of the keys, and as evenly as the store is filled:
+//! after a third of the period it has passed a third of the objects. So every key has its turn about once in a period,
+//! they don't come as a wave, and nothing is held in memory but the spot that the round has come to. What comes into
+//! the store behind that spot has its turn in the next round; what changes has a run anyway.
 //!
-//! Promised: a round ends when it finds nothing more behind its spot, not before. So what is in the store through a whole
-//! round has its turn in it, once, whatever else comes and vanishes; a period and a step after it began at the latest, as
-//! long as the host keeps up. What vanishes can make a round uneven: nobody knows whether it was passed already, and
-//! what is left over at the end of the period comes in slices, one after the other.
+//! Promised: a round ends when it finds nothing more behind its spot, not before. So what is in the store through a
+//! whole round has its turn in it, once, whatever else comes and vanishes; a period and a step after it began at the
+//! latest, as long as the host keeps up. What vanishes can make a round uneven: nobody knows whether it was passed
+//! already, and what is left over at the end of the period comes in slices, one after the other.
 //!
 //! Not promised: a key that the controller sees through two of its windows has its turn once in each.
 
@@ -26,8 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) trait Walk {
     /// How many objects there are to look at, in all windows together.
     fn len(&self) -> usize;
-    /// Looks at the next `most` objects after a spot (none: from the beginning): the keys among them that the controller
-    /// sees, and the spot of the last one; none where there were no more.
+    /// Looks at the next `most` objects after a spot (none: from the beginning): the keys among them that the
+    /// controller sees, and the spot of the last one; none where there were no more.
     fn after(&self, spot: Option<&Spot>, most: usize) -> (Vec<Key>, Option<Spot>);
 }
 

@@ -1,8 +1,8 @@
 //! From a change in a store to the keys that it wakes. Pure.
 //!
-//! A [`Route`] stands for one watch of one controller. It maps the old **and** the new state of an object, so that a key
-//! which an object no longer points to is told as well. Predicates hold back updates of primary objects only; creations,
-//! deletions and objects of other kinds always pass.
+//! A [`Route`] stands for one watch of one controller. It maps the old **and** the new state of an object, so that a
+//! key which an object no longer points to is told as well. Predicates hold back updates of primary objects only;
+//! creations, deletions and objects of other kinds always pass.
 
 use std::{collections::BTreeSet, sync::Arc};
 

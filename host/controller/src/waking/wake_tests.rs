@@ -1,5 +1,5 @@
-//! What wakes a parked key and what doesn't (design, decision 15): informers as they are, routes, queues; the API server
-//! is a script.
+//! What wakes a parked key and what doesn't (design, decision 15): informers as they are, routes, queues; the API
+//! server is a script.
 
 use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},

@@ -49,8 +49,8 @@ pub(super) fn take(verb: WriteVerb, kind: &Gvk, subresource: Option<&str>, answe
     })
 }
 
-/// Whether something keeps a written object on the server: nobody has deleted it, or a finalizer or a grace period holds
-/// it.
+/// Whether something keeps a written object on the server: nobody has deleted it, or a finalizer or a grace period
+/// holds it.
 pub(super) fn is_held(object: &Object) -> bool {
     let has = |member: &str, nothing: &str| object.metadata_text(member).is_some_and(|text| text != nothing);
     object.head().deletion.is_none() || has("finalizers", "[]") || has("deletionGracePeriodSeconds", "0")

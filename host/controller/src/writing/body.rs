@@ -143,7 +143,8 @@ pub(crate) fn patch(target: &ObjectRef, change: &Change, options: &Options) -> R
             })
         }
         Change::JsonPatch(json) => {
-            // Taken apart and written anew, so that what was looked at is what is sent, even of members that stand twice.
+            // Taken apart and written anew, so that what was looked at is what is sent, even of members that stand
+            // twice.
             let operations: Vec<Members> = serde_json::from_str(json)
                 .map_err(|error| bad_request(format!("the JSON patch is no list of operations: {error}")))?;
             let mut paths = Vec::new();

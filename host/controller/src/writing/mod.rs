@@ -1,7 +1,7 @@
 //! What plugins write: checked, completed, sent, and remembered until it came back.
 //!
-//! Promises: a write that was sent is finished by the host whatever becomes of its call; the field manager is the host's; a
-//! write that would change nothing is not sent.
+//! Promises: a write that was sent is finished by the host whatever becomes of its call; the field manager is the
+//! host's; a write that would change nothing is not sent.
 //!
 //! | module | what is in it |
 //! |---|---|

@@ -1,9 +1,9 @@
 //! Writes of who sees an object in part.
 //!
-//! A merge patch changes what it names and nothing else, but for lists, which it replaces as a whole: made of an object of
-//! which the plugin sees some fields it would take away the rest of the list. Such a patch is told by the version that it
-//! hangs on. One without a version was made of no object: it says what shall be, and passes; so do JSON patches, strategic
-//! ones and `apply`, which name elements one by one or own what they name.
+//! A merge patch changes what it names and nothing else, but for lists, which it replaces as a whole: made of an object
+//! of which the plugin sees some fields it would take away the rest of the list. Such a patch is told by the version
+//! that it hangs on. One without a version was made of no object: it says what shall be, and passes; so do JSON
+//! patches, strategic ones and `apply`, which name elements one by one or own what they name.
 
 use pilothouse_informer::{Projection, Reader};
 use pilothouse_object::{Gvk, Key, escape_control, shorten};

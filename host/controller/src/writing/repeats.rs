@@ -1,21 +1,21 @@
 //! Writes that went through before and would change nothing now: these are not sent again. Pure.
 //!
 //! # Promised
-//! A write is known again by a hash over all that the API server would be told: method, path (kind, object, subresource),
-//! field manager, force, form and body. It counts as repeated only where
+//! A write is known again by a hash over all that the API server would be told: method, path (kind, object,
+//! subresource), field manager, force, form and body. It counts as repeated only where
 //! - the API server answered the first one with the object at this uid and version, and
 //! - that is the version at which the plugin's cache has the object ([`Repeats::known`] is told it), and
-//! - it would leave that version as it is: it did so when it was sent at that version, or it is a merge patch or an apply
-//!   without a version of its own, which leave alone what they have made.
+//! - it would leave that version as it is: it did so when it was sent at that version, or it is a merge patch or an
+//!   apply without a version of its own, which leave alone what they have made.
 //!
 //! The answer is the one that the API server gave then. Memory is bounded for each version of a plugin, in entries and
-//! bytes; of more, those that were sent longest ago are forgotten. Creations, removals, dry runs, writes to Secrets and to
-//! subresources with types of their own are never known.
+//! bytes; of more, those that were sent longest ago are forgotten. Creations, removals, dry runs, writes to Secrets and
+//! to subresources with types of their own are never known.
 //!
 //! # Not promised
-//! The cache may lag behind: then a write is left out that would have undone what somebody else did a moment ago. It is as
-//! if it had been sent a moment earlier, and the change comes by the watch. Whoever calls this looks whether that watch is
-//! there.
+//! The cache may lag behind: then a write is left out that would have undone what somebody else did a moment ago. It is
+//! as if it had been sent a moment earlier, and the change comes by the watch. Whoever calls this looks whether that
+//! watch is there.
 
 use std::collections::{HashMap, VecDeque};
 

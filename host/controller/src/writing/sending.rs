@@ -1,7 +1,7 @@
 //! A checked write on its way: sent once, finished by the host, and entered in the books by what its answer says.
 //!
-//! A write that was sent belongs to the host: it finishes or times out in a task of its own, even when the call that sent it
-//! is ended.
+//! A write that was sent belongs to the host: it finishes or times out in a task of its own, even when the call that
+//! sent it is ended.
 
 use http::Method;
 use pilothouse_lifecycle::Verb;
@@ -268,8 +268,8 @@ impl Call {
             self.expect(object);
         } else {
             self.wrote(kind, head.key, Mark::Gone(head.uid.into()));
-            // The last finalizer went with this write, and the object with it. The answer has the version from before, so
-            // waiting for that would be no waiting.
+            // The last finalizer went with this write, and the object with it. The answer has the version from before,
+            // so waiting for that would be no waiting.
             ledger.removed(kind.clone(), head.key.clone(), head.uid.to_string());
         }
         if moved {
@@ -286,7 +286,8 @@ impl Call {
         self.wrote(kind, head.key, Mark::Version(head.version.clone()));
     }
 
-    /// The answer to a write that went through before, where nothing has happened to its object since, as far as is known.
+    /// The answer to a write that went through before, where nothing has happened to its object since, as far as is
+    /// known.
     fn repeated(&self, kind: &Gvk, key: &Key, mark: &repeats::Mark) -> Option<Object> {
         if !lock(&self.plugin.repeats).has(mark) {
             return None;

@@ -259,7 +259,8 @@ async fn a_write_that_went_through_before_is_sent_again_only_where_its_object_ha
     assert!(metrics.contains(line), "{metrics}");
 
     write(&world.cluster, Method::PATCH, map, &json!({"data": {"seen": "no"}}));
-    // The plugin is not woken by this; a run before the cache has heard of it leaves the write out, and a later one does not.
+    // The plugin is not woken by this; a run before the cache has heard of it leaves the write out, and a later one
+    // does not.
     for salt in 100..1_100 {
         touched(salt).await;
         if read()["data"]["seen"] == "yes" {

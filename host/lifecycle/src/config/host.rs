@@ -22,7 +22,8 @@ pub struct HostConfig {
     /// Where `/metrics`, `/healthz` and `/readyz` are served; null: nowhere; 127.0.0.1:9090 by default. Served without
     /// authentication: an address that others reach shows them the plugins' names and kinds.
     pub metrics_address: Option<SocketAddr>,
-    /// How long running reconciles may take to end once the host was told to stop, in seconds, 0 to 3600; 30 by default.
+    /// How long running reconciles may take to end once the host was told to stop, in seconds, 0 to 3600; 30 by
+    /// default.
     #[serde(deserialize_with = "number::<_, 0, 3600>")]
     pub grace_period_seconds: u32,
     /// A module in the plugin directory may be this long, in MiB, 1 to 1024; 64 by default.
@@ -31,12 +32,13 @@ pub struct HostConfig {
     /// What compiling one module may take.
     #[serde(deserialize_with = "or_default")]
     pub compile: CompileSettings,
-    /// A directory of this host alone, where it keeps over restarts its parked keys, what was decided of plugins' versions
-    /// with their modules, and compiled code; made if need be, and a relative path
-    /// starts where the program does. Null, the default: nothing is kept, and every key is tried again at the start.
+    /// A directory of this host alone, where it keeps over restarts its parked keys, what was decided of plugins'
+    /// versions with their modules, and compiled code; made if need be, and a relative path starts where the program
+    /// does. Null, the default: nothing is kept, and every key is tried again at the start.
     #[serde(deserialize_with = "directory")]
     pub state_directory: Option<PathBuf>,
-    /// Single requests to the API server a second, of all plugins together, 0 to 100,000; 0 is no bound; 500 by default.
+    /// Single requests to the API server a second, of all plugins together, 0 to 100,000; 0 is no bound; 500 by
+    /// default.
     #[serde(deserialize_with = "number::<_, 0, 100_000>")]
     pub api_requests_per_second: u32,
     /// So many of them may go at once after a pause, 1 to 100,000; 2,000 by default.
@@ -45,23 +47,23 @@ pub struct HostConfig {
     /// How long the API server is waited for.
     #[serde(deserialize_with = "or_default")]
     pub api_timeouts: ApiTimeouts,
-    /// Whether reads are asked for compressed; false by default. It pays where the way to the API server is slower than some
-    /// 400 Mbit/s, and costs the server CPU.
+    /// Whether reads are asked for compressed; false by default. It pays where the way to the API server is slower than
+    /// some 400 Mbit/s, and costs the server CPU.
     pub api_compression: bool,
-    /// How often the plugin directory is looked at besides when the system tells that it changed, in seconds, 1 to 3600; 2
-    /// by default. Not every file system tells.
+    /// How often the plugin directory is looked at besides when the system tells that it changed, in seconds, 1 to
+    /// 3600; 2 by default. Not every file system tells.
     #[serde(deserialize_with = "number::<_, 1, 3600>")]
     pub plugin_poll_seconds: u32,
-    /// For so long after a switch a plugin's new version is on probation, in seconds, 0 to 86,400; 600 by default. 0: no
-    /// version is rolled back by itself.
+    /// For so long after a switch a plugin's new version is on probation, in seconds, 0 to 86,400; 600 by default. 0:
+    /// no version is rolled back by itself.
     #[serde(deserialize_with = "number::<_, 0, 86_400>")]
     pub probation_seconds: u32,
-    /// So many traps on probation bring the version before it back, 1 to 1000; 3 by default. So does a breaker that opens,
-    /// at once.
+    /// So many traps on probation bring the version before it back, 1 to 1000; 3 by default. So does a breaker that
+    /// opens, at once.
     #[serde(deserialize_with = "number::<_, 1, 1000>")]
     pub probation_traps: u32,
-    /// Where operators' commands reach the host: a Unix socket, made in a directory of this user alone; `off`: nowhere. Null,
-    /// the default: `pilothouse/admin.sock` in the user's runtime directory.
+    /// Where operators' commands reach the host: a Unix socket, made in a directory of this user alone; `off`: nowhere.
+    /// Null, the default: `pilothouse/admin.sock` in the user's runtime directory.
     #[serde(deserialize_with = "path")]
     pub admin_socket: Option<PathBuf>,
     /// Where the same is served over HTTP, for those who have the token; null, the default: nowhere.

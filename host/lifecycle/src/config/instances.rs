@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::rules::number;
 
-/// What is kept between a plugin's calls. By default nothing: each call begins with a memory that no other call has seen.
+/// What is kept between a plugin's calls. By default nothing: each call begins with a memory that no other call has
+/// seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct InstanceSettings {
-    /// So many instances are kept at once, 0 to 64; 0, the default: each call has a fresh one. What the plugin keeps of one
-    /// object in a global is there, then, when the next one is reconciled.
+    /// So many instances are kept at once, 0 to 64; 0, the default: each call has a fresh one. What the plugin keeps of
+    /// one object in a global is there, then, when the next one is reconciled.
     #[serde(deserialize_with = "number::<_, 0, 64>")]
     pub warm: u32,
     /// After so many calls an instance ends, 1 to 1,000,000; 1,000 by default.

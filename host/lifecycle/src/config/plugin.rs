@@ -28,7 +28,8 @@ pub struct PluginConfig {
     /// The plugin's own configuration, whatever its schema wants; `{}` by default, and where it is null.
     #[serde(deserialize_with = "plugin_config")]
     pub config: Value,
-    /// What the plugin may do; where it is not said, nothing (or what [`granting_what_is_asked`](super::Config::granting_what_is_asked) says).
+    /// What the plugin may do; where it is not said, nothing (or what
+    /// [`granting_what_is_asked`](super::Config::granting_what_is_asked) says).
     #[serde(serialize_with = "grants")]
     pub grants: Option<Grants>,
     /// What it may do of that which amounts to more rights than it says ([`danger`](crate::danger())), each by name.
@@ -53,8 +54,8 @@ pub struct PluginConfig {
     /// What all its calls together may use.
     #[serde(deserialize_with = "or_default")]
     pub budget: Budget,
-    /// Its single requests to the API server a second, over all its calls, 0 to 100,000; 0 is no bound but the host's; 200
-    /// by default.
+    /// Its single requests to the API server a second, over all its calls, 0 to 100,000; 0 is no bound but the host's;
+    /// 200 by default.
     #[serde(deserialize_with = "number::<_, 0, 100_000>")]
     pub api_requests_per_second: u32,
     /// So many of them may go at once after a pause, 1 to 100,000; 1,000 by default.
@@ -66,7 +67,8 @@ pub struct PluginConfig {
     /// When it is not called for a while because it fails.
     #[serde(deserialize_with = "or_default")]
     pub breaker: BreakerSettings,
-    /// While others wait for the pool too it gets so many turns for each one of a plugin of weight 1; 1 to 100, 1 by default.
+    /// While others wait for the pool too it gets so many turns for each one of a plugin of weight 1; 1 to 100, 1 by
+    /// default.
     #[serde(deserialize_with = "number::<_, 1, 100>")]
     pub weight: u32,
     /// Whether the namespaces of its keys take turns, so that one with many does not keep the others waiting; false by
@@ -81,7 +83,8 @@ pub struct PluginConfig {
 }
 
 impl PluginConfig {
-    /// Reads what stands beside a module: the fields of this, right in the file. A file without anything in it says nothing.
+    /// Reads what stands beside a module: the fields of this, right in the file. A file without anything in it says
+    /// nothing.
     ///
     /// # Errors
     /// Any [`ConfigError`]; `file` names it there.
@@ -121,13 +124,13 @@ impl PluginConfig {
         }
     }
 
-    /// Tells whether anything of this is another that may make a key go well that failed: all of it but `enabled`, `sha256`
-    /// and what is said of concurrency. Keys that a host before this one parked are tried again then. The order of fields
-    /// and what is written out and empty make no difference.
+    /// Tells whether anything of this is another that may make a key go well that failed: all of it but `enabled`,
+    /// `sha256` and what is said of concurrency. Keys that a host before this one parked are tried again then. The
+    /// order of fields and what is written out and empty make no difference.
     pub fn hash(&self) -> Hash {
         let mut said = self.clone();
-        // Whether it runs, which module that may be, and how many keys are in work at once change nothing of what comes of a
-        // key.
+        // Whether it runs, which module that may be, and how many keys are in work at once change nothing of what comes
+        // of a key.
         (said.enabled, said.sha256) = (true, None);
         said.controllers.retain(|_, own| own.queue != QueueSettings::default());
         said.controllers.values_mut().for_each(|own| own.concurrency = None);
@@ -183,8 +186,8 @@ impl Default for PluginConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ControllerOverrides {
-    /// How many of its keys may be in work at once. A change of this alone is in force at once, without another version: it
-    /// makes no key go well that failed, so it is no part of [`PluginConfig::hash`].
+    /// How many of its keys may be in work at once. A change of this alone is in force at once, without another
+    /// version: it makes no key go well that failed, so it is no part of [`PluginConfig::hash`].
     pub concurrency: Option<Concurrency>,
     /// How it tries failed keys again; it wins over [`PluginConfig::queue`], field by field.
     #[serde(deserialize_with = "or_default")]

@@ -1,8 +1,8 @@
 //! What is wrong in an operator's file, in words that hold nothing of it: neither a key nor a value nor a tag.
 //!
-//! What lies there may be a Secret that was mounted by mistake, and errors go to logs, Events and status. So the parser's
-//! own words are not used: each of its errors is told in ours, with the names of [fields that are known](known) and what
-//! is allowed there. The place tells the rest.
+//! What lies there may be a Secret that was mounted by mistake, and errors go to logs, Events and status. So the
+//! parser's own words are not used: each of its errors is told in ours, with the names of [fields that are
+//! known](known) and what is allowed there. The place tells the rest.
 
 use serde_path_to_error::{Path, Segment};
 use serde_saphyr::Error as Yaml;
@@ -21,8 +21,8 @@ pub(super) fn problem_of(path: Option<&Path>, error: &Yaml) -> Problem {
     Problem::new(path.map(|path| place(path, unknown)).unwrap_or_default(), what, mend)
 }
 
-/// The path of known fields, with `*` for any other name. Nothing is said of what is within a plugin's own `config`. The
-/// name of an unknown field stands at the end of the path that leads to it, and is left out.
+/// The path of known fields, with `*` for any other name. Nothing is said of what is within a plugin's own `config`.
+/// The name of an unknown field stands at the end of the path that leads to it, and is left out.
 fn place(path: &Path, unknown_field: bool) -> String {
     let mut at = String::new();
     let mut segments: Vec<&Segment> = path.iter().collect();
@@ -54,8 +54,8 @@ fn told(error: &Yaml) -> (String, String) {
     let only = |what: &str| (what.to_owned(), String::new());
     let with = |what: &str, mend: &str| (what.to_owned(), mend.to_owned());
     match error {
-        // These words are ours, or the standard library's ("invalid socket address syntax"): what reads the fields of an
-        // operator's file quotes nothing. A property test holds it to that.
+        // These words are ours, or the standard library's ("invalid socket address syntax"): what reads the fields of
+        // an operator's file quotes nothing. A property test holds it to that.
         Yaml::Message { msg, .. } => (msg.clone(), String::new()),
         Yaml::SerdeUnknownField { field, expected, .. } => (
             match &expected[..] {

@@ -1,5 +1,5 @@
-//! Reading YAML from people: bounded, without anchors, aliases, tags or merge keys, and with errors that name the place and
-//! quote nothing of the file.
+//! Reading YAML from people: bounded, without anchors, aliases, tags or merge keys, and with errors that name the place
+//! and quote nothing of the file.
 
 use std::fs::File;
 use std::io::Read as _;

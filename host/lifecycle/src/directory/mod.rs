@@ -1,9 +1,9 @@
 //! The plugin directory: which files in it are modules, what the operator says beside them, and reading either.
 //!
 //! A module is a regular file `NAME.wasm` right in the directory, where NAME is a DNS-1123 label; NAME is the plugin's
-//! identity, whatever the plugin says of itself. Beside it may lie `NAME.yaml`, the operator's side of that plugin. Files of
-//! other endings and files whose names begin with a dot (what copying tools leave for a moment, and what a mounted
-//! ConfigMap consists of) are passed over. A file that can't be taken is refused by name and harms no other.
+//! identity, whatever the plugin says of itself. Beside it may lie `NAME.yaml`, the operator's side of that plugin.
+//! Files of other endings and files whose names begin with a dot (what copying tools leave for a moment, and what a
+//! mounted ConfigMap consists of) are passed over. A file that can't be taken is refused by name and harms no other.
 //!
 //! How files are opened, and who may not be able to write them: `open`.
 
@@ -226,12 +226,12 @@ impl Directory {
     }
 }
 
-/// What the operator says of the plugin whose module lies in `directory`: in `NAME.yaml` beside it, or else in the operator's
-/// file `config`; none where neither is there.
+/// What the operator says of the plugin whose module lies in `directory`: in `NAME.yaml` beside it, or else in the
+/// operator's file `config`; none where neither is there.
 ///
 /// # Errors
-/// A [`Refusal`] that names file, line, field and mend, and quotes no value; or both places where both speak of it. Also
-/// where something lies beside the module that the directory's rules forbid to read.
+/// A [`Refusal`] that names file, line, field and mend, and quotes no value; or both places where both speak of it.
+/// Also where something lies beside the module that the directory's rules forbid to read.
 pub fn said_of(directory: &Path, name: &str, config: Option<&Config>) -> Result<Option<PluginConfig>, Refusal> {
     let file_name = format!("{name}.yaml");
     // Asked first, since a person may look at modules in directories that plugins are not taken from.
@@ -294,8 +294,8 @@ impl ModuleFile {
         }
     }
 
-    /// The file at `path` as a module, whatever its name: for `inspect`. The name is the file's, without its ending. It is
-    /// opened wherever links lead, and whoever may write it.
+    /// The file at `path` as a module, whatever its name: for `inspect`. The name is the file's, without its ending. It
+    /// is opened wherever links lead, and whoever may write it.
     pub fn at(path: &Path) -> Self {
         let name = path
             .file_stem()
@@ -324,8 +324,8 @@ impl ModuleFile {
     /// Reads the module, at most `max_bytes` of it. Blocks; not for a thread of the async runtime.
     ///
     /// # Errors
-    /// A [`Refusal`] if it may not be taken by the directory's rules, is no regular file, is longer, is empty, or can't be
-    /// read.
+    /// A [`Refusal`] if it may not be taken by the directory's rules, is no regular file, is longer, is empty, or can't
+    /// be read.
     pub fn read(&self, max_bytes: u64) -> Result<Arc<[u8]>, Refusal> {
         if let Some(bytes) = &self.bytes {
             return Ok(bytes.clone());
@@ -340,8 +340,8 @@ impl ModuleFile {
                 directory.module(&self.name)?.0
             }
             None => {
-                // Looked at before it is opened, since opening a pipe would wait for its other end; and again through the
-                // open file, since the name may stand for another one by now.
+                // Looked at before it is opened, since opening a pipe would wait for its other end; and again through
+                // the open file, since the name may stand for another one by now.
                 let is_file = fs::metadata(&self.path).map_err(unreadable)?.is_file();
                 let file = is_file
                     .then(|| File::open(&self.path))

@@ -1,15 +1,15 @@
 //! Opening what lies in the plugin directory: once, beneath it, and only what nobody else may write.
 //!
-//! A file is opened by its name relative to the open directory, then everything that is asked of it is asked of the open
-//! file: whoever exchanges the name meanwhile changes nothing. Symbolic links are followed as long as the way stays beneath
-//! the directory (so a mounted ConfigMap can be one: `NAME.wasm` → `..data/NAME.wasm`, `..data` → `..2026_…`). Linux sees
-//! to it by itself (`openat2` with `RESOLVE_BENEATH`); elsewhere, and in sandboxes that don't know that call, the whole way
-//! is resolved first and compared.
+//! A file is opened by its name relative to the open directory, then everything that is asked of it is asked of the
+//! open file: whoever exchanges the name meanwhile changes nothing. Symbolic links are followed as long as the way
+//! stays beneath the directory (so a mounted ConfigMap can be one: `NAME.wasm` → `..data/NAME.wasm`, `..data` →
+//! `..2026_…`). Linux sees to it by itself (`openat2` with `RESOLVE_BENEATH`); elsewhere, and in sandboxes that don't
+//! know that call, the whole way is resolved first and compared.
 //!
-//! Who may write a file decides what runs with its plugin's grants: files and directories that their group or everyone may
-//! write are refused, and those that belong neither to root nor to the host's own user, since who owns a file may change its
-//! mode at any time. On a mount that is read-only nobody may, whatever owner and mode are; a mounted ConfigMap is 0777
-//! there.
+//! Who may write a file decides what runs with its plugin's grants: files and directories that their group or everyone
+//! may write are refused, and those that belong neither to root nor to the host's own user, since who owns a file may
+//! change its mode at any time. On a mount that is read-only nobody may, whatever owner and mode are; a mounted
+//! ConfigMap is 0777 there.
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
@@ -25,8 +25,8 @@ pub(crate) struct Directory {
     handle: File,
 }
 
-/// What the system says of a file: as long as it says the same, the content is the same, but for a change in the very tick
-/// of the file system's clock in which it was read.
+/// What the system says of a file: as long as it says the same, the content is the same, but for a change in the very
+/// tick of the file system's clock in which it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Its length in bytes.
@@ -81,8 +81,8 @@ impl fmt::Display for Others {
 }
 
 impl Others {
-    /// By whom a file may be changed that belongs to `uid` and has this mode, where the host runs as `own`; none where that
-    /// is nobody else.
+    /// By whom a file may be changed that belongs to `uid` and has this mode, where the host runs as `own`; none where
+    /// that is nobody else.
     fn of(uid: u32, mode: u32, own: u32) -> Option<Self> {
         match mode & 0o022 {
             0 if uid == 0 || uid == own => None,
@@ -146,8 +146,8 @@ impl Directory {
         Ok(names)
     }
 
-    /// What is listed is the open directory, whatever its path stands for by now. What is no UTF-8 becomes a replacement
-    /// character, which no name may hold.
+    /// What is listed is the open directory, whatever its path stands for by now. What is no UTF-8 becomes a
+    /// replacement character, which no name may hold.
     #[cfg(unix)]
     fn entries(&self) -> io::Result<impl Iterator<Item = io::Result<String>>> {
         let entries = rustix::fs::Dir::read_from(&self.handle)?;
@@ -217,8 +217,8 @@ fn beneath(directory: &Path, _: &File, name: &str) -> Result<File, NotOpened> {
     resolved(directory, name)
 }
 
-/// The same without the system's help. Only who may write in the directory could turn a link between the steps, and who may
-/// do that may as well write the module.
+/// The same without the system's help. Only who may write in the directory could turn a link between the steps, and who
+/// may do that may as well write the module.
 fn resolved(directory: &Path, name: &str) -> Result<File, NotOpened> {
     let target = fs::canonicalize(directory.join(name)).map_err(NotOpened::System)?;
     let root = fs::canonicalize(directory).map_err(NotOpened::System)?;

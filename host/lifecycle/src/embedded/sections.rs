@@ -1,7 +1,7 @@
 //! The outermost frame of a component: its sections one after another, and which of them are custom ones.
 //!
-//! Sections of other kinds are passed over by their length and not looked into, so that nothing nested can pretend to be
-//! the component's own. One pass over the bytes, nothing copied.
+//! Sections of other kinds are passed over by their length and not looked into, so that nothing nested can pretend to
+//! be the component's own. One pass over the bytes, nothing copied.
 
 use crate::problem::Problem;
 

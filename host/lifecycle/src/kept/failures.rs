@@ -1,13 +1,14 @@
 //! Modules of which it is known that compiling them comes to a limit, so that not every start and every change of a
 //! configuration spends the same minutes of CPU time for the same answer.
 //!
-//! Known is what came to a limit of CPU time, memory or code size: it costs much to find out again, and comes out the same.
-//! Not known:
+//! Known is what came to a limit of CPU time, memory or code size: it costs much to find out again, and comes out the
+//! same. Not known:
 //! - what came to the limit of time by the clock, or whose compiler failed: that may be the machine's doing;
 //! - what is no component, is invalid, nests too deep or has too many functions: to find that out takes milliseconds.
 //!
-//! CPU time and memory are the machine's a little as well. So a failure counts for [`COUNTS`], under the very same limits
-//! and engine, and a person may have the module tried again before that. [`MOST`] are known; the oldest give way.
+//! CPU time and memory are the machine's a little as well. So a failure counts for [`COUNTS`], under the very same
+//! limits and engine, and a person may have the module tried again before that. [`MOST`] are known; the oldest give
+//! way.
 
 use std::time::Duration;
 

@@ -26,7 +26,8 @@ pub fn is_file(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// What stands in a file, none where there is none. One byte more than `most` is read: enough to tell that it is too long.
+/// What stands in a file, none where there is none. One byte more than `most` is read: enough to tell that it is too
+/// long.
 ///
 /// # Errors
 /// It is no regular file, or the system refuses.
@@ -87,8 +88,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A directory where a file is to be: the system says nothing of which name it is, and something else on each. It may be
-/// somebody's, so it is for a person to remove.
+/// A directory where a file is to be: the system says nothing of which name it is, and something else on each. It may
+/// be somebody's, so it is for a person to remove.
 fn in_the_way(path: &Path, error: io::Error) -> io::Error {
     if !fs::symlink_metadata(path).is_ok_and(|about| about.is_dir()) {
         return error;

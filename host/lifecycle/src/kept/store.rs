@@ -56,8 +56,8 @@ impl PluginStore {
     /// Takes the directory, which is made if need be.
     ///
     /// # Errors
-    /// It is no directory, belongs to another user, or others may look into it or write there. Don't run with it then: what
-    /// it says decides what runs.
+    /// It is no directory, belongs to another user, or others may look into it or write there. Don't run with it then:
+    /// what it says decides what runs.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         ours(path)?;
         Ok(Self { path: path.to_owned() })
@@ -174,8 +174,8 @@ impl PluginStore {
             .map_err(|error| format!("{}: {error}", shown(&directory)))
     }
 
-    /// Clears away what a plugin's life does not need: the bytes of other versions, those that have no room, and writes that
-    /// were cut. Those of the candidate stay, and one that may be at work on them is not disturbed.
+    /// Clears away what a plugin's life does not need: the bytes of other versions, those that have no room, and writes
+    /// that were cut. Those of the candidate stay, and one that may be at work on them is not disturbed.
     pub(crate) fn sweep(&self, name: &str, life: &KeptLife, candidate: Option<Hash>) {
         let directory = self.path.join(name);
         let Ok(found) = names(&directory) else { return };

@@ -307,8 +307,8 @@ fn a_configuration_of_another_hash_is_not_taken() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A host that is killed after any of its steps on the disk: the next one finds the life before or the one after, with
-    /// every version that it names, and what is left over is gone.
+    /// A host that is killed after any of its steps on the disk: the next one finds the life before or the one after,
+    /// with every version that it names, and what is left over is gone.
     #[test]
     fn whatever_of_the_writes_reached_the_disk_the_start_finds_one_life_or_the_next(
         served in prop::collection::vec(0_u8..5, 1..6), steps in 0_u32..60,
@@ -345,8 +345,9 @@ proptest! {
         prop_assert_eq!(files, found.len() + usize::from(!found.is_empty()));
     }
 
-    /// Versions that come and serve, are refused or give way to newer ones before that: never lie there more than the life
-    /// names and one, and what a host leaves that is killed after any of its steps on the disk is gone with the next start.
+    /// Versions that come and serve, are refused or give way to newer ones before that: never lie there more than the
+    /// life names and one, and what a host leaves that is killed after any of its steps on the disk is gone with the
+    /// next start.
     #[test]
     fn the_bytes_of_versions_are_bounded_at_all_times_and_no_candidate_outlives_its_host(
         came in prop::collection::vec((0_u8..9, 0_u8..3), 1..8), steps in 0_u32..90,

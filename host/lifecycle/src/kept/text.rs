@@ -74,7 +74,8 @@ pub(crate) struct KeptLife {
 }
 
 impl KeptLife {
-    /// Says where this host lives, which is not kept: it may be another place, and grants that hold there are dangerous.
+    /// Says where this host lives, which is not kept: it may be another place, and grants that hold there are
+    /// dangerous.
     pub(crate) fn at_home_in(&mut self, namespace: Option<&str>) {
         for version in self.serving.iter_mut().chain(&mut self.previous) {
             version.config.host_namespace = namespace.map(str::to_owned);

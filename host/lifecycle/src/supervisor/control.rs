@@ -72,9 +72,9 @@ impl Control {
         self.told().blind.clone()
     }
 
-    /// The plugins that lay in the directory at the start, and neither serve nor were refused yet, sorted by name. Empty once
-    /// each came to one of these ends, and in any case a minute after the start: a module that is slow to compile keeps the
-    /// host from being ready no longer.
+    /// The plugins that lay in the directory at the start, and neither serve nor were refused yet, sorted by name.
+    /// Empty once each came to one of these ends, and in any case a minute after the start: a module that is slow to
+    /// compile keeps the host from being ready no longer.
     pub fn starting(&self) -> Vec<String> {
         self.told().starting.iter().cloned().collect()
     }

@@ -2,8 +2,8 @@
 //!
 //! The host is to be there soon, whatever lies in the directory. So the first loads are waited for together, for
 //! [`HOST_WAITS`] at most: what has not ended by then goes on while the host runs, as any other load does. What served
-//! when the last host ended is not waited for any longer than that either, but it comes before what is new, and its code is
-//! at hand.
+//! when the last host ended is not waited for any longer than that either, but it comes before what is new, and its
+//! code is at hand.
 //!
 //! *Ready* means more than to be there: that everything in the directory serves or was refused. It waits for
 //! [`READINESS_WAITS`] from the start at most, and not for a plugin of which an older version serves meanwhile.
@@ -35,11 +35,13 @@ struct First {
 }
 
 impl Supervisor {
-    /// Looks at the directory and loads what lies there; called once. Answers with the plugins that may serve by now, sorted
-    /// by name: the caller starts the host with them, and then has this [run](Supervisor::run), which goes on with what is
-    /// not loaded yet. Needs a tokio runtime. Meanwhile [`Supervisor::control`] tells how far each plugin is.
+    /// Looks at the directory and loads what lies there; called once. Answers with the plugins that may serve by now,
+    /// sorted by name: the caller starts the host with them, and then has this [run](Supervisor::run), which goes on
+    /// with what is not loaded yet. Needs a tokio runtime. Meanwhile [`Supervisor::control`] tells how far each plugin
+    /// is.
     ///
-    /// It takes 5 seconds at most for the loads: a module that is slow to compile does not keep the others from serving.
+    /// It takes 5 seconds at most for the loads: a module that is slow to compile does not keep the others from
+    /// serving.
     ///
     /// # Errors
     /// The directory as a whole can't be looked at. What is wrong with a plugin is told to the observer.
@@ -138,8 +140,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes up what the last host left of plugins' lives. Of those whose files are gone so much stays as is remembered of
-    /// what is gone.
+    /// Takes up what the last host left of plugins' lives. Of those whose files are gone so much stays as is remembered
+    /// of what is gone.
     async fn restore(&mut self, lies_there: impl Fn(&str) -> bool) {
         let rules = self.rules();
         let Some(keeping) = &mut self.keeping else { return };

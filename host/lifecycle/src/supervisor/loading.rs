@@ -14,7 +14,8 @@ use crate::kept::failures::{COUNTS, Failure};
 use crate::load::{AtStep, Failed, Plugin, load_with_bytes, told};
 use crate::refusal::{Refusal, Step};
 
-/// Takes a module through the steps. `file` is where it lies in the plugin directory, `most` how long it may be; `at` hears of the steps.
+/// Takes a module through the steps. `file` is where it lies in the plugin directory, `most` how long it may be; `at`
+/// hears of the steps.
 ///
 /// # Errors
 /// How far it came.

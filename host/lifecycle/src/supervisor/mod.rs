@@ -1,8 +1,8 @@
-//! The driver of plugins' lives: watches the directory, loads plugins off the threads that serve, and has a [`Stage`] serve
-//! them.
+//! The driver of plugins' lives: watches the directory, loads plugins off the threads that serve, and has a [`Stage`]
+//! serve them.
 //!
-//! What it decides, [`Life`], `watch::Settling` and `turns` decide; this reads, waits and hands over. What was decided is
-//! written before anything else is done, and before a person is answered: see [`crate::kept`]. The host begins with
+//! What it decides, [`Life`], `watch::Settling` and `turns` decide; this reads, waits and hands over. What was decided
+//! is written before anything else is done, and before a person is answered: see [`crate::kept`]. The host begins with
 //! [`Supervisor::load`], which loads what lies in the directory, and goes on with [`Supervisor::run`].
 //!
 //! | module | what is in it |

@@ -8,11 +8,12 @@ use crate::{
     refusal::{Refusal, Step},
 };
 
-/// How often a file is read that is not what has settled, and how long is waited in between: as long as it takes to settle,
-/// by when its own turn comes as a change of the directory.
+/// How often a file is read that is not what has settled, and how long is waited in between: as long as it takes to
+/// settle, by when its own turn comes as a change of the directory.
 const TRIES: u32 = 5;
 
-/// The file with its bytes, which are those that settled. Where it can't be read it is left to whoever loads it to say so.
+/// The file with its bytes, which are those that settled. Where it can't be read it is left to whoever loads it to say
+/// so.
 ///
 /// # Errors
 /// It goes on changing.

@@ -4,17 +4,18 @@
 //! slow to compile; which of the two is not known before. So that nobody waits for a neighbour's slow module, and many
 //! quick ones still don't fight for the processors and memory:
 //!
-//! - One after another, as long as each is quick: one that has run for [`PATIENCE`] is slow, and the next begins beside it.
-//! - What the directory holds for a plugin whose last load was slow goes a way of its own: one of these at a time, beside
-//!   the others. They wait for their like; nobody else waits for them.
-//! - [`BESIDE`] loads that were not known to be slow run at a time, and one that was: three compilers, each with the memory
-//!   of `host.compile.memoryMiB`, is the most.
+//! - One after another, as long as each is quick: one that has run for [`PATIENCE`] is slow, and the next begins beside
+//!   it.
+//! - What the directory holds for a plugin whose last load was slow goes a way of its own: one of these at a time,
+//!   beside the others. They wait for their like; nobody else waits for them.
+//! - [`BESIDE`] loads that were not known to be slow run at a time, and one that was: three compilers, each with the
+//!   memory of `host.compile.memoryMiB`, is the most.
 //!
 //! So a load waits for `PATIENCE` at most for each that is in front of it. There is one exception: [`BESIDE`] plugins
 //! that were never slow before are so at once. They are waited for until the first one ends, and that once.
 //!
-//! One plugin's loads keep their order, for a life has one at a time. A plugin is known by its name and not by its module:
-//! else one whose every version is slow would be new each time.
+//! One plugin's loads keep their order, for a life has one at a time. A plugin is known by its name and not by its
+//! module: else one whose every version is slow would be new each time.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -248,8 +249,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the loads take: only so many run at a time, something runs as long as something waits, and each has its
-        /// turn.
+        /// Whatever the loads take: only so many run at a time, something runs as long as something waits, and each has
+        /// its turn.
         #[test]
         fn loads_are_bounded_in_number_and_each_has_its_turn(
             loads in prop::collection::vec((0usize..6, prop_oneof![3 => 0u64..2, 1 => 2u64..300]), 1..40),

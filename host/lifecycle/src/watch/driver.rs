@@ -125,7 +125,8 @@ impl Watcher {
 
 fn system(directory: &Path, tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Our own reading is told, too: it must not make us read again. Errors (events were lost, say) are a reason to look.
+        // Our own reading is told, too: it must not make us read again. Errors (events were lost, say) are a reason to
+        // look.
         let matters = event.map_or(true, |event| match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
             EventKind::Access(_) => false,

@@ -12,8 +12,8 @@ use crate::directory::{self, Directory, DirectoryError, Stamp};
 use crate::load::Hash;
 use crate::refusal::{Refusal, Step};
 
-/// What lies in the directory, and the names of `NAME.yaml` without a module. Blocks. Modules longer than `most` bytes are
-/// refused unread.
+/// What lies in the directory, and the names of `NAME.yaml` without a module. Blocks. Modules longer than `most` bytes
+/// are refused unread.
 ///
 /// # Errors
 /// The directory as a whole can't be looked at; nothing is known then.

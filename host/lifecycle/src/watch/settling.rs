@@ -1,13 +1,13 @@
 //! Which changes of the plugin directory count.
 //!
-//! A plugin's files count once they were the same in two looks, [`Settling::pause`] apart: length, times, inode and hash of
-//! the module and of what stands beside it. So a file that is being copied is not loaded by halves, an editor's "delete,
-//! then write anew" is one change, and a module whose `NAME.yaml` comes a moment later comes with it. A file that is gone
-//! settles in the same way.
+//! A plugin's files count once they were the same in two looks, [`Settling::pause`] apart: length, times, inode and
+//! hash of the module and of what stands beside it. So a file that is being copied is not loaded by halves, an editor's
+//! "delete, then write anew" is one change, and a module whose `NAME.yaml` comes a moment later comes with it. A file
+//! that is gone settles in the same way.
 //!
 //! The hash need not be asked again of a file that settled and whose stamp stays: the second look that settled it was a
-//! whole pause after the first, longer than a tick of a file system's clock, so whatever is written after it shows in the
-//! stamp.
+//! whole pause after the first, longer than a tick of a file system's clock, so whatever is written after it shows in
+//! the stamp.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,15 +62,15 @@ impl Settling {
         }
     }
 
-    /// Takes what the first look shows for settled: at the start nobody waits. A module that was half there then is refused
-    /// by the compiler, and the other half is a change.
+    /// Takes what the first look shows for settled: at the start nobody waits. A module that was half there then is
+    /// refused by the compiler, and the other half is a change.
     pub(crate) fn take(&mut self, looked: BTreeMap<String, Sighting>) {
         self.pending.clear();
         self.settled = looked;
     }
 
-    /// What a look showed; the plugins whose files changed and have settled, with what they are now: none where they are
-    /// gone.
+    /// What a look showed; the plugins whose files changed and have settled, with what they are now: none where they
+    /// are gone.
     pub(crate) fn step(
         &mut self,
         now: Duration,

@@ -73,8 +73,8 @@ fn a_file_that_is_gone_for_a_moment_is_no_change() {
 }
 
 proptest! {
-    /// Whatever looks show: nothing is told that two looks a pause apart did not agree on, and once they do to the end, what
-    /// was told is what lies there.
+    /// Whatever looks show: nothing is told that two looks a pause apart did not agree on, and once they do to the end,
+    /// what was told is what lies there.
     #[test]
     fn what_is_told_stood_still_and_nothing_is_missed(
         looks in prop::collection::vec((1_u64..150, prop::collection::btree_map(0_u8..3, 0_u8..3, 0..3)), 1..30)
@@ -109,7 +109,8 @@ proptest! {
     }
 }
 
-/// A directory that is watched; polled so seldom that a test fails without the system's word, or so often that it needs none.
+/// A directory that is watched; polled so seldom that a test fails without the system's word, or so often that it needs
+/// none.
 fn watched(directory: &Path, poll: Duration) -> Watcher {
     let mut settling = Settling::new(ms(30));
     settling.take(look(directory, 1000, &settling).unwrap().0);

@@ -9,8 +9,8 @@ use super::super::first::{HOST_WAITS, READINESS_WAITS};
 use super::super::turns::PATIENCE;
 use super::*;
 
-/// A compiler that takes as long as the test wants, or lives, and then fails; and a cache, so that what stands there needs
-/// none.
+/// A compiler that takes as long as the test wants, or lives, and then fails; and a cache, so that what stands there
+/// needs none.
 struct Slow(tempfile::TempDir);
 
 impl Slow {
