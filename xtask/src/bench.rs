@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: the benches of the work queue, of the whole host and of the informer, with everything they need built
-//! first.
+//! `cargo xtask bench`: the benches of the work queue, of the whole host and of the informer, with everything they need
+//! built first.
 
 use anyhow::{Result, bail};
 
 use crate::{builds, run};
 
-/// The packages of benches, each run by itself: so each is built with its own features, as a program of its own would be.
+/// The packages of benches, each run by itself: so each is built with its own features, as a program of its own would
+/// be.
 const PACKAGES: [&str; 2] = ["pilothouse-bench-informer", "pilothouse-bench"];
 
 /// Builds the plugins and runs the benches, which print their own tables.

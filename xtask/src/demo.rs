@@ -200,7 +200,8 @@ fn stay(dev: &mut Background, kubeconfig: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The address in the kubeconfig that `dev` writes once it listens. Only from a whole line: the file may be half written.
+/// The address in the kubeconfig that `dev` writes once it listens. Only from a whole line: the file may be half
+/// written.
 fn server_in(kubeconfig: &str) -> Option<&str> {
     let lines = kubeconfig
         .split_inclusive('\n')

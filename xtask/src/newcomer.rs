@@ -91,8 +91,8 @@ fn check_marks(blocks: &[Block]) -> Result<()> {
     Ok(())
 }
 
-/// The directory in which the clone and the new plugin lie. Always the same one, or cargo would compile the SDK anew each
-/// time; a lock sees to it that it is used once at a time.
+/// The directory in which the clone and the new plugin lie. Always the same one, or cargo would compile the SDK anew
+/// each time; a lock sees to it that it is used once at a time.
 struct Place {
     path: PathBuf,
     _lock: File,

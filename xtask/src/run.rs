@@ -12,8 +12,8 @@ pub(crate) use pilothouse_realcluster::shell::{last_lines, on_path, shown};
 
 static INTERRUPTED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// From now on SIGINT and SIGTERM only raise a flag; whoever waits looks at it. A cargo or Go in the foreground gets the
-/// terminal's Ctrl-C itself.
+/// From now on SIGINT and SIGTERM only raise a flag; whoever waits looks at it. A cargo or Go in the foreground gets
+/// the terminal's Ctrl-C itself.
 pub(crate) fn heed_signals() -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&INTERRUPTED)).context("can't heed signals")?;

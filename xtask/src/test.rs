@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every check there is, in order, until the first that fails.
 //!
-//! The tests have two halves. Those whose names have a part `real` run against a real Kubernetes control plane, compiled
-//! with Go; all others need nothing but Rust. Where there is no Go the real half is left out and the end says so, but not
-//! in CI (`CI=true`), where that is a failure.
+//! The tests have two halves. Those whose names have a part `real` run against a real Kubernetes control plane,
+//! compiled with Go; all others need nothing but Rust. Where there is no Go the real half is left out and the end says
+//! so, but not in CI (`CI=true`), where that is a failure.
 
 use std::cell::RefCell;
 use std::path::PathBuf;

@@ -327,8 +327,8 @@ fn json_heads(list: &[u8]) -> usize {
         .count()
 }
 
-/// The wire format alone, without a schema: field 2 of the list is an object, its field 1 the metadata, and there 1, 3, 5
-/// and 6 are what is wanted.
+/// The wire format alone, without a schema: field 2 of the list is an object, its field 1 the metadata, and there 1, 3,
+/// 5 and 6 are what is wanted.
 fn protobuf_heads(list: &[u8]) -> usize {
     fn fields(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
         fn number(bytes: &mut &[u8]) -> Option<u64> {

@@ -1,8 +1,8 @@
 //! Bodies that were compressed, made plain as they come.
 //!
-//! Promised: a piece of at most [`STEP`] compressed bytes is made plain at a time, so that no piece that is handed on is
-//! longer than some 1,032 times that, however hostile the server; the next is made when it is asked for. How long a body
-//! may be as a whole is its reader's to bound, as with any other body.
+//! Promised: a piece of at most [`STEP`] compressed bytes is made plain at a time, so that no piece that is handed on
+//! is longer than some 1,032 times that, however hostile the server; the next is made when it is asked for. How long a
+//! body may be as a whole is its reader's to bound, as with any other body.
 
 use std::{
     error::Error,

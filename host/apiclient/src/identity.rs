@@ -1,9 +1,9 @@
 //! A client certificate in files, as kubelets and control planes have them: it is renewed there, and read again.
 //!
 //! Promised: a new pair of certificate and key is used for every connection that is opened after it was seen, which is
-//! [`PACE`] after it was written, or at once after a 401. Connections that are open keep theirs; what is under way there
-//! goes on. Files that can't be read, or don't belong together (as in the middle of a renewal), leave the old pair in use,
-//! which is said once.
+//! [`PACE`] after it was written, or at once after a 401. Connections that are open keep theirs; what is under way
+//! there goes on. Files that can't be read, or don't belong together (as in the middle of a renewal), leave the old
+//! pair in use, which is said once.
 
 use std::{
     io::{self, Read as _},

@@ -1,13 +1,14 @@
 //! Which HTTP/2 connection a request takes. Pure.
 //!
-//! A server allows so many requests at once on one connection, and a watch is one for as long as it lasts: more wait for
-//! ever, since none of them ends. So there are as many connections, here **lanes**, as are needed, filled in their order: as
-//! long as one is enough, all that a host sends reaches one API server of several, in its order.
+//! A server allows so many requests at once on one connection, and a watch is one for as long as it lasts: more wait
+//! for ever, since none of them ends. So there are as many connections, here **lanes**, as are needed, filled in their
+//! order: as long as one is enough, all that a host sends reaches one API server of several, in its order.
 
 use std::collections::BTreeMap;
 
-/// Requests at once on one connection before the server has said how many it takes. kube-apiserver takes 100 where it is
-/// not told otherwise (`--http2-max-streams-per-connection`; apiserver's secure_serving.go), and hyper assumes 100 too.
+/// Requests at once on one connection before the server has said how many it takes. kube-apiserver takes 100 where it
+/// is not told otherwise (`--http2-max-streams-per-connection`; apiserver's secure_serving.go), and hyper assumes 100
+/// too.
 const ROOM: usize = 100;
 
 /// The number of a lane; never used twice.
@@ -40,8 +41,8 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T: Clone> Lanes<T> {
-    /// A place on the first lane with room that was opened with these credentials, or newer ones, else on a new one. It is
-    /// taken until [`Lanes::done`].
+    /// A place on the first lane with room that was opened with these credentials, or newer ones, else on a new one. It
+    /// is taken until [`Lanes::done`].
     pub(crate) fn take(&mut self, generation: u64, open: impl FnOnce(Id) -> T) -> (Id, T) {
         if generation > self.generation {
             // What is under way with older credentials ends there by itself.

@@ -38,8 +38,8 @@ fn seconds() -> Histogram {
     Histogram::new(SECONDS)
 }
 
-/// Counts requests. Cheap to clone; all clones count together. One for a process: it is given to [`crate::client`] and to
-/// whoever serves the metrics.
+/// Counts requests. Cheap to clone; all clones count together. One for a process: it is given to [`crate::client`] and
+/// to whoever serves the metrics.
 #[derive(Clone, Debug)]
 pub struct Meter {
     requests: Family<ByCode, Counter>,

@@ -1,12 +1,12 @@
 //! How many requests a second may be sent. Pure.
 //!
-//! Promised: in any time T no more than `burst + rate × T` are let through; they go in the order in which they asked; who
-//! would have to wait for longer than it is ready to is refused at once, and takes nothing from the others.
+//! Promised: in any time T no more than `burst + rate × T` are let through; they go in the order in which they asked;
+//! who would have to wait for longer than it is ready to is refused at once, and takes nothing from the others.
 
 use std::time::Duration;
 
-/// A bound on requests a second, with a burst. The algorithm is the one ATM networks call GCRA: one point in time instead of
-/// a bucket that must be filled.
+/// A bound on requests a second, with a burst. The algorithm is the one ATM networks call GCRA: one point in time
+/// instead of a bucket that must be filled.
 #[derive(Clone, Debug)]
 pub struct Pace {
     per_second: u32,

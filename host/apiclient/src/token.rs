@@ -1,7 +1,8 @@
 //! A token in a file, as service accounts have them: it is renewed there, and read again.
 //!
-//! kube reads such a file once a minute, so that a token that was revoked and renewed would be refused for as long. This
-//! reads it at once after a 401 too, as client-go does (but once a second at most), and takes files that end in a line break.
+//! kube reads such a file once a minute, so that a token that was revoked and renewed would be refused for as long.
+//! This reads it at once after a 401 too, as client-go does (but once a second at most), and takes files that end in a
+//! line break.
 
 use std::{
     fs::File,

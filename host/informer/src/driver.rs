@@ -134,8 +134,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SharedInformers {
-    /// Informers over this client, whose tasks run on this runtime. `seed` is where jitter comes from: another one for each
-    /// process, or all come back at the same moment.
+    /// Informers over this client, whose tasks run on this runtime. `seed` is where jitter comes from: another one for
+    /// each process, or all come back at the same moment.
     pub fn new(client: Client, config: DriverConfig, clock: Arc<dyn Clock>, runtime: Handle, seed: u64) -> Self {
         Self(Arc::new(Inner {
             reach: Reach::new(client.clone(), clock.clone(), runtime.clone(), seed),
@@ -149,8 +149,8 @@ impl SharedInformers {
         }))
     }
 
-    /// Subscribes to a kind. The handler hears of what is in the store already before this returns, then of what happens.
-    /// What a handler may rely on and must not do: see [`crate::informer`].
+    /// Subscribes to a kind. The handler hears of what is in the store already before this returns, then of what
+    /// happens. What a handler may rely on and must not do: see [`crate::informer`].
     ///
     /// A kind that the API server doesn't serve yet, and a server that isn't there yet, are no errors: see the
     /// subscription's statuses.
@@ -225,8 +225,8 @@ impl SharedInformers {
             .collect()
     }
 
-    /// What each owner of a view is charged for, by kind: what the cache would hold for it alone. Waits for handlers that
-    /// run; don't call it while holding a lock that a handler takes.
+    /// What each owner of a view is charged for, by kind: what the cache would hold for it alone. Waits for handlers
+    /// that run; don't call it while holding a lock that a handler takes.
     pub fn charges(&self) -> Vec<(Gvk, Arc<str>, Charge)> {
         let informers: Vec<_> = lock(&self.0.registry).iter().cloned().collect();
         let charged = |informer: Arc<Informer>| {

@@ -1,15 +1,15 @@
 //! One kind: its store, the reflectors that fill it and the subscribers that hear of it. No I/O.
 //!
-//! Guarantees to each [`Handler`]: the store is updated before it is called; it is called by one thread at a time, and for
-//! each key in order; the states it hears are a subsequence of those that were; a late one gets what the store holds as
-//! additions, then what happens, nothing lost and nothing doubled; it sees of each object what its view shows, also while
-//! the cache keeps less or more for others; a relist of unchanged objects is silent; what this
-//! process wrote and [`Informer::expect`]ed is heard of, be it that it is gone, though nobody watched then; after
+//! Guarantees to each [`Handler`]: the store is updated before it is called; it is called by one thread at a time, and
+//! for each key in order; the states it hears are a subsequence of those that were; a late one gets what the store
+//! holds as additions, then what happens, nothing lost and nothing doubled; it sees of each object what its view shows,
+//! also while the cache keeps less or more for others; a relist of unchanged objects is silent; what this process wrote
+//! and [`Informer::expect`]ed is heard of, be it that it is gone, though nobody watched then; after
 //! [`Informer::unsubscribe`] has returned it is not called again.
 //!
-//! In exchange a handler must be quick and must not panic, subscribe, unsubscribe, drop a [`crate::Subscription`] or call
-//! [`crate::SharedInformers`]; and nobody may do any of these while holding a lock that a handler takes: they wait for
-//! running handlers. Reading through a subscription or the store is fine.
+//! In exchange a handler must be quick and must not panic, subscribe, unsubscribe, drop a [`crate::Subscription`] or
+//! call [`crate::SharedInformers`]; and nobody may do any of these while holding a lock that a handler takes: they wait
+//! for running handlers. Reading through a subscription or the store is fine.
 
 pub(crate) mod audience;
 pub(crate) mod charges;
@@ -113,8 +113,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Informer {
-    /// An informer without subscribers. `ids` gives numbers to reflectors and subscribers; one source for all informers of a
-    /// process keeps them apart.
+    /// An informer without subscribers. `ids` gives numbers to reflectors and subscribers; one source for all informers
+    /// of a process keeps them apart.
     pub fn new(gvk: Gvk, config: ReflectorConfig, ids: Arc<AtomicU64>, rng: fastrand::Rng) -> Self {
         Self {
             gvk,
@@ -155,8 +155,8 @@ impl Informer {
         lock(&self.core).need.clone()
     }
 
-    /// How a reflector is to ask now, and how its answer is to be read; none where it is gone. To be called for each list,
-    /// where it begins, and for each watch; `begins` is false for a list's further pages.
+    /// How a reflector is to ask now, and how its answer is to be read; none where it is gone. To be called for each
+    /// list, where it begins, and for each watch; `begins` is false for a list's further pages.
     pub fn wire(&self, reflector: u64, begins: bool) -> Option<Wire> {
         let mut core = lock(&self.core);
         let slot = core.slots.get_mut(&reflector)?;
@@ -271,8 +271,8 @@ impl Informer {
         self.replan(&mut core, &mut store, false)
     }
 
-    /// Ends it for good: no handler is called after this has returned. What the store holds stays readable for calls that
-    /// are still running.
+    /// Ends it for good: no handler is called after this has returned. What the store holds stays readable for calls
+    /// that are still running.
     pub fn close(&self) -> Vec<Command> {
         let _delivery = lock(&self.delivery);
         let mut core = lock(&self.core);
@@ -281,8 +281,8 @@ impl Informer {
         running.into_iter().filter_map(|id| core.stop(id)).collect()
     }
 
-    /// Takes what happened to a reflector at `now` (monotonic): updates the store, calls the handlers, and answers what the
-    /// reflector needs next.
+    /// Takes what happened to a reflector at `now` (monotonic): updates the store, calls the handlers, and answers what
+    /// the reflector needs next.
     pub fn input(&self, now: Duration, reflector: u64, input: Input) -> Progress {
         let _delivery = lock(&self.delivery);
         let outcome = self.take(&mut lock(&self.core), now, reflector, input);

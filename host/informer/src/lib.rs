@@ -17,8 +17,8 @@
 //! | [`read`] | lists and watch lines out of bytes |
 //! | [`status`] | how watches fare |
 //!
-//! Resyncs are not here: nothing that did not change is told. Whoever wants to look at every object from time to time walks
-//! through the store in slices ([`Reader::keys_after`](subscription::Reader::keys_after)).
+//! Resyncs are not here: nothing that did not change is told. Whoever wants to look at every object from time to time
+//! walks through the store in slices ([`Reader::keys_after`](subscription::Reader::keys_after)).
 //!
 //! # Use
 //! Kinds, keys and objects are those of `pilothouse-object`. Subscribers of one kind share its watch and its store.

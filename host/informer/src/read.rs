@@ -156,8 +156,8 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes bytes in and hands each complete line to `line`; none stands for one that was too long. Empty lines are left
-    /// out.
+    /// Takes bytes in and hands each complete line to `line`; none stands for one that was too long. Empty lines are
+    /// left out.
     pub fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(Option<&[u8]>)) {
         while let Some(end) = memchr(b'\n', bytes) {
             let (head, rest) = bytes.split_at(end);
@@ -429,8 +429,8 @@ impl ListReader {
         self.value.clear();
     }
 
-    /// Reads the object that begins at `at`, and answers where it ends; none where it has not come whole, or is no sound
-    /// object: then its end is looked for by itself.
+    /// Reads the object that begins at `at`, and answers where it ends; none where it has not come whole, or is no
+    /// sound object: then its end is looked for by itself.
     fn whole(&self, bytes: &[u8], at: usize, page: &mut Page) -> Option<usize> {
         let format = &self.format;
         let (object, end) = Object::parse_at(bytes, at, Some(&format.gvk), format.keep).ok()?;

@@ -1,11 +1,11 @@
 //! The reflector: list, watch and come back, as a state machine without I/O.
 //!
-//! [`Reflector::step`] takes what happened and answers what to do. The caller does the store's part at once and in order
-//! ([`Action::Begin`] to [`Action::Apply`]), and at most one piece of I/O at a time: an [`Action::Io`] replaces whatever
-//! runs. Every end of that I/O is told by one input, which brings the next order.
+//! [`Reflector::step`] takes what happened and answers what to do. The caller does the store's part at once and in
+//! order ([`Action::Begin`] to [`Action::Apply`]), and at most one piece of I/O at a time: an [`Action::Io`] replaces
+//! whatever runs. Every end of that I/O is told by one input, which brings the next order.
 //!
-//! A list comes as a stream that goes on as the watch, where the server can do that, else in pages and with a watch of its
-//! own: see [`ListMode`].
+//! A list comes as a stream that goes on as the watch, where the server can do that, else in pages and with a watch of
+//! its own: see [`ListMode`].
 //!
 //! Promised: versions are never made up; a version is given up only for a newer one or after a list; nothing asks
 //! again without a pause where it could spin. The rules are those of client-go's tools/cache/reflector.go, but for what
@@ -36,11 +36,11 @@ use crate::store::Item;
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 /// Watch timeouts are spread over one to two times this, so that watches don't come back together.
 const MIN_WATCH: Duration = Duration::from_secs(300);
-/// A stream that is silent for so long is dead: the server sends a bookmark about every minute, and where it sends none a
-/// watch more costs little. Nothing else tells of a connection that some box in between has forgotten.
+/// A stream that is silent for so long is dead: the server sends a bookmark about every minute, and where it sends none
+/// a watch more costs little. Nothing else tells of a connection that some box in between has forgotten.
 const SILENCE: Duration = Duration::from_secs(150);
-/// Pauses after a 403 grow to this: rights change by hand, and asking often fills the audit log. They begin small, since
-/// a server that has just been started refuses everybody until it knows its roles.
+/// Pauses after a 403 grow to this: rights change by hand, and asking often fills the audit log. They begin small,
+/// since a server that has just been started refuses everybody until it knows its roles.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(60);
 /// After so many server errors in a row at the start of a watch a list is tried: it may tell more, or work.
 const MAX_WATCH_FAILURES: u32 = 5;
@@ -110,8 +110,8 @@ pub struct Reflector {
     state: State,
     /// The newest version seen in a list, an event or a bookmark.
     last: Option<Version>,
-    /// The watch starts at no fixed version ("" or "0"): the server first sends what there is, as `ADDED` with versions of
-    /// any age, and none of them may be gone on from.
+    /// The watch starts at no fixed version ("" or "0"): the server first sends what there is, as `ADDED` with versions
+    /// of any age, and none of them may be gone on from.
     floating: bool,
     /// Only a quorum list will do: the last version is expired, or from the future.
     quorum: bool,
@@ -177,8 +177,8 @@ impl Reflector {
         self.counts
     }
 
-    /// Takes what happened at `now` (monotonic) and answers what to do. An input that doesn't fit the state, such as the
-    /// end of a request that was dropped, is ignored.
+    /// Takes what happened at `now` (monotonic) and answers what to do. An input that doesn't fit the state, such as
+    /// the end of a request that was dropped, is ignored.
     pub fn step(&mut self, now: Duration, input: Input, rng: &mut fastrand::Rng) -> Vec<Action> {
         let mut out = Vec::new();
         match (&self.state, input) {
@@ -251,8 +251,8 @@ impl Reflector {
         out.push(Action::Io(Order::Discover));
     }
 
-    /// A list from its start: the first from the server's cache, later ones not older than the last version, and a quorum
-    /// read where neither will do.
+    /// A list from its start: the first from the server's cache, later ones not older than the last version, and a
+    /// quorum read where neither will do.
     fn list(&mut self, now: Duration, rng: &mut fastrand::Rng, out: &mut Vec<Action>) {
         let version = match &self.last {
             _ if self.quorum => Version::default(),
@@ -269,8 +269,8 @@ impl Reflector {
         }
     }
 
-    /// A limit goes only with a read from the server's cache and with a quorum read: beside any other version it would mean
-    /// "exactly that version".
+    /// A limit goes only with a read from the server's cache and with a quorum read: beside any other version it would
+    /// mean "exactly that version".
     fn list_pages(&mut self, version: Version, out: &mut Vec<Action>) {
         let limit = (version.is_empty() || version.as_str() == "0").then_some(self.config.page_size);
         self.begin(

@@ -1,13 +1,13 @@
 //! Which watches a kind needs, from who subscribes to what. Pure: it decides, it starts nothing.
 //!
 //! The rule:
-//! - All watches of a kind bring the same, the union of what its subscribers need ([`Need`]): whole objects if anybody wants
-//!   them whole, else the fields that were named, else metadata; those with one label selector, or of one name, if all ask
-//!   for the same, else every object.
-//! - One watch of all namespaces if anybody wants all or more than [`MANY`] are named, else one for each that is named. It
-//!   comes back down once nobody wants all and no more than [`FEW`] are named.
-//! - Who needs more is waited for: the watch that brings more takes over once it holds what the lesser one held, and until
-//!   then those who need less go on with that.
+//! - All watches of a kind bring the same, the union of what its subscribers need ([`Need`]): whole objects if anybody
+//!   wants them whole, else the fields that were named, else metadata; those with one label selector, or of one name,
+//!   if all ask for the same, else every object.
+//! - One watch of all namespaces if anybody wants all or more than [`MANY`] are named, else one for each that is named.
+//!   It comes back down once nobody wants all and no more than [`FEW`] are named.
+//! - Who needs more is waited for: the watch that brings more takes over once it holds what the lesser one held, and
+//!   until then those who need less go on with that.
 //! - When less is needed, what runs brings less from then on and what is held is cut, without a list.
 //! - Nothing that was shown is let go before what takes its place holds it.
 //! - A watch of all that the server forbids does not serve those who named their namespaces, however many: they get
@@ -23,12 +23,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{shared::need::Need, store::Scope, view::Names};
 
 /// So many namespaces have a watch each. A watch that runs costs an API server nothing measurable, a list of everything
-/// seconds of CPU in a large cluster, so single watches pay for long. But each is a stream, and Go's HTTP/2 server gives a
-/// connection 250 at a time: with eight for a kind, thirty kinds fit.
+/// seconds of CPU in a large cluster, so single watches pay for long. But each is a stream, and Go's HTTP/2 server
+/// gives a connection 250 at a time: with eight for a kind, thirty kinds fit.
 pub const MANY: usize = 8;
 
-/// A watch of all gives way to so many single ones: half of [`MANY`], so that one namespace that comes and goes does not
-/// cost a list each time.
+/// A watch of all gives way to so many single ones: half of [`MANY`], so that one namespace that comes and goes does
+/// not cost a list each time.
 pub const FEW: usize = MANY / 2;
 
 /// How a running watch fares.
@@ -124,8 +124,8 @@ pub fn plan<'a>(wanted: impl IntoIterator<Item = &'a Names>, running: &[Running]
     plan
 }
 
-/// True where every part that these namespaces need is in the store: `committed` tells which are, brought by watches that
-/// bring enough.
+/// True where every part that these namespaces need is in the store: `committed` tells which are, brought by watches
+/// that bring enough.
 pub fn held(wanted: &Names, committed: &BTreeSet<Scope>) -> bool {
     match wanted {
         _ if committed.contains(&Scope::All) => true,

@@ -278,8 +278,8 @@ impl Store {
         self.versions.get(scope).or_else(|| self.versions.get(&Scope::All))
     }
 
-    /// The version that a read of this namespace (none: of all of these) is at; none where a part has not been listed. Of
-    /// several watches' versions the oldest counts.
+    /// The version that a read of this namespace (none: of all of these) is at; none where a part has not been listed.
+    /// Of several watches' versions the oldest counts.
     pub fn oldest(&self, namespaces: &Names, namespace: Option<&str>) -> Option<Version> {
         let of = |namespace: &str| self.version(&Scope::Namespace(namespace.into()));
         let oldest = match (namespace, namespaces) {
@@ -460,8 +460,8 @@ impl Store {
         }
     }
 
-    /// Cuts what is held to `shape`, which answers none for an object that is to be left as it is, and an inner none for one
-    /// that is to be freed. Nobody is told: nobody could see what is cut off.
+    /// Cuts what is held to `shape`, which answers none for an object that is to be left as it is, and an inner none
+    /// for one that is to be freed. Nobody is told: nobody could see what is cut off.
     pub(crate) fn reshape(&mut self, shape: impl Fn(&Object) -> Option<Option<Object>>) {
         let places: Vec<Place> = self.shelf.iter().map(|(place, _)| place).collect();
         for place in places {

@@ -189,9 +189,9 @@ impl Reader {
         }
     }
 
-    /// Whether the cache will hear of a write that made this of an object. Not where the view neither shows it so nor shows
-    /// what it was: then the server may leave it out, and the cache is at its version only once something else moves it
-    /// there, a bookmark after a minute at the latest. Don't wait for such a version.
+    /// Whether the cache will hear of a write that made this of an object. Not where the view neither shows it so nor
+    /// shows what it was: then the server may leave it out, and the cache is at its version only once something else
+    /// moves it there, a bookmark after a minute at the latest. Don't wait for such a version.
     pub fn hears_of(&self, written: &Object) -> bool {
         self.view.sees(written.head())
             || (self.view.sees_key(written.key())
@@ -283,8 +283,8 @@ impl Reader {
     /// Everything that fits, from one moment of the store.
     ///
     /// # Errors
-    /// [`ReadError::NotSynced`], [`ReadError::OutsideView`] for a namespace beyond the view, [`ReadError::Index`] for an
-    /// index that this subscriber did not declare.
+    /// [`ReadError::NotSynced`], [`ReadError::OutsideView`] for a namespace beyond the view, [`ReadError::Index`] for
+    /// an index that this subscriber did not declare.
     pub fn query(&self, query: &Query) -> Result<Listing, ReadError> {
         if let Some(namespace) = &query.namespace
             && !self.view.sees_namespace(Some(namespace))
@@ -338,8 +338,8 @@ impl Reader {
         self.informer.store().len()
     }
 
-    /// Looks at the next `most` objects of the cache after a key (none: from the first), in the order of their keys. For
-    /// going through a large cache in slices, without a copy of it.
+    /// Looks at the next `most` objects of the cache after a key (none: from the first), in the order of their keys.
+    /// For going through a large cache in slices, without a copy of it.
     ///
     /// # Errors
     /// [`ReadError::NotSynced`].
@@ -380,8 +380,8 @@ impl Reader {
 
     /// Waits until [`Reader::holds`] says something else than no, at most for `bound`; answers its last word.
     ///
-    /// The version of one object's write is reached with that object's event or any later one of the kind, so on a quiet
-    /// kind this takes no longer than the event does.
+    /// The version of one object's write is reached with that object's event or any later one of the kind, so on a
+    /// quiet kind this takes no longer than the event does.
     pub async fn wait_for(&self, version: &Version, namespace: Option<&str>, bound: Duration) -> Holds {
         let mut moved = self.informer.moved();
         let waiting = async {
@@ -399,8 +399,8 @@ impl Reader {
         waited.unwrap_or(Holds::No)
     }
 
-    /// Waits while `pending` says so, asking again whenever the cache moved on, at most for `bound`; true where it came to
-    /// an end. For what no version tells, as that an object is gone.
+    /// Waits while `pending` says so, asking again whenever the cache moved on, at most for `bound`; true where it came
+    /// to an end. For what no version tells, as that an object is gone.
     pub async fn wait_while(&self, mut pending: impl FnMut() -> bool, bound: Duration) -> bool {
         let mut moved = self.informer.moved();
         let waiting = async {

@@ -153,8 +153,8 @@ pub struct View {
     pub names: Names,
     /// Labels that an object must have.
     pub selector: LabelSelector,
-    /// A field selector that only the server can evaluate, such as `spec.nodeName=a` of pods; none or empty: all. It costs a
-    /// list and a watch of its own, shared only with those who ask for the very same text.
+    /// A field selector that only the server can evaluate, such as `spec.nodeName=a` of pods; none or empty: all. It
+    /// costs a list and a watch of its own, shared only with those who ask for the very same text.
     pub fields: Option<Arc<str>>,
     /// How much of each object.
     pub projection: Projection,
@@ -195,8 +195,8 @@ impl View {
 
     /// The change as seen through the view; none where nothing of it is seen.
     ///
-    /// An object that leaves the view is deleted for it: with the old object and the new version, and never with the new
-    /// state, which the view may not show. One that enters is added.
+    /// An object that leaves the view is deleted for it: with the old object and the new version, and never with the
+    /// new state, which the view may not show. One that enters is added.
     pub fn delta(&self, delta: &Delta) -> Option<Delta> {
         let seen = |object: &Option<Object>| {
             object

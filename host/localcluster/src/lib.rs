@@ -16,13 +16,13 @@
 //! - Structural schemas: validation, pruning, defaults; several versions of a CRD without conversion.
 //!
 //! # What it does not do
-//! - Refused with 415: server-side apply, strategic merge patches, protobuf and YAML bodies. Refused with 422: CRDs with
-//!   conversion webhooks.
+//! - Refused with 415: server-side apply, strategic merge patches, protobuf and YAML bodies. Refused with 422: CRDs
+//!   with conversion webhooks.
 //! - Accepted with a warning: CRDs with CEL rules, which are not evaluated.
 //! - There is no authorization: every user may do everything. There are no admission webhooks, no quotas, no service
 //!   account tokens. `metadata.managedFields` is dropped.
-//! - No controllers run: Deployments make no Pods, Services have no endpoints, Events are kept for ever. Pods go at once
-//!   when they are deleted, and may be changed freely.
+//! - No controllers run: Deployments make no Pods, Services have no endpoints, Events are kept for ever. Pods go at
+//!   once when they are deleted, and may be changed freely.
 //! - A list at a version in the future is answered with 504 at once, not after three seconds.
 //! - Built-in kinds are held against the types of their fields and against the rules that controllers commonly meet,
 //!   not against everything a real server checks.

@@ -1,5 +1,5 @@
-//! The real kubectl against the HTTP face, writing, deleting and waiting: each test has a cluster on a port of its own and reads what kubectl
-//! prints.
+//! The real kubectl against the HTTP face, writing, deleting and waiting: each test has a cluster on a port of its own
+//! and reads what kubectl prints.
 //!
 //! kubectl is taken from the environment variable `KUBECTL`, or else from `PATH`.
 

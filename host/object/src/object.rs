@@ -45,8 +45,8 @@ pub struct Object(Arc<Inner>);
 struct Inner {
     gvk: Gvk,
     head: Stored,
-    /// The kept JSON; behind it the texts of the head that stand escaped in it, and the digest where the data was dropped
-    /// and it can't be made later.
+    /// The kept JSON; behind it the texts of the head that stand escaped in it, and the digest where the data was
+    /// dropped and it can't be made later.
     text: Box<str>,
     json: u32,
     /// Where `metadata` stands in the JSON.
@@ -105,7 +105,8 @@ impl Object {
         self.0.text.get(..self.0.json as usize).unwrap_or_default()
     }
 
-    /// Takes another one's key, which is equal, so that both share its texts. Nothing where this object is shared itself.
+    /// Takes another one's key, which is equal, so that both share its texts. Nothing where this object is shared
+    /// itself.
     pub fn share_key(&mut self, key: &Key) {
         if self.0.head.key == *key
             && let Some(inner) = Arc::get_mut(&mut self.0)

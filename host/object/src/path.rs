@@ -15,8 +15,8 @@ const MAX_VALUES: usize = 1_000;
 /// A path to fields of an object, such as `spec.configRef.name`, `.spec.ports[*].name`, `metadata.labels['a/b']` or
 /// `spec.items[0]`.
 ///
-/// A leading dot is allowed; `[*]` stands for every element of a list or every value of a map; names with dots or slashes stand
-/// in `['…']`.
+/// A leading dot is allowed; `[*]` stands for every element of a list or every value of a map; names with dots or
+/// slashes stand in `['…']`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldPath {
     text: String,

@@ -1,8 +1,8 @@
 //! Walking JSON text without building it: one pass that checks and skips, without recursion and without copies.
 //!
 //! What is accepted is exactly what `serde_json` accepts where it ignores a value: RFC 8259, with escapes of lone
-//! surrogates let through (nobody reads those values here). The bytes' UTF-8 is for the caller to check: every byte from
-//! 0x80 up passes inside strings, and nowhere else.
+//! surrogates let through (nobody reads those values here). The bytes' UTF-8 is for the caller to check: every byte
+//! from 0x80 up passes inside strings, and nowhere else.
 
 use std::borrow::Cow;
 
@@ -310,8 +310,9 @@ pub(crate) fn value(text: &[u8], mut at: usize) -> Result<usize, Bad> {
     }
 }
 
-/// Walks the members of the object that begins at `at`. `each` is given a member whose value begins at `value.start`, and
-/// answers where it ends, having read it; none stops the walk. Answers where the object ends, or none where it was stopped.
+/// Walks the members of the object that begins at `at`. `each` is given a member whose value begins at `value.start`,
+/// and answers where it ends, having read it; none stops the walk. Answers where the object ends, or none where it was
+/// stopped.
 #[inline]
 pub(crate) fn walk(
     text: &[u8],

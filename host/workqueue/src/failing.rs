@@ -35,7 +35,8 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         self.fail(now, key, None, delay, cause)
     }
 
-    /// It went well: its failures are forgotten, for all limiters. Nothing else changes; a [`Queue::done`] is still owed.
+    /// It went well: its failures are forgotten, for all limiters. Nothing else changes; a [`Queue::done`] is still
+    /// owed.
     pub fn forget(&mut self, key: &K) {
         if let Some(slot) = self.find(key) {
             self.slots[slot].tries = Tries::default();

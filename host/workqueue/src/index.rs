@@ -1,9 +1,9 @@
 //! Where each key stands: a hash table of slot numbers.
 //!
-//! The keys themselves stand in the slots and nowhere else: an entry of the table is eight bytes, whatever the key. Half
-//! of them are the key's hash, so that a table that grows hashes no key again and most look-ups compare one key at most.
-//! Hashed with the standard library's keyed hash, since keys are named by the cluster's users. The table's order is
-//! random, so nothing walks through it.
+//! The keys themselves stand in the slots and nowhere else: an entry of the table is eight bytes, whatever the key.
+//! Half of them are the key's hash, so that a table that grows hashes no key again and most look-ups compare one key at
+//! most. Hashed with the standard library's keyed hash, since keys are named by the cluster's users. The table's order
+//! is random, so nothing walks through it.
 
 use crate::entry::Entry;
 use crate::slab::Slab;

@@ -34,9 +34,9 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         self.slots.iter().map(|entry| self.view(entry))
     }
 
-    /// A slice of [`Queue::entries`], for walks that must not hold the queue for long: the entries at `most` places from
-    /// `place` on (0 is the first), and the place to go on at, none at the end. Keys that come while the walk goes on may
-    /// be missed, and one that goes and comes back may be met twice.
+    /// A slice of [`Queue::entries`], for walks that must not hold the queue for long: the entries at `most` places
+    /// from `place` on (0 is the first), and the place to go on at, none at the end. Keys that come while the walk goes
+    /// on may be missed, and one that goes and comes back may be met twice.
     pub fn entries_from(
         &self,
         place: usize,

@@ -1,7 +1,8 @@
 //! The ready keys by priority; where lanes take turns, within one priority by lane.
 //!
-//! A lane is a number that whoever owns the queue makes of a key. Lanes of one priority are served in the order of their
-//! numbers, round and round, one key each. Without lanes all keys stand in one, and nothing costs more than it must.
+//! A lane is a number that whoever owns the queue makes of a key. Lanes of one priority are served in the order of
+//! their numbers, round and round, one key each. Without lanes all keys stand in one, and nothing costs more than it
+//! must.
 
 use crate::entry::Entry;
 use crate::slab::{List, Slab, Thread};

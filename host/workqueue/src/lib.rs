@@ -7,13 +7,13 @@
 //! should be cheap to clone (an `Arc` inside), since each [`Queue::get`] clones them.
 //!
 //! A driver does three things: it calls [`Queue::add`] and its like when something happens, [`Queue::get`] while it has
-//! workers to spare, and both again when [`Queue::next_due`] has come. One that is shared by threads needs a lock around
-//! it; every operation is short.
+//! workers to spare, and both again when [`Queue::next_due`] has come. One that is shared by threads needs a lock
+//! around it; every operation is short.
 //!
 //! # What there is
 //! - [`Queue::add`], [`Queue::add_after`], [`Queue::get`], [`Queue::done`]: the queue with its priorities and delays. A
-//!   delayed key can be cancelled ([`Queue::remove`]) and given another time ([`Queue::reschedule`]); one that should slow
-//!   down is held back ([`Queue::hold_back`]). [`Queue::set_lanes`] lets groups of keys take turns.
+//!   delayed key can be cancelled ([`Queue::remove`]) and given another time ([`Queue::reschedule`]); one that should
+//!   slow down is held back ([`Queue::hold_back`]). [`Queue::set_lanes`] lets groups of keys take turns.
 //! - [`Queue::retry`], [`Queue::forget`]: what follows a failure and a success. How long a failed key waits is said by
 //!   [`Limits`]: a back-off for each key, a token bucket for all, an end of attempts, any number of them together.
 //!   [`QueueConfig`] is their short form.
@@ -36,7 +36,8 @@
 //! - **None starves**: while the key that waits longest has waited for [`AGING`], at least every [`AGED_TURN`]th get
 //!   hands out the key that waits longest, whatever its priority.
 //! - **Bounded entries**: a key stands in the queue once, whatever is asked of it, with at most [`MAX_CAUSES`] causes,
-//!   [`MAX_ERRORS`] errors of at most [`MAX_ERROR`] bytes and a reason of at most [`MAX_REASON`] bytes. Nothing stale stays behind when a delayed key is cancelled.
+//!   [`MAX_ERRORS`] errors of at most [`MAX_ERROR`] bytes and a reason of at most [`MAX_REASON`] bytes. Nothing stale
+//!   stays behind when a delayed key is cancelled.
 //! - **Few allocations**: delayed keys stand on a timer wheel that is threaded through the entries. A key costs its
 //!   entry and eight bytes of a hash table, whether it is ready or delayed, and no timer of its own.
 //! - **Short operations**: none walks through the keys, but for [`Queue::entries`], [`Queue::parked`] and

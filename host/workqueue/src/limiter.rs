@@ -1,12 +1,14 @@
 //! Limiters: how long a failed key waits for its next attempt, and when there is none.
 //!
-//! A [`Limit`] is plain data: what an operator sets for a plugin is made into a list of them, compared with what was set
-//! before, and handed to a queue. Any number of them compose into [`Limits`]: the longest wait wins, and each is asked
-//! each time, also those whose wait is shorter; so a token bucket counts the retries that back off for longer anyway.
+//! A [`Limit`] is plain data: what an operator sets for a plugin is made into a list of them, compared with what was
+//! set before, and handed to a queue. Any number of them compose into [`Limits`]: the longest wait wins, and each is
+//! asked each time, also those whose wait is shorter; so a token bucket counts the retries that back off for longer
+//! anyway.
 //!
 //! What a limiter needs to know of one key is how often it failed. The queue counts that with the key's entry and
-//! [`crate::Queue::forget`] clears it, for all limiters at once. The only state of a limiter itself is that of a bucket,
-//! a single time, which moves with the `now` that is passed in. There is no overflow: waits end at [`Duration::MAX`].
+//! [`crate::Queue::forget`] clears it, for all limiters at once. The only state of a limiter itself is that of a
+//! bucket, a single time, which moves with the `now` that is passed in. There is no overflow: waits end at
+//! [`Duration::MAX`].
 
 use std::error::Error;
 use std::fmt;
@@ -99,8 +101,8 @@ impl Limits {
     /// For settings that people write.
     ///
     /// # Errors
-    /// The first limit that can only be a mistake: show it to whoever wrote the setting, and keep the settings that held
-    /// before.
+    /// The first limit that can only be a mistake: show it to whoever wrote the setting, and keep the settings that
+    /// held before.
     pub fn check(&self) -> Result<(), LimitError> {
         let refuse = |at, problem| Err(LimitError { at, problem });
         if self.0.is_empty() {

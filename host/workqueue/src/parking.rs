@@ -63,8 +63,8 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
     }
 
     /// Remembers why the attempt that is in work failed, for [`crate::EntryView::errors`]. Call it before
-    /// [`Queue::retry`], [`Queue::retry_after`] or [`Queue::park`], which count the attempt and know no reason. Forgotten
-    /// with [`Queue::forget`]; ignored for a key that is not in work.
+    /// [`Queue::retry`], [`Queue::retry_after`] or [`Queue::park`], which count the attempt and know no reason.
+    /// Forgotten with [`Queue::forget`]; ignored for a key that is not in work.
     pub fn failed(&mut self, now: Duration, key: &K, reason: &str) {
         let Some(slot) = self.find(key) else {
             return;

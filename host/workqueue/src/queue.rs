@@ -145,9 +145,9 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         Some(self.take(now, slot))
     }
 
-    /// Like [`Queue::get`], but of the first `look_at` ready keys, those that wait longest first, it takes the one whose
-    /// rank is least: whoever may run only a few keys says here which. The rank is told the key, and how many attempts
-    /// in a row have ended badly.
+    /// Like [`Queue::get`], but of the first `look_at` ready keys, those that wait longest first, it takes the one
+    /// whose rank is least: whoever may run only a few keys says here which. The rank is told the key, and how many
+    /// attempts in a row have ended badly.
     pub fn get_by<R: Ord>(&mut self, now: Duration, look_at: usize, rank: impl Fn(&K, u32) -> R) -> Option<Taken<K, C>>
     where
         C: Clone,
@@ -210,9 +210,9 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         cancelled
     }
 
-    /// Gives a delayed key another time, `delay` from now, later ones too: [`Queue::add_after`] keeps the earlier of two
-    /// times, this one replaces it. A delay of zero queues it now. Causes and priority stay. Answers false where the key
-    /// is not delayed; then nothing happens. Danger: whoever asked for the earlier time is not served by it.
+    /// Gives a delayed key another time, `delay` from now, later ones too: [`Queue::add_after`] keeps the earlier of
+    /// two times, this one replaces it. A delay of zero queues it now. Causes and priority stay. Answers false where
+    /// the key is not delayed; then nothing happens. Danger: whoever asked for the earlier time is not served by it.
     pub fn reschedule(&mut self, now: Duration, key: &K, delay: Duration) -> bool {
         self.advance(now);
         let Some(slot) = self.find(key) else {
@@ -226,9 +226,10 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         true
     }
 
-    /// A run that waits, queued or delayed, begins no earlier than `delay` from now; one that is delayed for longer stays
-    /// so. Causes and priority stay. For a key that should slow down, whoever asks for it: what asks for it later is not
-    /// held back by this, so say it again then. Answers whether the run was moved. Danger: as with [`Queue::reschedule`].
+    /// A run that waits, queued or delayed, begins no earlier than `delay` from now; one that is delayed for longer
+    /// stays so. Causes and priority stay. For a key that should slow down, whoever asks for it: what asks for it later
+    /// is not held back by this, so say it again then. Answers whether the run was moved. Danger: as with
+    /// [`Queue::reschedule`].
     pub fn hold_back(&mut self, now: Duration, key: &K, delay: Duration) -> bool {
         self.advance(now);
         let due = now.saturating_add(delay);
@@ -247,9 +248,9 @@ impl<K: Clone + Eq + Hash, C> Queue<K, C> {
         true
     }
 
-    /// Lets lanes take turns: of the ready keys of one priority those of each lane have one turn a round, however many one
-    /// lane has. `lane` says which lane a key stands in, always the same one. `None`, as at the beginning: first come,
-    /// first served. What is ready is sorted anew, the key that waits longest first.
+    /// Lets lanes take turns: of the ready keys of one priority those of each lane have one turn a round, however many
+    /// one lane has. `lane` says which lane a key stands in, always the same one. `None`, as at the beginning: first
+    /// come, first served. What is ready is sorted anew, the key that waits longest first.
     pub fn set_lanes(&mut self, lane: Option<Lane<K>>) {
         if lane.is_none() && self.levels.lane().is_none() {
             return;

@@ -6,13 +6,13 @@
 //!
 //! Where common wheels differ: their spans lie relative to now, and a whole span is dealt out to the finer level when
 //! its time comes. A million keys in one span stop the queue then, and until then nobody knows the first time in it
-//! without a walk. Here a span becomes a wheel as soon as it holds more than [`CROWD`] keys, or more than [`FRONT`] where
-//! it is the first; and a wheel that is nearly empty becomes a list again. So each operation walks at most the levels
-//! and one short list, the first time is always known to the nanosecond, and the wheel doesn't ask what time it is:
-//! time that jumps or runs backwards can't upset it.
+//! without a walk. Here a span becomes a wheel as soon as it holds more than [`CROWD`] keys, or more than [`FRONT`]
+//! where it is the first; and a wheel that is nearly empty becomes a list again. So each operation walks at most the
+//! levels and one short list, the first time is always known to the nanosecond, and the wheel doesn't ask what time it
+//! is: time that jumps or runs backwards can't upset it.
 //!
-//! A wheel takes 1 KB. Where delays are spread as they are in a house, a million keys take some hundred wheels; a handful
-//! of keys that lie close together in time, far from all others, can take one for each level.
+//! A wheel takes 1 KB. Where delays are spread as they are in a house, a million keys take some hundred wheels; a
+//! handful of keys that lie close together in time, far from all others, can take one for each level.
 //!
 //! Keys of one time always stand in one list and are appended to it, so they stay in the order in which they came.
 

@@ -1,7 +1,7 @@
 //! How fast lists and events are read: ours beside kube-rs's reflector and Controller.
 //!
-//! Every client runs in a process of its own, on one thread; costs are that thread's CPU time, medians of several rounds.
-//! `--check` ends with an error where a figure misses its target.
+//! Every client runs in a process of its own, on one thread; costs are that thread's CPU time, medians of several
+//! rounds. `--check` ends with an error where a figure misses its target.
 
 #![allow(missing_docs, clippy::disallowed_methods, reason = "a bench measures time")]
 
@@ -147,7 +147,8 @@ fn latency(name: &str) {
                 sender.send(line).unwrap();
             }
         });
-        // An event that was overtaken by the next of its object is never told by a queue: three rounds of all pods are sent.
+        // An event that was overtaken by the next of its object is never told by a queue: three rounds of all pods are
+        // sent.
         let enough = target
             - if name.contains("Controller") {
                 TIMED as u64 / 10

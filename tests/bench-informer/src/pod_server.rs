@@ -1,5 +1,5 @@
-//! A scripted API server of pods, inside the process. It holds a number for each pod and makes its text while it is sent,
-//! so that the heap that is measured is the client's.
+//! A scripted API server of pods, inside the process. It holds a number for each pod and makes its text while it is
+//! sent, so that the heap that is measured is the client's.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

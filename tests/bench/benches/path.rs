@@ -1,16 +1,16 @@
 //! What a call that does nothing costs through the host's own path, fresh and warm, beside the runtime alone and bare
 //! wasmtime in the same process: `cargo bench -p pilothouse-bench --bench path`.
 //!
-//! *The host's own path* is what each key has from its place in the queue to the next key's: the dispatcher's choice (turn,
-//! permit, breaker), a task, the object out of the cache, the request, the call with its capabilities, limits, deadline and
-//! budgets, its outcome, what hot loops and breaker make of it, the verdict, metrics, and the observer. A host runs against
-//! the scripted server on one thread; its keys come from events while the plugin is quarantined, so that reading events is
-//! in none of the figures, and then run one after the other: concurrency 1, the time from the end of a run to that of the
-//! next.
+//! *The host's own path* is what each key has from its place in the queue to the next key's: the dispatcher's choice
+//! (turn, permit, breaker), a task, the object out of the cache, the request, the call with its capabilities, limits,
+//! deadline and budgets, its outcome, what hot loops and breaker make of it, the verdict, metrics, and the observer. A
+//! host runs against the scripted server on one thread; its keys come from events while the plugin is quarantined, so
+//! that reading events is in none of the figures, and then run one after the other: concurrency 1, the time from the
+//! end of a run to that of the next.
 //!
-//! *The runtime alone* is `Module::reconcile` with everything that bounds it, and a request made for it as the host does.
-//! Bare wasmtime has none of the bounds, calls without a fiber, and makes the same request. The object has 4 KB. The rounds
-//! of all six take turns, so that a noisy machine is noisy for all.
+//! *The runtime alone* is `Module::reconcile` with everything that bounds it, and a request made for it as the host
+//! does. Bare wasmtime has none of the bounds, calls without a fiber, and makes the same request. The object has 4 KB.
+//! The rounds of all six take turns, so that a noisy machine is noisy for all.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,9 +1,9 @@
 //! What a reconcile costs through the whole host, and what of it is the sandbox's: `cargo xtask bench`.
 //!
-//! `host/…` is the way from the bytes of an event to the end of the run: watch line, store, router, queue, gate, a fresh
-//! instance, outcome; `busy` adds one cached read and one write (the scripted server answers at once, and its event of
-//! the write is read and stored too). `bare wasmtime/…` is the same plugin called by hand. `router/…` is the step from a
-//! change in the store to the keys it wakes, which `tests/bench-informer` leaves out.
+//! `host/…` is the way from the bytes of an event to the end of the run: watch line, store, router, queue, gate, a
+//! fresh instance, outcome; `busy` adds one cached read and one write (the scripted server answers at once, and its
+//! event of the write is read and stored too). `bare wasmtime/…` is the same plugin called by hand. `router/…` is the
+//! step from a change in the store to the keys it wakes, which `tests/bench-informer` leaves out.
 
 #![allow(missing_docs, reason = "criterion's macros make functions without")]
 

@@ -1,10 +1,10 @@
 //! What an idle plugin costs in memory, and how long a host takes to start with the code at hand:
 //! `cargo bench -p pilothouse-bench --bench start`. What a call costs is in `path`.
 //!
-//! The plugins are the same module with another custom section each: another hash, and so another entry of the code cache.
-//! A process of its own, which has compiled nothing before, loads them and runs a host with them against the scripted API
-//! server, which has none of their objects: two controllers and three watched kinds each, all of which they share. What is
-//! told of the start goes from the process's first line to the moment at which the host is ready.
+//! The plugins are the same module with another custom section each: another hash, and so another entry of the code
+//! cache. A process of its own, which has compiled nothing before, loads them and runs a host with them against the
+//! scripted API server, which has none of their objects: two controllers and three watched kinds each, all of which
+//! they share. What is told of the start goes from the process's first line to the moment at which the host is ready.
 
 use std::path::Path;
 use std::process::Command;

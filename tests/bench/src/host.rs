@@ -142,8 +142,8 @@ impl Running {
         took
     }
 
-    /// Every key of `empty` stands in the queue, its object in the cache, and nothing else is to be done; then the keys run
-    /// one after the other: the time from the end of each run to that of the next.
+    /// Every key of `empty` stands in the queue, its object in the cache, and nothing else is to be done; then the keys
+    /// run one after the other: the time from the end of each run to that of the next.
     pub fn drain(&self) -> Vec<Duration> {
         let id = ControllerId::new(PLUGIN, "empty");
         assert!(self.host.set_concurrency(&id, Concurrency::Fixed(1)) && self.host.quarantine(PLUGIN));

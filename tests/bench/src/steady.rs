@@ -1,7 +1,7 @@
 //! A quiet plugin under a steady load, and how long each change waited: what others do beside it is seen there.
 //!
-//! The load is open: changes come at their time, however long those before them take. Each waits from the moment at which
-//! it is handed to the host's watch until its reconcile has ended.
+//! The load is open: changes come at their time, however long those before them take. Each waits from the moment at
+//! which it is handed to the host's watch until its reconcile has ended.
 
 use std::{
     sync::{

@@ -2,9 +2,9 @@
 //!
 //! What can't be equal on two servers is compared by what it means:
 //!
-//! - uids map one to one. So do resourceVersions of objects, and they keep their order: a version that is the same as an
-//!   earlier one on one server is that on the other, too. Versions of lists and bookmarks count foreign writes as well:
-//!   they must not be older than what was seen.
+//! - uids map one to one. So do resourceVersions of objects, and they keep their order: a version that is the same as
+//!   an earlier one on one server is that on the other, too. Versions of lists and bookmarks count foreign writes as
+//!   well: they must not be older than what was seen.
 //! - times of today are a time, ages in tables are an age, `continue` tokens are a token;
 //! - bookmarks in a row are one: how many come is a matter of time;
 //! - the causes of a status are a set: a real server tells some of them twice, and in no fixed order;

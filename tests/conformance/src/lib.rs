@@ -1,10 +1,10 @@
 //! The local cluster against a real API server: the same requests to both, and where the answers differ.
 //!
-//! Requests come from scripts, one topic a file in `scripts` ([`script`]), and from a random walk ([`walk`]). A [`Session`] sends
-//! them to both servers; [`compare`] says what is compared, and how. What differs stands in one list,
+//! Requests come from scripts, one topic a file in `scripts` ([`script`]), and from a random walk ([`walk`]). A
+//! [`Session`] sends them to both servers; [`compare`] says what is compared, and how. What differs stands in one list,
 //! `differences.yaml` ([`differences`]), which is checked in both directions: it is the local cluster's work list.
-//! [`LocalServer`] is the local cluster as it is compared: behind real HTTP, on the wall clock, so that both servers are
-//! reached in the same way.
+//! [`LocalServer`] is the local cluster as it is compared: behind real HTTP, on the wall clock, so that both servers
+//! are reached in the same way.
 //!
 //! Not compared: how long anything takes, headers other than those that [`server`] names, what
 //! [`compare`] leaves out, and requests of users who may not do everything.

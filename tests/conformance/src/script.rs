@@ -1,7 +1,7 @@
 //! Scripts: requests that are sent to both servers, one topic a file.
 //!
-//! A script is YAML: what it is about, and its steps. Texts may hold `<name>`: the value that an earlier step saved under
-//! this name, or one of those that every script has:
+//! A script is YAML: what it is about, and its steps. Texts may hold `<name>`: the value that an earlier step saved
+//! under this name, or one of those that every script has:
 //!
 //! | name | what it stands for |
 //! |---|---|
@@ -54,7 +54,8 @@ pub struct Step {
     /// Values of the answer to keep: name, and JSON pointer into the body.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub save: BTreeMap<String, String>,
-    /// Repeat the request until its answer has these values: `code`, or JSON pointers into the body. Null: nothing there.
+    /// Repeat the request until its answer has these values: `code`, or JSON pointers into the body. Null: nothing
+    /// there.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub until: BTreeMap<String, Value>,
     /// Only prepares what follows: both servers must be content with it, and the answers are not compared.
@@ -81,7 +82,8 @@ pub struct Step {
     /// Compare these JSON pointers into the body alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pick: Vec<String>,
-    /// Of the list at a JSON pointer compare those elements alone in which the value at another pointer is one of these.
+    /// Of the list at a JSON pointer compare those elements alone in which the value at another pointer is one of
+    /// these.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub only: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// Regular expressions for what in texts is not compared.

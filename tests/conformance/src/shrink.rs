@@ -3,8 +3,8 @@
 /// How often a script is tried at most; what is left then is short, if not the shortest.
 const TRIES: usize = 200;
 
-/// Leaves out steps as long as `shows` says that what is left still shows the difference. The last step, which shows it,
-/// stays.
+/// Leaves out steps as long as `shows` says that what is left still shows the difference. The last step, which shows
+/// it, stays.
 ///
 /// First halves are left out, then quarters, at last single steps, again and again until nothing more can go.
 pub async fn shrink<T: Clone>(steps: Vec<T>, mut shows: impl AsyncFnMut(&[T]) -> bool) -> Vec<T> {

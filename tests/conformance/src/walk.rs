@@ -2,11 +2,12 @@
 //!
 //! A walk is a script like any other, so what it finds can be kept as one. Its requests know nothing of the state they
 //! meet: creating what is there, or changing what is not, is a request as good as others. Deletion that waits for
-//! dependents is left out, since when it ends is a matter of time, and times are not compared. So is scaling: to scale to
-//! what is there already makes a new version on a real server, as the list says.
+//! dependents is left out, since when it ends is a matter of time, and times are not compared. So is scaling: to scale
+//! to what is there already makes a new version on a real server, as the list says.
 //!
 //! Meanwhile somebody else writes to the real server, whose versions are counted for all objects together. So a version
-//! that lies further on than its object's last change is met in every walk, and not only where other tests run beside it.
+//! that lies further on than its object's last change is met in every walk, and not only where other tests run beside
+//! it.
 
 use std::sync::LazyLock;
 

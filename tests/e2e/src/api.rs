@@ -194,7 +194,8 @@ impl Api {
             .await
     }
 
-    /// What the ConfigMap of a Greeting in the test's namespace says, once the Greeting says of its present spec that it does.
+    /// What the ConfigMap of a Greeting in the test's namespace says, once the Greeting says of its present spec that
+    /// it does.
     pub async fn greeted(&self, name: &str) -> Option<String> {
         let greeting = self.get(GREETINGS, &self.namespace, name).await?;
         let status = &greeting["status"];

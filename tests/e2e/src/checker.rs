@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::load::{Done, Ended, Fate};
 use crate::{Api, BEASTS, CONFIG_MAPS, GREETINGS};
 
-/// What is not as it should be in a namespace: a line for each. `load` says what has been asked for; without it, what is
-/// there is all that counts.
+/// What is not as it should be in a namespace: a line for each. `load` says what has been asked for; without it, what
+/// is there is all that counts.
 pub(crate) async fn wrong(api: &Api, namespace: &str, load: Option<&Ended>) -> Vec<String> {
     let mut lists = Vec::new();
     for kind in [GREETINGS, BEASTS, CONFIG_MAPS] {

@@ -3,11 +3,11 @@
 //! components that are spoilt on purpose ([`wasm`]).
 //!
 //! Promises: every test has processes, ports, folders and namespaces of its own, and leaves none of the first three
-//! behind; nothing waits for a fixed time, everything for what it needs, at most [`PATIENCE`]; what did not happen is told
-//! together with what the host said.
+//! behind; nothing waits for a fixed time, everything for what it needs, at most [`PATIENCE`]; what did not happen is
+//! told together with what the host said.
 //!
-//! Not promised: a real control plane of a test's own. It is one for all tests of a program, so a host must be granted the
-//! test's namespaces only ([`Scene::grants`]), and what belongs to no namespace needs a name of its own.
+//! Not promised: a real control plane of a test's own. It is one for all tests of a program, so a host must be granted
+//! the test's namespaces only ([`Scene::grants`]), and what belongs to no namespace needs a name of its own.
 //!
 //! The binary is the one that the environment variable `PILOTHOUSE_BIN` names, or else is built. A panic in here is a
 //! failed test, which is why these functions panic.

@@ -1,5 +1,5 @@
-//! People at work: Greetings and Beasts are made, changed and deleted, and what belongs to them is tampered with, all the
-//! time and whatever the API server does meanwhile.
+//! People at work: Greetings and Beasts are made, changed and deleted, and what belongs to them is tampered with, all
+//! the time and whatever the API server does meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,8 +1,8 @@
 //! Which API server a test meets, and the real one that all tests of a test program share.
 //!
-//! A test is an `async fn` that takes an [`On`], with one line above it that makes tests of it: `on_both!`, `on_local!` or
-//! `on_real!`, the last two with a line of doc that says why. They are called `NAME::local` and `NAME::real`, so that
-//! `cargo test … -- ::real` runs the real half and `--skip ::real` the other. Each has a namespace of its own.
+//! A test is an `async fn` that takes an [`On`], with one line above it that makes tests of it: `on_both!`, `on_local!`
+//! or `on_real!`, the last two with a line of doc that says why. They are called `NAME::local` and `NAME::real`, so
+//! that `cargo test … -- ::real` runs the real half and `--skip ::real` the other. Each has a namespace of its own.
 
 use std::sync::{Arc, OnceLock};
 

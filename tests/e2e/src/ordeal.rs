@@ -1,7 +1,7 @@
 //! The host under a real control plane's faults: plugins and people at work, a proxy in between, and what is measured.
 //!
-//! Each [`Ordeal`] has a control plane of its own, since it is broken on purpose, and at most [`AT_ONCE`] of them run at a
-//! time. The host is the user it would be in production: a service account with the rights it needs and no others.
+//! Each [`Ordeal`] has a control plane of its own, since it is broken on purpose, and at most [`AT_ONCE`] of them run
+//! at a time. The host is the user it would be in production: a service account with the rights it needs and no others.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,8 @@ const IDLE: usize = 8;
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 
-/// The longest that it may take until all is right again: what is refused for want of rights is tried again after a minute.
+/// The longest that it may take until all is right again: what is refused for want of rights is tried again after a
+/// minute.
 const RECOVERY: Duration = Duration::from_secs(100);
 
 /// The name of the host's service account.
@@ -188,8 +189,8 @@ impl Ordeal {
         let scene = Scene::with_zoo();
         let audit = Audit::in_folder(&scene.path(""));
         let options = Options {
-            // As everywhere: a finalizer that is added while its object is being deleted holds nothing, and what its owner
-            // made in that moment is for garbage collection.
+            // As everywhere: a finalizer that is added while its object is being deleted holds nothing, and what its
+            // owner made in that moment is for garbage collection.
             controllers: Controllers::GarbageCollection,
             objects: [GREETING_CRD, BEAST_CRD].map(|crd| yaml(crd).to_string()).into(),
             apiserver_flags: audit
@@ -315,7 +316,8 @@ impl Ordeal {
         })
     }
 
-    /// Waits until the fault has lasted so long. For what the host must bear for a time, and not until something happens.
+    /// Waits until the fault has lasted so long. For what the host must bear for a time, and not until something
+    /// happens.
     pub async fn lasts(&self, fault: &Fault, time: Duration) {
         let left = time.saturating_sub(fault.began.elapsed());
         #[expect(clippy::disallowed_methods, reason = "the length of a fault is what is tested")]

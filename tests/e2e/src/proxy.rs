@@ -1,7 +1,7 @@
 //! A TCP proxy before an API server, which a test can have refuse, hold, slow and cut connections.
 //!
-//! TLS goes through it: it sees bytes, not requests, and counts connections. It listens as long as it lives; a server that
-//! is gone behind it looks like one that hangs up on each connection.
+//! TLS goes through it: it sees bytes, not requests, and counts connections. It listens as long as it lives; a server
+//! that is gone behind it looks like one that hangs up on each connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

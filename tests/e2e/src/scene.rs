@@ -187,8 +187,8 @@ impl Scene {
         command
     }
 
-    /// kubectl in this folder and in the test's namespace, with the kubeconfig that `pilothouse dev` wrote here, or that of
-    /// the real control plane.
+    /// kubectl in this folder and in the test's namespace, with the kubeconfig that `pilothouse dev` wrote here, or
+    /// that of the real control plane.
     pub fn kubectl(&self, args: &[&str]) -> Command {
         let named = std::env::var_os("KUBECTL").filter(|named| !named.is_empty());
         let (program, kubeconfig) = match self.cluster.plane() {
@@ -312,8 +312,8 @@ impl Scene {
         self.file("world.yaml", world.to_string());
     }
 
-    /// Starts `pilothouse run` against a server, with JSON log lines of everything that is reconciled. A `config.yaml` in
-    /// the folder is its configuration.
+    /// Starts `pilothouse run` against a server, with JSON log lines of everything that is reconciled. A `config.yaml`
+    /// in the folder is its configuration.
     pub fn run(&self, server: &crate::Server, more: &[&str]) -> Host {
         let kubeconfig = self.file("kubeconfig", server.kubeconfig());
         self.run_as(&kubeconfig, more)

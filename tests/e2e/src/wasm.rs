@@ -38,8 +38,8 @@ pub fn forger() -> &'static [u8] {
     built(&BYTES, "forger")
 }
 
-/// A plugin whose `describe` answers this text. `!panic` panics and `!loop` loops instead; `!chance TEXT` puts something
-/// else at each call, if the host lets it, where the text says `CHANCE`.
+/// A plugin whose `describe` answers this text. `!panic` panics and `!loop` loops instead; `!chance TEXT` puts
+/// something else at each call, if the host lets it, where the text says `CHANCE`.
 ///
 /// # Panics
 /// If the text is too long.

@@ -62,8 +62,8 @@ pub struct Binaries(PathBuf);
 
 impl Binaries {
     /// These programs, compiled with this Go if they aren't in the cache. The cache is `PILOTHOUSE_CACHE`, or
-    /// `pilothouse` in the user's cache directory (`XDG_CACHE_HOME`, `~/.cache`), or `target/realcluster` where there is
-    /// none; the key within it is made of go.mod, go.sum and the Go version. `tell` hears how far it is.
+    /// `pilothouse` in the user's cache directory (`XDG_CACHE_HOME`, `~/.cache`), or `target/realcluster` where there
+    /// is none; the key within it is made of go.mod, go.sum and the Go version. `tell` hears how far it is.
     ///
     /// # Errors
     /// [`Error::Failed`] if something does not compile (or its modules can't be fetched), [`Error::File`] if the cache

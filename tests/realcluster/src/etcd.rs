@@ -9,8 +9,8 @@ use crate::{ControlPlane, Error};
 
 impl ControlPlane {
     /// Throws etcd's history away up to now. The API server serves what is a little older from its own cache as before,
-    /// which a restart empties: after both, lists of old versions, old continue tokens and old watches are answered with
-    /// 410.
+    /// which a restart empties: after both, lists of old versions, old continue tokens and old watches are answered
+    /// with 410.
     ///
     /// # Errors
     /// [`Error::Etcd`] with what it says.

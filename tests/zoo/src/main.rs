@@ -1,5 +1,5 @@
-//! `cargo xtask zoo`: lets each animal loose and prints what it tried, what stopped it and how the neighbour fared. Named
-//! animals alone, if any are. Ends with 1 if one was not stopped, or something else came to harm.
+//! `cargo xtask zoo`: lets each animal loose and prints what it tried, what stopped it and how the neighbour fared.
+//! Named animals alone, if any are. Ends with 1 if one was not stopped, or something else came to harm.
 #![cfg(unix)]
 
 use std::process::ExitCode;
@@ -68,8 +68,8 @@ async fn shown(animal: &'static Animal) -> bool {
     visit.is_ok()
 }
 
-/// Prints a text under its heading, in lines that fit; of several lines of the host's the first, since what comes then is to
-/// be pasted into files.
+/// Prints a text under its heading, in lines that fit; of several lines of the host's the first, since what comes then
+/// is to be pasted into files.
 fn told(heading: &str, text: &str) {
     let mut lines = text.lines();
     let first = lines.next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The animals' modules: plugins of the tests, most of them changed in the bytes so that they do what no compiler writes.
+//! The animals' modules: plugins of the tests, most of them changed in the bytes so that they do what no compiler
+//! writes.
 
 use pilothouse_e2e::wasm;
 use pilothouse_guests::bytes::{self, core_module_with, length, section};

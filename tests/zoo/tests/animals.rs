@@ -1,4 +1,5 @@
-//! Each animal of the zoo, let loose beside a quiet neighbour: [`pilothouse_zoo::visit`] says what that asks of the host.
+//! Each animal of the zoo, let loose beside a quiet neighbour: [`pilothouse_zoo::visit`] says what that asks of the
+//! host.
 #![cfg(unix)]
 
 use std::collections::BTreeSet;

@@ -1,15 +1,15 @@
 //! Whether the API server answers this host at all, and what of that is news. Pure.
 //!
-//! One request without an answer, or one refused for its credentials, is a suspicion: a connection may break, and one of
-//! several servers may be gone. A probe decides. While the host is cut off nothing else is tried that can wait, and the
-//! pauses between probes grow.
+//! One request without an answer, or one refused for its credentials, is a suspicion: a connection may break, and one
+//! of several servers may be gone. A probe decides. While the host is cut off nothing else is tried that can wait, and
+//! the pauses between probes grow.
 
 use std::time::Duration;
 
 use crate::reflector::failure::{Failure, Trouble};
 
-/// An API server that has just been started answers 403, 401 and 5xx until it knows its roles and accounts. So long such an
-/// answer does not count as the end of an outage.
+/// An API server that has just been started answers 403, 401 and 5xx until it knows its roles and accounts. So long
+/// such an answer does not count as the end of an outage.
 const STARTING: Duration = Duration::from_secs(5);
 
 /// Credentials that are refused for less than this are not worth a line: see above.
@@ -18,8 +18,8 @@ const DOUBT: Duration = Duration::from_secs(2);
 /// The pause after the first probe.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause between two probes. A probe is one request of a few bytes from each host, while everything here waits
-/// for it: a longer pause would save a server nothing, and be felt after every restart.
+/// The longest pause between two probes. A probe is one request of a few bytes from each host, while everything here
+/// waits for it: a longer pause would save a server nothing, and be felt after every restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why the host is cut off.
@@ -121,8 +121,8 @@ impl Outage {
         Some(News::Over(told?, now.saturating_sub(since?)))
     }
 
-    /// How long to wait before the next probe: longer with each that was in vain, never as long as others wait that lost
-    /// the same server. A server that is starting is asked often.
+    /// How long to wait before the next probe: longer with each that was in vain, never as long as others wait that
+    /// lost the same server. A server that is starting is asked often.
     pub(crate) fn pause(&self, rng: &mut fastrand::Rng) -> Duration {
         let step = FIRST_PAUSE.saturating_mul(1 << self.in_vain.saturating_sub(1).min(8));
         step.min(LONGEST_PAUSE).mul_f64(0.8 + 0.2 * rng.f64())

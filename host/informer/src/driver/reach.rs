@@ -1,8 +1,8 @@
 //! Finds out whether the API server answers this host at all, for everybody in the process who can wait until it does.
 //!
-//! Promised: a suspicion costs one request, an outage one each second at first and one in five seconds later, however much
-//! there is to do; what is wrong is said once, and so is its end. Reflectors ask for nothing while there is an outage,
-//! and at all times for no more than 100 requests a second: they come back one after the other.
+//! Promised: a suspicion costs one request, an outage one each second at first and one in five seconds later, however
+//! much there is to do; what is wrong is said once, and so is its end. Reflectors ask for nothing while there is an
+//! outage, and at all times for no more than 100 requests a second: they come back one after the other.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,8 +20,8 @@ use crate::{
     reflector::failure::{Failure, Trouble},
 };
 
-/// Requests of all reflectors together a second, and at once after a pause. 200 watches are back in two seconds; a server
-/// with thousands of clients that has just been started has less to do with each.
+/// Requests of all reflectors together a second, and at once after a pause. 200 watches are back in two seconds; a
+/// server with thousands of clients that has just been started has less to do with each.
 pub(crate) const A_SECOND: u32 = 100;
 /// See [`A_SECOND`].
 pub(crate) const AT_ONCE: u32 = 20;
@@ -84,8 +84,8 @@ impl Reach {
         self.0.away.subscribe()
     }
 
-    /// Ticks when the API server answers again, and when a watch may be had that was forbidden: what failed lately may go
-    /// well now.
+    /// Ticks when the API server answers again, and when a watch may be had that was forbidden: what failed lately may
+    /// go well now.
     pub fn better(&self) -> watch::Receiver<u64> {
         self.0.better.subscribe()
     }

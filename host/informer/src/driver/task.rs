@@ -27,8 +27,8 @@ enum End {
     Order(Order),
 }
 
-/// A watch is cut so long after the server should have ended it: one that sends bytes for ever and never a whole line is not
-/// silent.
+/// A watch is cut so long after the server should have ended it: one that sends bytes for ever and never a whole line
+/// is not silent.
 const OVERTIME: Duration = Duration::from_secs(30);
 
 /// A streaming list that is silent for so long gives its turn to another.
@@ -52,8 +52,8 @@ async fn next(body: &mut Body, turn: &mut Option<SemaphorePermit<'_>>, bound: Du
     }
 }
 
-/// So long after a panic the next watch begins: what made the last one fail may make it fail too, and no loop of faults is to
-/// eat the host or its log.
+/// So long after a panic the next watch begins: what made the last one fail may make it fail too, and no loop of faults
+/// is to eat the host or its log.
 pub(super) const AFTER_FAULT: Duration = Duration::from_secs(10);
 
 /// Sees to it that a task which panics is said so and followed by another.
@@ -75,7 +75,8 @@ impl Drop for Guard {
             "a watch has stopped by a fault of this host (a panic, told above); it begins anew in {} s", AFTER_FAULT.as_secs()
         );
         let (inner, informer, id) = (self.inner.clone(), self.informer.clone(), self.id);
-        // Not here: a second panic while the first unwinds would end the process. The handle is not needed: it ends by itself.
+        // Not here: a second panic while the first unwinds would end the process. The handle is not needed: it ends by
+        // itself.
         drop(self.inner.runtime.spawn(async move {
             let commands = informer.fault(id, "the watch stopped by a fault of this host; it begins anew");
             inner.ended(id);
@@ -165,8 +166,8 @@ impl Task {
         answer
     }
 
-    /// Waits for so long, or until there is reason to hope: the API server was away and answers, or another watch that was
-    /// forbidden like this one may be had.
+    /// Waits for so long, or until there is reason to hope: the API server was away and answers, or another watch that
+    /// was forbidden like this one may be had.
     async fn wait(&self, pause: Duration) {
         let reach = &self.inner.reach;
         let (mut away, mut better) = (reach.away(), reach.better());

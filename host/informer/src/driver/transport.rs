@@ -157,7 +157,8 @@ pub(crate) async fn get_as(
 ) -> Result<Body, Failure> {
     let request = http::Request::get(path)
         .header(http::header::ACCEPT, accept)
-        // A watch compressed event by event can't be read piece by piece by every middleware; see kube's `request_events`.
+        // A watch compressed event by event can't be read piece by piece by every middleware; see kube's
+        // `request_events`.
         .header(http::header::ACCEPT_ENCODING, "identity")
         .body(Body::empty())
         .map_err(|error| Failure::new(Trouble::Refused, format!("{path:?} is no path: {error}")))?;
@@ -252,8 +253,8 @@ async fn whole(mut body: Body, max: usize, patience: Patience) -> Result<Vec<u8>
 /// Asks under which name a kind is served, by the legacy discovery that every server has.
 ///
 /// # Errors
-/// [`Trouble::NotFound`] where the server does not serve the kind (yet); else what went wrong with the request. Ask again
-/// later.
+/// [`Trouble::NotFound`] where the server does not serve the kind (yet); else what went wrong with the request. Ask
+/// again later.
 pub async fn discover(client: &Client, gvk: &Gvk, patience: Patience) -> Result<Resource, Failure> {
     ask(client, gvk, &[], patience).await
 }

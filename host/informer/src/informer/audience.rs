@@ -1,7 +1,7 @@
 //! The subscribers of a kind: what each has been shown of it, and what each hears of a change.
 //!
-//! A part of the kind is shown to a subscriber once a watch that brings what it needs has put its first list into the store.
-//! Until then it hears nothing of it, also where others that need less have it already.
+//! A part of the kind is shown to a subscriber once a watch that brings what it needs has put its first list into the
+//! store. Until then it hears nothing of it, also where others that need less have it already.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,8 +74,8 @@ impl Subscriber {
         additions
     }
 
-    /// What it hears of a list that was just committed with these changes; none where that shows it nothing for the first
-    /// time: then it hears of it as of any change.
+    /// What it hears of a list that was just committed with these changes; none where that shows it nothing for the
+    /// first time: then it hears of it as of any change.
     pub(crate) fn first(&mut self, slot: &Slot, deltas: &[Delta], store: &Store, uncut: bool) -> Option<Vec<Delta>> {
         if self.is_synced() || self.shown.contains(&slot.scope) || !slot.need.covers(&self.need) {
             return None;

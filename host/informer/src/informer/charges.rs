@@ -1,12 +1,12 @@
 //! What the cache of a kind costs whom.
 //!
-//! The rule: an owner (a plugin) is charged for each object that any of its views shows, as heavy as the view shows it (of
-//! several views the heaviest), and for each index that it declared; always in full. So the charge is what the cache would
-//! hold for it alone: it does not change when others come and go, and where owners share, the charges together are more
-//! than what is held. What is held stands beside it: see [`Counters`](crate::Counters).
+//! The rule: an owner (a plugin) is charged for each object that any of its views shows, as heavy as the view shows it
+//! (of several views the heaviest), and for each index that it declared; always in full. So the charge is what the
+//! cache would hold for it alone: it does not change when others come and go, and where owners share, the charges
+//! together are more than what is held. What is held stands beside it: see [`Counters`](crate::Counters).
 //!
-//! Events are counted as they come. Whatever changes more (who comes or leaves, a list, a change of what is needed) only
-//! marks the charges as stale, and the next one who asks has them counted anew, once.
+//! Events are counted as they come. Whatever changes more (who comes or leaves, a list, a change of what is needed)
+//! only marks the charges as stale, and the next one who asks has them counted anew, once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,14 +1,14 @@
 //! When a watch's troubles are worth a line in the log. Pure.
 //!
-//! Promised: trouble that lasts is said, however often it changes its kind; another kind of trouble is said too, at most
-//! once a minute; and whoever read that there is trouble reads that it is over.
+//! Promised: trouble that lasts is said, however often it changes its kind; another kind of trouble is said too, at
+//! most once a minute; and whoever read that there is trouble reads that it is over.
 
 use std::time::Duration;
 
 use crate::reflector::failure::Trouble;
 
-/// Trouble that is over sooner is not worth a line: a server that has just been started answers 403, 404 and 5xx until it
-/// knows its roles and kinds.
+/// Trouble that is over sooner is not worth a line: a server that has just been started answers 403, 404 and 5xx until
+/// it knows its roles and kinds.
 const DOUBT: Duration = Duration::from_secs(2);
 
 /// So long after a line about one kind of trouble there is none about another.

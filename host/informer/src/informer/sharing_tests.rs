@@ -269,8 +269,8 @@ impl World {
         (slot.scope.clone(), slot.need.clone(), wire)
     }
 
-    /// Does the next bit of a reflector's I/O; false where there is nothing to do. `lag`: how far behind a server may be
-    /// that need not be at its newest.
+    /// Does the next bit of a reflector's I/O; false where there is nothing to do. `lag`: how far behind a server may
+    /// be that need not be at its newest.
     fn step(&mut self, id: u64, lag: u64) -> bool {
         let io = self.io.get_mut(&id).unwrap();
         match (io.order.clone().unwrap(), &mut io.answer, &mut io.stream) {

@@ -83,7 +83,8 @@ impl Slot {
         self.relist.stage(store, item);
     }
 
-    /// A change as the store is to have it. An object that is no longer needed is gone, as it is where the server selects.
+    /// A change as the store is to have it. An object that is no longer needed is gone, as it is where the server
+    /// selects.
     pub(crate) fn shape(&self, change: Change) -> Change {
         if !self.shapes() {
             return change;

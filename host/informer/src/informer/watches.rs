@@ -219,8 +219,8 @@ impl Informer {
         outcome
     }
 
-    /// A fault of this host has ended a watch in the midst of a step: another takes its place, lists anew, and says so in
-    /// its status until that list is in the store. What was held stays, and nobody is called.
+    /// A fault of this host has ended a watch in the midst of a step: another takes its place, lists anew, and says so
+    /// in its status until that list is in the store. What was held stays, and nobody is called.
     ///
     /// A change that the fault kept from a handler is not told again where the store has it already.
     pub fn fault(&self, reflector: u64, why: &str) -> Vec<Command> {

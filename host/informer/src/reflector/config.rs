@@ -20,9 +20,11 @@ pub enum ListMode {
 pub struct ReflectorConfig {
     /// In which form lists are asked for. Default: streaming.
     pub lists: ListMode,
-    /// Objects in a page of a list. Default 500. A real server ignores it in its first answer, which comes from its cache.
+    /// Objects in a page of a list. Default 500. A real server ignores it in its first answer, which comes from its
+    /// cache.
     pub page_size: u32,
-    /// The most elements of one list, however it comes; a list with more has no end and is given up. Default five million.
+    /// The most elements of one list, however it comes; a list with more has no end and is given up. Default five
+    /// million.
     pub max_elements: u64,
     /// Pauses after failed lists and watches.
     pub backoff: BackoffConfig,

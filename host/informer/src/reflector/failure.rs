@@ -90,8 +90,8 @@ impl Failure {
         }
     }
 
-    /// A failure from an HTTP status (none for `ERROR` events, which carry their code), a body that should be a `Status`
-    /// but may be anything, and the `Retry-After` header's seconds.
+    /// A failure from an HTTP status (none for `ERROR` events, which carry their code), a body that should be a
+    /// `Status` but may be anything, and the `Retry-After` header's seconds.
     pub fn of_status(http: Option<u16>, body: &[u8], retry_after: Option<u64>) -> Self {
         let status: Status = serde_json::from_slice(body).unwrap_or_default();
         let code = http.or(status.code).unwrap_or(0);

@@ -25,8 +25,8 @@ pub struct ListRequest {
 pub struct WatchRequest {
     /// The version to go on from. Of a streaming list: as in [`ListRequest::version`].
     pub version: Version,
-    /// Set for a streaming list: the stream brings what there is first, and a bookmark that ends it. Until then the stream
-    /// is dead after so long without a byte.
+    /// Set for a streaming list: the stream brings what there is first, and a bookmark that ends it. Until then the
+    /// stream is dead after so long without a byte.
     pub initial: Option<Duration>,
     /// After this the server ends the stream.
     pub timeout: Duration,
@@ -54,7 +54,8 @@ pub enum Action {
     Begin,
     /// Stage what came of the list.
     Stage(Vec<Item>),
-    /// Put the staged list in place of what the store holds. Answer at once with [`Input::Committed`] or [`Input::Refused`].
+    /// Put the staged list in place of what the store holds. Answer at once with [`Input::Committed`] or
+    /// [`Input::Refused`].
     Commit {
         /// The list's version.
         version: Version,

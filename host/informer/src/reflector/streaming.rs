@@ -1,5 +1,5 @@
-//! The part of the reflector that has to do with streaming lists: the initial events of a watch are the list, a bookmark
-//! ends it, and the same stream goes on as the watch.
+//! The part of the reflector that has to do with streaming lists: the initial events of a watch are the list, a
+//! bookmark ends it, and the same stream goes on as the watch.
 //!
 //! What comes before that bookmark is staged like the pages of a list and commits in one replacement; whatever ends the
 //! stream sooner throws it away. Where streaming does not work lists come in pages, and it is tried again later.
@@ -14,17 +14,17 @@ use crate::{
     store::{Change, Item},
 };
 
-/// Initial events that stop for so long, and no bookmark: the server does not know the parameter and has taken the request
-/// for a common watch. Three times what a real server waits before it says one or the other (3 s, kubernetes'
+/// Initial events that stop for so long, and no bookmark: the server does not know the parameter and has taken the
+/// request for a common watch. Three times what a real server waits before it says one or the other (3 s, kubernetes'
 /// storage/cacher), since falling back too early costs no more than a list in pages.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Changes for so long, and no bookmark: the same, of a kind that is never silent. A server that knows the parameter sends
-/// what changes meanwhile behind the list, and the bookmark within those 3 s.
+/// Changes for so long, and no bookmark: the same, of a kind that is never silent. A server that knows the parameter
+/// sends what changes meanwhile behind the list, and the bookmark within those 3 s.
 const CHANGES: Duration = SILENCE;
 /// The longest that initial events may take. A server ends a stream after the time that was asked for, which is less.
 const LONGEST: Duration = Duration::from_secs(600);
-/// After so many streams in a row that ended before their bookmark lists come in pages: something may stand in between that
-/// does not let streams through.
+/// After so many streams in a row that ended before their bookmark lists come in pages: something may stand in between
+/// that does not let streams through.
 const MAX_FAILURES: u32 = 3;
 /// After so long streaming is tried again: the server may be another one.
 const AGAIN: Duration = Duration::from_secs(3600);

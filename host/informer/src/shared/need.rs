@@ -23,8 +23,8 @@ pub struct Need {
 }
 
 impl Need {
-    /// What a view needs, and the indexes that are declared with it. Of a Secret nobody needs more than `Whole`, in which
-    /// it shows no data.
+    /// What a view needs, and the indexes that are declared with it. Of a Secret nobody needs more than `Whole`, in
+    /// which it shows no data.
     pub fn of(kind: &Gvk, view: &View, indexes: &[IndexSpec]) -> Self {
         let mut projection = view.projection.clone();
         let paths = indexes.iter().flat_map(|index| &index.paths);

@@ -9,7 +9,8 @@ use pilothouse_object::Gvk;
 
 use crate::{informer::Informer, reflector::ReflectorConfig};
 
-/// The informers of a process: one for each kind, and one for each field selector on it that the server alone can evaluate.
+/// The informers of a process: one for each kind, and one for each field selector on it that the server alone can
+/// evaluate.
 pub struct Registry {
     informers: BTreeMap<(Gvk, Option<Arc<str>>), Arc<Informer>>,
     config: ReflectorConfig,

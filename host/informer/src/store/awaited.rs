@@ -1,8 +1,8 @@
 //! Objects that this process has written and whose watch has not told of them yet.
 //!
-//! A watch that is interrupted may never tell of some: an object that was made and deleted while nobody watched stands in
-//! no list. Whoever made it would wait for its deletion for ever. So the list that should hold it and does not is its
-//! deletion.
+//! A watch that is interrupted may never tell of some: an object that was made and deleted while nobody watched stands
+//! in no list. Whoever made it would wait for its deletion for ever. So the list that should hold it and does not is
+//! its deletion.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! An index: from strings to the objects that hold them.
 //!
-//! It holds each value once and the numbers of the objects' places in the store, both ways: so an object's old values are
-//! known without reading the old object again, and a change that changes none of them costs nothing but reading the new.
+//! It holds each value once and the numbers of the objects' places in the store, both ways: so an object's old values
+//! are known without reading the old object again, and a change that changes none of them costs nothing but reading the
+//! new.
 
 use std::{
     borrow::Cow,
@@ -198,7 +199,8 @@ impl Index {
         Some(&self.values.get(number as usize)?.as_ref()?.text)
     }
 
-    /// Takes the object in that stands at a place now, whatever stood there before; answers how many values were too long.
+    /// Takes the object in that stands at a place now, whatever stood there before; answers how many values were too
+    /// long.
     pub(crate) fn put(&mut self, place: Place, object: &Object) -> u64 {
         let mut failures = 0;
         // Nearly every object has one value at most.

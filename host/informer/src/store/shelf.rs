@@ -1,7 +1,8 @@
 //! Where the objects of a store stand: numbered places, found by key, walked in the order of keys.
 //!
 //! An object keeps its place while it changes, so indexes hold places and are not touched by a change that changes no
-//! value of theirs. A place that was left and taken anew has another stamp: who remembers both knows which object it was.
+//! value of theirs. A place that was left and taken anew has another stamp: who remembers both knows which object it
+//! was.
 
 use std::{
     cmp::Ordering,

@@ -542,7 +542,8 @@ proptest! {
                     event(&mut store, Change::Put(object))
                 }
                 Op::Missed(name, namespace) => {
-                    // Changes on the server that no event tells; the next relist must find them. Until then the models differ.
+                    // Changes on the server that no event tells; the next relist must find them. Until then the models
+                    // differ.
                     match model.find(name, namespace) {
                         Some(at) => { model.objects.remove(at); model.version += 1; }
                         None => { let object = model.make(name, namespace, None, 2, 2); model.objects.push(object); }

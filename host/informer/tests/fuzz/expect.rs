@@ -95,8 +95,8 @@ impl Event {
     }
 }
 
-/// The members of a JSON object, in order; none where a name is written with escapes, which no server does and the reader
-/// of lists does not look for.
+/// The members of a JSON object, in order; none where a name is written with escapes, which no server does and the
+/// reader of lists does not look for.
 struct Members<'a>(Option<Vec<(&'a str, &'a RawValue)>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

@@ -1,7 +1,7 @@
 //! Mutated answers of a real API server against the readers of lists and watches.
 //!
-//! In the tests a fixed number of rounds runs, about ten seconds' worth without optimisation. By hand, for as long as one
-//! likes and from another seed each time:
+//! In the tests a fixed number of rounds runs, about ten seconds' worth without optimisation. By hand, for as long as
+//! one likes and from another seed each time:
 //! ```text
 //! PILOTHOUSE_FUZZ_SECONDS=3600 cargo test -p pilothouse-informer --release --test fuzz
 //! ```

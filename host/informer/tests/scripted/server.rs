@@ -1,5 +1,5 @@
-//! The model behind a `kube::Client` in this process, with faults: bytes are frames of a body, and time is tokio's paused
-//! clock, so nothing here depends on how fast anything runs.
+//! The model behind a `kube::Client` in this process, with faults: bytes are frames of a body, and time is tokio's
+//! paused clock, so nothing here depends on how fast anything runs.
 
 use std::{
     io,
@@ -221,8 +221,8 @@ impl Rig {
         Some(list.items.iter().map(state).collect())
     }
 
-    /// Waits until the cache holds what the server holds, at most ten minutes of the paused clock; then who listened knows
-    /// the same, and nothing was told that doesn't fit.
+    /// Waits until the cache holds what the server holds, at most ten minutes of the paused clock; then who listened
+    /// knows the same, and nothing was told that doesn't fit.
     pub(crate) async fn settles(&self, what: impl std::fmt::Display) {
         let right = self.server.model.held();
         for _ in 0..6_000 {

@@ -1,6 +1,6 @@
-//! A hundred thousand random changes and a hundred disconnections on the local cluster, for two informers at once, one that
-//! lists in streams and one that lists in pages: at every checkpoint their caches equal the server, and who listened has
-//! heard of everything without a gap and without a double.
+//! A hundred thousand random changes and a hundred disconnections on the local cluster, for two informers at once, one
+//! that lists in streams and one that lists in pages: at every checkpoint their caches equal the server, and who
+//! listened has heard of everything without a gap and without a double.
 //!
 //! All on a paused clock and from one seed: hours of a cluster's life in seconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]

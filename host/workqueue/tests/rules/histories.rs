@@ -64,8 +64,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         })
 }
 
-/// Any limits, but such as let every key run again within the time for which a history is followed. None has jitter: the
-/// model draws nothing.
+/// Any limits, but such as let every key run again within the time for which a history is followed. None has jitter:
+/// the model draws nothing.
 fn limits() -> impl Strategy<Value = Vec<Limit>> {
     let ms = |least: u64, most: u64| (least..=most).prop_map(Duration::from_millis);
     let limit = prop_oneof![

@@ -3,8 +3,8 @@
 use pilothouse_e2e::{Host, On, Scene, on_both};
 use serde_json::{Value, json};
 
-/// Lets a Beast misbehave beside the greeting; answers the end of its first run. Limits are small, so that the tests are
-/// quick; the wall time where it is what ends the call.
+/// Lets a Beast misbehave beside the greeting; answers the end of its first run. Limits are small, so that the tests
+/// are quick; the wall time where it is what ends the call.
 async fn misbehaves(on: On, behaviour: &str) -> (Scene, Host, Value) {
     let scene = Scene::with_zoo().on(on);
     let wall = if behaviour == "wait" { 1_000 } else { 60_000 };

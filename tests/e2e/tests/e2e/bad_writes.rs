@@ -1,5 +1,5 @@
-//! Writes and reads that can't be: rubbish, what the API server refuses, what the plugin may not. The plugin learns why,
-//! the stream shows it, nothing is sent that must not be.
+//! Writes and reads that can't be: rubbish, what the API server refuses, what the plugin may not. The plugin learns
+//! why, the stream shows it, nothing is sent that must not be.
 
 use pilothouse_e2e::{BEASTS, CONFIG_MAPS, Host, On, Scene, Server, field, message, on_both};
 use serde_json::{Value, json};

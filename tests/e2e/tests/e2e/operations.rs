@@ -102,7 +102,8 @@ async fn a_host_is_ready_once_every_first_list_is_there(on: On) {
     let (host, address) = scene.run_with_metrics(&server, &[]);
     hold.met(1).await;
     assert_eq!(get(&address, "/healthz").await, Some((200, "ok\n".to_owned())));
-    // The other first list is on its way or there; the request may even be sooner than the word that the server answers.
+    // The other first list is on its way or there; the request may even be sooner than the word that the server
+    // answers.
     let (code, why) = host
         .until("that only the held list is waited for", async || {
             get(&address, "/readyz")

@@ -13,8 +13,8 @@ fn start(scene: &Scene, server: &Server) -> Host {
     scene.run(server, &["--state-dir", "state"])
 }
 
-/// Waits until the host has reconciled a Beast that is new: by then it has begun with all that its first lists asked for,
-/// since these were there before.
+/// Waits until the host has reconciled a Beast that is new: by then it has begun with all that its first lists asked
+/// for, since these were there before.
 async fn settled(scene: &Scene, server: &Server, host: &Host, witness: &str) {
     server.api().beast(witness, "nothing").await;
     host.logged("the witness", begins(scene, witness)).await;

@@ -132,8 +132,8 @@ async fn an_object_that_a_run_let_go_is_gone_for_the_next_run(on: On) {
     let path = GREETINGS.path_of(ns, "world");
     assert_eq!(server.seen(&Method::PATCH, &path), 1, "the finalizer");
 
-    // The server takes the last finalizer away and with it the object; its event comes late. The answer shows the object
-    // as it was, under the version that it had.
+    // The server takes the last finalizer away and with it the object; its event comes late. The answer shows the
+    // object as it was, under the version that it had.
     let hold = server.hold(Method::PATCH, &path);
     api.delete(GREETINGS, ns, "world").await;
     hold.met(1).await;

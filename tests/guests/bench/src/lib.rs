@@ -1,8 +1,8 @@
-//! The smallest plugin there is, with wit-bindgen alone, built from the frozen contract: its controller `empty` answers at
-//! once, `busy` reads a ConfigMap of its key's name from the cache and patches it. Benches that need a bad neighbour make
-//! one of the same module, by changing `empty` to another word of as many letters in it: `spins` computes for ever,
-//! `reads` asks the host for ever. And of `busy` one may make `vary`, whose patch says something new for each version
-//! of the object: the same patch again would not be sent.
+//! The smallest plugin there is, with wit-bindgen alone, built from the frozen contract: its controller `empty` answers
+//! at once, `busy` reads a ConfigMap of its key's name from the cache and patches it. Benches that need a bad neighbour
+//! make one of the same module, by changing `empty` to another word of as many letters in it: `spins` computes for
+//! ever, `reads` asks the host for ever. And of `busy` one may make `vary`, whose patch says something new for each
+//! version of the object: the same patch again would not be sent.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),

@@ -1,5 +1,5 @@
-//! A forger: it writes in another's name, takes fields from their managers, makes by `apply` what it may not create, and
-//! looks at Secrets beyond its grant. It logs what each try came to; the end-to-end tests look at it.
+//! A forger: it writes in another's name, takes fields from their managers, makes by `apply` what it may not create,
+//! and looks at Secrets beyond its grant. It logs what each try came to; the end-to-end tests look at it.
 
 use pilothouse_sdk::kinds::Secret;
 use pilothouse_sdk::prelude::*;

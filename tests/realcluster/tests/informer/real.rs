@@ -1,6 +1,6 @@
-//! Random changes and disconnections for two informers at once, one that lists in streams and one that lists in pages, as
-//! in the informer's own soak on the local cluster: fewer of them, since each change is a request to a server that writes
-//! to a disk, and with an API server that is killed and has forgotten what happened when it is back.
+//! Random changes and disconnections for two informers at once, one that lists in streams and one that lists in pages,
+//! as in the informer's own soak on the local cluster: fewer of them, since each change is a request to a server that
+//! writes to a disk, and with an API server that is killed and has forgotten what happened when it is back.
 
 use std::{
     io,
