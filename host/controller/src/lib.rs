@@ -66,6 +66,6 @@ pub use scheduling::{
     outcome::{CallResult, MIN_RETRY, ResultLabel, judge},
 };
 pub use waking::{
-    cause::{Cause, Change, ITSELF, MAX_CHAIN, Waker, What},
+    cause::{Cause, Change, ITSELF, Link, MAX_CHAIN, Waker, What},
     router::{Primaries, Route, change_of},
 };

@@ -9,8 +9,8 @@
 //!   back, start at the end of the line. Who had no work for a while comes first once, and saves up no turns.
 //! - **Inside a plugin** whichever controller was served longest ago comes first among those that have work and a free
 //!   permit.
-//! - A turn costs no more with many idle plugins than with none: one that was asked in vain leaves the line, and is not
-//!   asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that it may have work.
+//! - A turn costs no more with many idle plugins than with none: one that was asked in vain, or would be, leaves the line,
+//!   and is not asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that it may have work.
 //!   Then it has the place it had.
 //! - A controller that is removed while it runs keeps its permits until they come back; registered again under the same
 //!   id (a new version of a module), it finds them still counted.
@@ -39,8 +39,10 @@
 //! assert_eq!(gate.next_turn(|id| id.starts_with("greedy")), Some("greedy/b"));
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
+
+use hashbrown::HashMap;
 
 /// The largest weight of a plugin; the smallest is 1.
 pub const MAX_WEIGHT: u32 = 100;
@@ -241,17 +243,20 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
                 has_work(id).then(|| {
                     controller.running += 1;
                     controller.place = Some(self.places);
-                    (*from, id.clone())
+                    (*from, id.clone(), controller.may_run())
                 })
             });
-            let Some((from, id)) = chosen else { continue };
+            let Some((from, id, may_again)) = chosen else { continue };
             self.running += 1;
             plugin.line.remove(&from);
             plugin.line.insert(self.places, id.clone());
             self.began = self.began.max(plugin.place.0);
             plugin.place = (self.began + TURN / u64::from(plugin.weight), self.places);
-            plugin.stands = true;
-            self.line.insert(plugin.place, name);
+            // Who has a single controller, and that at its limit, would be asked in vain.
+            if may_again || plugin.line.len() > 1 {
+                plugin.stands = true;
+                self.line.insert(plugin.place, name);
+            }
             self.places += 1;
             return Some(id);
         }

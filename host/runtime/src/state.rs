@@ -110,7 +110,7 @@ impl State {
                 limit: self.limits.wall,
             });
         }
-        if self.meter.so_far() >= self.limits.cpu {
+        if self.meter.has_used(self.limits.cpu) {
             return Err(CallError::CpuTime { limit: self.limits.cpu });
         }
         Ok(())

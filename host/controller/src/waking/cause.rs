@@ -1,19 +1,23 @@
 //! Why a key stands in a queue: the chain from what happened to what it led to (design, decision 21).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use pilothouse_object::{Gvk, Key, Version, escape_control, shorten};
 
 /// A chain is cut after so many links: what came before is counted, not kept.
 pub const MAX_CHAIN: usize = 8;
 
-/// What put a key into its queue. Cheap to clone: what lies behind is shared.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cause {
+/// What put a key into its queue. Cheap to clone, which each run does several times: all is shared.
+#[derive(Clone, PartialEq)]
+pub struct Cause(Arc<Link>);
+
+/// What a [`Cause`] says.
+#[derive(Debug, PartialEq)]
+pub struct Link {
     /// What happened.
     pub what: What,
     /// What led to that, where it is known: the cause of the run whose write or outcome this is.
-    pub because: Option<Arc<Cause>>,
+    pub because: Option<Cause>,
 }
 
 /// What happened.
@@ -111,10 +115,8 @@ impl Change {
 impl Cause {
     /// A cause with what led to it; the chain is cut at [`MAX_CHAIN`].
     pub fn new(what: What, because: Option<&Cause>) -> Self {
-        Self {
-            what,
-            because: because.and_then(|cause| cause.truncated(MAX_CHAIN - 1)).map(Arc::new),
-        }
+        let because = because.and_then(|cause| cause.truncated(MAX_CHAIN - 1));
+        Self(Arc::new(Link { what, because }))
     }
 
     /// Whether a plugin's own write did this: it made the change itself, or another plugin of this host answered its
@@ -140,7 +142,7 @@ impl Cause {
 
     /// Itself and what lies behind it, nearest first.
     pub fn chain(&self) -> impl Iterator<Item = &Cause> {
-        std::iter::successors(Some(self), |cause| cause.because.as_deref())
+        std::iter::successors(Some(self), |cause| cause.because.as_ref())
     }
 
     fn truncated(&self, links: usize) -> Option<Self> {
@@ -150,15 +152,22 @@ impl Cause {
         if self.chain().nth(links).is_none() {
             return Some(self.clone());
         }
-        let because = self
-            .because
-            .as_ref()
-            .and_then(|cause| cause.truncated(links - 1))
-            .map(Arc::new);
-        Some(Self {
-            what: self.what.clone(),
-            because,
-        })
+        let because = self.because.as_ref().and_then(|cause| cause.truncated(links - 1));
+        let what = self.what.clone();
+        Some(Self(Arc::new(Link { what, because })))
+    }
+}
+
+impl Deref for Cause {
+    type Target = Link;
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
