@@ -10,8 +10,8 @@
 //! - **Inside a plugin** whichever controller was served longest ago comes first among those that have work and a free
 //!   permit.
 //! - A turn costs no more with many idle plugins than with none: one that was asked in vain, or would be, leaves the line,
-//!   and is not asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that it may have work.
-//!   Then it has the place it had.
+//!   and is not asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that it may
+//!   have work. Then it has the place it had.
 //! - A controller that is removed while it runs keeps its permits until they come back; registered again under the same
 //!   id (a new version of a module), it finds them still counted.
 //! - The same calls give the same answers.

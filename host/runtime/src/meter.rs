@@ -175,7 +175,11 @@ mod tests {
     fn no_less_is_counted_than_was_used_and_for_a_short_poll_the_clock_is_not_asked() {
         assert_eq!(spent(SHORT, || unreachable!()), SHORT);
         assert_eq!(spent(SHORT + 1, || 7), 7);
-        assert_eq!(spent(SHORT + 1, || SHORT + 9), SHORT + 1, "others ran before it on this thread");
+        assert_eq!(
+            spent(SHORT + 1, || SHORT + 9),
+            SHORT + 1,
+            "others ran before it on this thread"
+        );
     }
 
     #[test]

@@ -75,34 +75,30 @@ pub(crate) async fn run(workers: &Arc<Workers>, controller: Arc<Controller>, mut
             changed,
         )
     };
-    let failed = !matches!(&ended, Ok(Ok((told, _))) if matches!(told.result, Ok(Ok(_))));
+    let failed = !matches!(&ended, Ok(Ok((called, _))) if matches!(called.result, Ok(Ok(_))));
     let did = Did::of(job, &changed, failed);
     if !uncertain.is_empty() {
         let place = (job.id.clone(), job.taken.key.clone());
         lock(&core.uncertain).entry(place).or_default().extend(uncertain);
     }
 
-    let mut stood = None;
-    let (verdict, told) = match ended {
-        Ok(Ok((told, on))) => {
-            stood = Some(on);
-            (judge(&told.result).0, Some(told))
-        }
+    let ((verdict, result), called, object) = match ended {
+        Ok(Ok((called, object))) => (judge(&called.result), Some(called), object),
         Ok(Err(reason)) => {
             tracing::warn!(controller = %job.id, key = %job.taken.key, %reason, "a run could not begin; it is tried again");
-            (Verdict::Retry { reason }, None)
+            ((Verdict::Retry { reason }, ResultLabel::Error), None, None)
         }
         Err(_) => {
             tracing::error!(controller = %job.id, key = %job.taken.key, "a run panicked in the host; this is a bug of Pilothouse");
             let reason = "the host panicked in this run".to_owned();
-            (Verdict::Retry { reason }, None)
+            ((Verdict::Retry { reason }, ResultLabel::Error), None, None)
         }
     };
     let job = permit.job.take()?;
     let now = core.now();
     let plugin = &controller.plugin.plugin;
-    let blamed = told.as_ref().map_or(Outcome::Ignored, |told| {
-        blame(&told.result, told.wall, hindered, &plugin.breaker)
+    let blamed = called.as_ref().map_or(Outcome::Ignored, |called| {
+        blame(&called.result, called.wall, hindered, &plugin.breaker)
     });
     let (finished, changes, tripped, looping, parked, next) = {
         let mut dispatcher = lock(&core.dispatcher);
@@ -117,8 +113,10 @@ pub(crate) async fn run(workers: &Arc<Workers>, controller: Arc<Controller>, mut
         let looping = dispatcher.ran(now, &job, &did);
         let finished = dispatcher.finished(now, &mut random, &job, &verdict);
         if finished.parked {
-            let doubted = provenance.doubts(&job.id, &job.taken.key);
-            dispatcher.parked_on(&job.id, &job.taken.key, stood.filter(|_| !doubted));
+            // Where it was not called nobody looked.
+            let known = called.is_some() && !provenance.doubts(&job.id, &job.taken.key);
+            let stood = known.then(|| object.as_ref().map(Stood::of));
+            dispatcher.parked_on(&job.id, &job.taken.key, stood);
         }
         let next = workers.go_on(&mut dispatcher, now);
         let (changes, parked) = (dispatcher.breaker_changes(), dispatcher.parked_news());
@@ -131,7 +129,7 @@ pub(crate) async fn run(workers: &Arc<Workers>, controller: Arc<Controller>, mut
     if let Some(looping) = looping {
         core.shared.observer.happened(&Happening::HotLoop(looping));
     }
-    let cut = told.as_ref().and_then(|told| told.result.as_ref().err());
+    let cut = called.as_ref().and_then(|called| called.result.as_ref().err());
     let trouble = [
         cut.filter(|error| !hindered || is_its_own_end(error))
             .map(|_| TroubleKind::Trapped),
@@ -153,21 +151,35 @@ pub(crate) async fn run(workers: &Arc<Workers>, controller: Arc<Controller>, mut
         series,
         &Run {
             id: &job.id,
-            result: told.as_ref().map_or(ResultLabel::Error, |told| judge(&told.result).1),
+            result,
             terminal: matches!(verdict, Verdict::Park { .. }),
-            cut: told
-                .as_ref()
-                .and_then(|told| told.result.as_ref().err().map(CallError::kind)),
-            wall: told.as_ref().map(|told| told.wall).unwrap_or_default(),
-            cpu: told.as_ref().map(|told| told.cpu).unwrap_or_default(),
+            cut: cut.map(CallError::kind),
+            wall: called.as_ref().map(|called| called.wall).unwrap_or_default(),
+            cpu: called.as_ref().map(|called| called.cpu).unwrap_or_default(),
             worked_for: finished.worked_for,
         },
     );
-    if let Some(mut told) = told {
-        told.writes = writes;
-        told.again_after = finished.again_after;
-        told.parked = finished.parked;
-        core.shared.observer.happened(&Happening::Reconciled(told));
+    if let Some(called) = called {
+        let Job { id, taken, .. } = job;
+        core.shared
+            .observer
+            .happened(&Happening::Reconciled(Box::new(Reconciled {
+                id,
+                module: plugin.hash,
+                configuration: plugin.configuration,
+                kind: controller.kind.clone(),
+                key: taken.key,
+                version: object.map(|object| object.head().version.clone()),
+                causes_omitted: taken.causes.omitted(),
+                causes: taken.causes.into_iter().collect(),
+                attempt: taken.attempt,
+                result: called.result,
+                again_after: finished.again_after,
+                parked: finished.parked,
+                wall: called.wall,
+                cpu: called.cpu,
+                writes,
+            })));
     }
     next
 }
@@ -178,7 +190,7 @@ async fn attempt(
     controller: &Arc<Controller>,
     call: &Call,
     job: &Job,
-) -> Result<(Box<Reconciled>, Option<Stood>), String> {
+) -> Result<(pilothouse_runtime::Reconciled, Option<Object>), String> {
     let key = &job.taken.key;
     ascertain(core, call, job).await?;
     name_other(core, call, job).await;
@@ -186,17 +198,11 @@ async fn attempt(
     if let Some(access) = &controller.plugin.access {
         access.check().map_err(|error| error.message)?;
     }
-    let kind = &controller.kind;
     // Through this controller's own windows: another one of the plugin may see more of the kind, or less.
     let object = controller
         .primaries
         .iter()
         .find_map(|window| window.get(key).ok().flatten());
-    let stood = object.as_ref().map(|object| Stood {
-        uid: (*object.head().uid).into(),
-        version: object.head().version.clone(),
-    });
-    let plugin = &controller.plugin.plugin;
     let called = match &core.lane {
         None => {
             let called = reconcile(controller, key, object.as_ref(), call);
@@ -204,31 +210,14 @@ async fn attempt(
             Box::pin(called).await
         }
         Some(lane) => {
-            let (own, key, call) = (controller.clone(), key.clone(), call.clone());
+            let (own, key, call, object) = (controller.clone(), key.clone(), call.clone(), object.clone());
             let called = async move { reconcile(&own, &key, object.as_ref(), &call).await };
             let called = lane.carry(controller.heavy.load(Ordering::Relaxed), called).await;
             controller.heavy.store(Lane::is_heavy(called.cpu), Ordering::Relaxed);
             called
         }
     };
-    let told = Box::new(Reconciled {
-        id: job.id.clone(),
-        module: plugin.hash,
-        configuration: plugin.configuration,
-        kind: kind.clone(),
-        key: key.clone(),
-        version: stood.as_ref().map(|stood| stood.version.clone()),
-        causes: job.taken.causes.iter().cloned().collect(),
-        causes_omitted: job.taken.causes.omitted(),
-        attempt: job.taken.attempt,
-        result: called.result,
-        again_after: None,
-        parked: false,
-        wall: called.wall,
-        cpu: called.cpu,
-        writes: Vec::new(),
-    });
-    Ok((told, stood))
+    Ok((called, object))
 }
 
 /// Calls the plugin. What it is given is copied once, into its memory.

@@ -47,7 +47,7 @@ pub(crate) mod text;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use pilothouse_object::{Gvk, Key, Version};
+use pilothouse_object::{Gvk, Key, Object, Version};
 use pilothouse_workqueue::Failure;
 
 use crate::ControllerId;
@@ -70,6 +70,16 @@ pub struct Stood {
     pub uid: Arc<str>,
     /// The version that the last attempt ran on.
     pub version: Version,
+}
+
+impl Stood {
+    pub(crate) fn of(object: &Object) -> Self {
+        let head = object.head();
+        Self {
+            uid: (*head.uid).into(),
+            version: head.version.clone(),
+        }
+    }
 }
 
 /// One parked key, as it is kept over a restart.

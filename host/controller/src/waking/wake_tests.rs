@@ -247,10 +247,7 @@ impl World {
         let finished = self.dispatcher.finished(self.now, &mut rng, &job, verdict);
         if finished.parked {
             let store = self.windows[WIDGETS].informer.store();
-            let stood = store.get(&key()).map(|object| Stood {
-                uid: (*object.head().uid).into(),
-                version: object.head().version.clone(),
-            });
+            let stood = store.get(&key()).map(Stood::of);
             let doubted = self.provenance.doubts(&self.id, &key());
             let stood = (!doubted).then_some(stood);
             self.dispatcher.parked_on(&self.id, &key(), stood);
