@@ -177,3 +177,60 @@ fn turns_go_by_weight() {
     let served: Vec<Job> = (0..8).filter_map(|_| desk.next()).collect();
     assert_eq!(served.iter().filter(|job| job.id.plugin == heavy).count(), 6);
 }
+
+/// The bad plugin has a thousand objects: 995 go well at the start, and one of them is asked for each so often. Five more
+/// fail always, from the tenth minute on. Answers how often its breaker opened in a day.
+fn day_of_a_plugin_with_five_poison_objects(every: Duration) -> u64 {
+    let mut desk = Desk::new();
+    for key in 0..995 {
+        desk.add("bad", &format!("fine{key}"));
+    }
+    let (begin, end) = (desk.now, desk.now + Duration::from_secs(24 * 3_600));
+    let mut good_at = begin + every;
+    let mut poison_at = Some(begin + Duration::from_secs(600));
+    let (mut asked, mut went) = (995, 0);
+    while desk.now < end {
+        if desk.now >= good_at {
+            desk.add("bad", &format!("fine{}", asked % 995));
+            good_at += every;
+            asked += 1;
+        }
+        if poison_at.is_some_and(|at| desk.now >= at) {
+            (0..5).for_each(|key| desk.add("bad", &format!("poison{key}")));
+            poison_at = None;
+        }
+        while let Some(job) = desk.next() {
+            let is_poison = job.taken.key.name.starts_with("poison");
+            let (outcome, verdict) = if is_poison {
+                let reason = "why".into();
+                (Outcome::Failure, Verdict::Retry { reason })
+            } else {
+                went += 1;
+                (Outcome::Success, Verdict::Done)
+            };
+            desk.dispatcher.judged(desk.now, &mut desk.rng, &job, outcome);
+            desk.dispatcher.finished(desk.now, &mut desk.rng, &job, &verdict);
+        }
+        assert_ne!(
+            desk.state(),
+            State::Quarantined,
+            "{every:?}, after {:?}: {went} of {asked} good ones ran",
+            desk.now - begin
+        );
+        let due = desk.dispatcher.next_due().unwrap_or(good_at);
+        desk.now = due.min(good_at).max(desk.now + Duration::from_millis(1));
+    }
+    assert_eq!((went, desk.state()), (asked, State::Closed), "{every:?}");
+    desk.dispatcher.breaker(desk.now, "bad").map_or(0, |view| view.trips)
+}
+
+#[test]
+fn five_objects_of_a_thousand_that_keep_failing_are_set_apart_however_seldom_others_are_asked_for() {
+    for seconds in [1, 10, 60, 90, 120, 300, 600, 3_600] {
+        let trips = day_of_a_plugin_with_five_poison_objects(Duration::from_secs(seconds));
+        assert!(
+            trips <= 1,
+            "once at most, when all five failed for the first time: {trips}, with a good one each {seconds} s"
+        );
+    }
+}

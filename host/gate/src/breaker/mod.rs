@@ -7,7 +7,7 @@
 //!   way, and begins again with the shortest once it was closed for a good time.
 //! - **Half-open** it lets a few calls be under way at once. Asked for its [`Breaker::rank`], it names the keys first
 //!   that last went well. A majority (by the failure rate) of good or of failed probes decides; a key that fails again
-//!   and again counts once, so that one poison object keeps nothing open.
+//!   and again counts once.
 //! - Calls that began in an earlier state change nothing when they end ([`Call::epoch`]).
 //! - After it **closed**, what waited is released on a ramp: as slowly as probes, and twice as fast each second.
 //! - After several trips within a time it is **quarantined**: open until [`Breaker::reset`].
@@ -15,10 +15,25 @@
 //!   back-off, which the queue keeps, says when it runs.
 //! - Its memory is bounded, whatever is told to it.
 //!
+//! # A few poison objects, or a broken plugin?
+//! What speaks against a plugin is that keys fail anew. That the same keys fail again says nothing new as long as others
+//! are known to go well. They are if
+//! - of the last 64 keys that were called more did not fail at their last call than did, however long ago that was: in
+//!   a plugin that is not busy nothing else may have been called for hours;
+//! - or, while it is closed, any call within the window went well.
+//!
+//! Then a closed breaker does not count a key that failed [`Settings::poison_after`] times in a row, and to a half-open
+//! one it says nothing that a key fails which had failed before it was tried. Where nothing else is due it stays
+//! half-open, and lets those keys be tried, until others come and decide: two that go well, or two that fail anew (with
+//! the default settings). So a few objects that fail for the first time together, while no other is called, may open it
+//! once, and cannot keep it open. A plugin that is broken opens it with each few keys that fail anew; and where as many
+//! keys failed lately as went well, or none is known to go well, every failure counts.
+//!
 //! # Not promised
 //! - It does not see the keys: which one is called is the caller's choice, and so is which outcomes count
 //!   ([`Outcome::Ignored`]).
 
+mod lately;
 mod settings;
 mod view;
 mod window;
@@ -29,10 +44,9 @@ use std::time::Duration;
 pub use settings::{MAX_KEYS, MAX_TRIPS, Settings};
 pub use view::{Call, Change, Outcome, Rank, State, View, Why};
 
+use lately::Lately;
 use window::{Counts, Keys, Window};
 
-/// So many keys that last went well are remembered.
-const REMEMBERED: usize = 64;
 /// Doublings beyond this change nothing: every longest time is reached by then.
 const MAX_LEVEL: u32 = 30;
 /// No breaker stays open for longer, whatever its settings say.
@@ -52,8 +66,7 @@ pub struct Breaker {
     /// Failures since the last success, and the keys of them.
     in_a_row: u32,
     in_a_row_keys: Keys,
-    /// Keys whose last call went well.
-    good: Keys,
+    lately: Lately,
     /// Doublings of the open time.
     level: u32,
     /// The last times it opened.
@@ -89,7 +102,7 @@ impl Breaker {
         Self {
             window: Window::new(settings.window, keys),
             in_a_row_keys: Keys::new(keys),
-            good: Keys::new(REMEMBERED),
+            lately: Lately::default(),
             settings,
             state: State::Closed,
             since: Duration::ZERO,
@@ -152,7 +165,7 @@ impl Breaker {
     pub fn rank(&self, key: u64, failures: u32) -> Rank {
         if failures > 0 {
             Rank::Failed
-        } else if self.good.holds(key) {
+        } else if self.lately.went_well(key) {
             Rank::WentWell
         } else {
             Rank::Unknown
@@ -189,11 +202,7 @@ impl Breaker {
 
     /// A call ended. Answers what that changed.
     pub fn end(&mut self, now: Duration, rng: &mut fastrand::Rng, call: Call, outcome: Outcome) -> Option<Change> {
-        match outcome {
-            Outcome::Success => self.good.tell(now, call.key),
-            Outcome::Failure => self.good.forget(call.key),
-            Outcome::Slow | Outcome::Ignored => {}
-        }
+        self.lately.tell(call.key, outcome);
         if call.epoch != self.epoch {
             return None;
         }
@@ -255,7 +264,7 @@ impl Breaker {
                 counts.slow = 1;
                 self.window.slow_keys.tell(now, call.key);
             }
-            Outcome::Failure if self.is_apart(now, call.failures) => return None,
+            Outcome::Failure if self.is_apart(now, &call) => return None,
             Outcome::Failure => {
                 counts.failed = 1;
                 self.window.failed_keys.tell(now, call.key);
@@ -273,11 +282,19 @@ impl Breaker {
         Some(self.trip(now, rng, why))
     }
 
-    /// Whether a key that failed so often before is set apart: it keeps failing while others go well.
-    fn is_apart(&self, now: Duration, failures: u32) -> bool {
-        let counts = || self.window.counts(now);
-        let often = self.settings.poison_after > 0 && failures >= self.settings.poison_after;
-        often && counts().good + counts().slow > 0
+    /// Whether this call's failure counts no more: its key keeps failing, and others are known to go well.
+    fn is_apart(&self, now: Duration, call: &Call) -> bool {
+        let after = match self.settings.poison_after {
+            0 => return false,
+            // It was tried to see whether others go well again: that it does not is what was known before.
+            _ if self.state == State::HalfOpen => 1,
+            after => after,
+        };
+        let in_window = || {
+            let counts = self.window.counts(now);
+            counts.good + counts.slow > 0
+        };
+        call.failures >= after && (self.lately.mostly_well() || in_window())
     }
 
     /// Why it should open now, if it should.
@@ -325,6 +342,7 @@ impl Breaker {
             }
             // Slow ones are against it only where slowness is a reason.
             Outcome::Slow if self.settings.slow_rate == 0 => self.probing.good += 1,
+            Outcome::Failure if self.is_apart(now, &call) => {}
             Outcome::Slow | Outcome::Failure => {
                 if !self.probing.bad.contains(&call.key) {
                     self.probing.bad.push(call.key);

@@ -30,8 +30,8 @@ pub struct Settings {
     pub probes: u32,
     /// After it closed, calls begin as slowly as probes and twice as fast each second, for so long. Default 10 s.
     pub ramp: Duration,
-    /// A key that failed so many times in a row, while others of the plugin go well, is set apart: its failures do not
-    /// count, and it runs only at the pauses of its own back-off. Default 5; 0: never.
+    /// A key that failed so many times in a row, while others of the plugin are known to go well, is set apart: its
+    /// failures do not count, and it runs only at the pauses of its own back-off. Default 5; 0: none ever is.
     pub poison_after: u32,
     /// After so many trips within `quarantine_within` it stays open until [`Breaker::reset`](super::Breaker::reset); 0:
     /// never. Default 5, at most [`MAX_TRIPS`].
