@@ -160,6 +160,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_busy_processor_makes_of_a_millisecond_shrinks_nothing() {
+        let mut law = Concurrency::new(2, 20);
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(steps(&mut law, 0, 10, millis(1), 0), 12);
+        assert_eq!(steps(&mut law, 10, 4, millis(3), 0), 16, "three times the lowest");
+        assert_eq!(steps(&mut law, 14, 1, millis(7), 0), 14, "and six milliseconds more");
+    }
+
+    #[test]
     fn a_server_that_sheds_shrinks_it_at_once_and_it_stays_calm_for_a_while() {
         let mut law = Concurrency::new(1, 20);
         assert_eq!(steps(&mut law, 0, 19, FAST, 0), 20);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilothouse_gate::breaker::{Call, Change, Outcome, Rank, State, Why};
+use pilothouse_gate::breaker::{Call, Change, Outcome, Rank, Settings, State, Why};
 
 mod bench;
 mod history;
@@ -78,6 +78,45 @@ fn calls_that_go_well_and_take_too_long_open_it_too() {
 }
 
 #[test]
+fn slow_calls_of_too_few_keys_open_nothing() {
+    let mut b = bench(|_| ());
+    for _ in 0..100 {
+        assert_eq!(b.calls(0..4, Outcome::Slow), None, "four keys");
+    }
+    assert!(matches!(b.call(4, Outcome::Slow), Some(Change::Opened { .. })), "five");
+}
+
+#[test]
+fn a_slow_call_went_well_and_ends_a_row_of_failures() {
+    let mut b = bench(|settings| (settings.failure_rate, settings.slow_rate) = (0, 0));
+    for _ in 0..10 {
+        assert_eq!(b.calls(0..19, Outcome::Failure), None);
+        assert_eq!(b.call(19, Outcome::Slow), None);
+    }
+    b.calls(0..19, Outcome::Failure);
+    assert!(b.call(19, Outcome::Failure).is_some());
+}
+
+#[test]
+fn a_row_of_failures_begins_anew_in_a_new_state_and_with_other_settings() {
+    let mut b = bench(|settings| settings.failure_rate = 0);
+    assert_eq!(b.calls(0..19, Outcome::Failure), None);
+    b.breaker.reset(b.now);
+    assert_eq!(b.calls(0..19, Outcome::Failure), None, "a new state");
+    let other = Settings {
+        consecutive: 15,
+        ..b.breaker.settings().clone()
+    };
+    b.breaker.set(other.clone());
+    assert_eq!(b.calls(0..14, Outcome::Failure), None, "other settings");
+    b.breaker.set(other);
+    let Some(Change::Opened { why, .. }) = b.call(14, Outcome::Failure) else {
+        panic!("the same settings change nothing");
+    };
+    assert_eq!(why, Why::InARow { failed: 15 });
+}
+
+#[test]
 fn what_the_plugin_is_not_to_blame_for_never_opens_it_and_neither_does_anything_where_it_is_off() {
     let mut b = bench(|_| ());
     assert_eq!(b.calls(0..1_000, Outcome::Ignored), None);
@@ -97,6 +136,19 @@ fn open_it_lets_none_begin_until_its_time_is_over() {
     assert!(!b.breaker.may_begin());
     assert_eq!(b.pass(Duration::from_millis(1)), Some(Change::HalfOpened));
     assert!(b.breaker.may_begin());
+}
+
+#[test]
+fn breakers_that_open_together_do_not_end_together_but_within_a_fifth_either_way() {
+    let lasts = (0..1_000).map(|seed| {
+        let mut b = bench(|_| ());
+        b.rng = fastrand::Rng::with_seed(seed);
+        b.trip()
+    });
+    let lasts: Vec<Duration> = lasts.collect();
+    assert!(lasts.iter().all(|lasts| (seconds(8)..=seconds(12)).contains(lasts)));
+    let (least, most) = (lasts.iter().min().unwrap(), lasts.iter().max().unwrap());
+    assert!(*least < seconds(9) && *most > seconds(11), "{least:?} to {most:?}");
 }
 
 #[test]
@@ -132,6 +184,48 @@ fn half_open_failures_of_two_keys_open_it_again_for_twice_as_long_and_one_that_f
         let base = (10_u64 << round).min(300);
         let bounds = seconds(base).mul_f64(0.8)..=seconds(base).mul_f64(1.2);
         assert!(bounds.contains(&lasts), "round {round}: {lasts:?}");
+    }
+}
+
+#[test]
+fn half_open_a_key_that_goes_well_takes_back_that_it_failed() {
+    let mut b = bench(|_| ());
+    b.trip();
+    b.half_open();
+    b.call(1, Outcome::Failure);
+    b.call(1, Outcome::Success);
+    assert_eq!(
+        b.call(2, Outcome::Failure),
+        None,
+        "of one key alone it is known that it fails"
+    );
+    assert!(b.call(1, Outcome::Failure).is_some(), "now of two");
+}
+
+#[test]
+fn half_open_slow_calls_are_held_against_it_only_where_slowness_is_a_reason() {
+    for slow_rate in [0, 80] {
+        let mut b = bench(|settings| settings.slow_rate = slow_rate);
+        b.trip();
+        b.half_open();
+        assert_eq!(b.call(1, Outcome::Slow), None);
+        let change = b.call(2, Outcome::Slow);
+        let (closed, opened) = (
+            change == Some(Change::Closed),
+            matches!(change, Some(Change::Opened { .. })),
+        );
+        assert_eq!((closed, opened), (slow_rate == 0, slow_rate > 0), "{change:?}");
+    }
+}
+
+#[test]
+fn half_open_one_failure_decides_nothing_however_few_open_a_closed_one() {
+    for failure_rate in [0, 1, 33, 50] {
+        let mut b = bench(|settings| settings.failure_rate = failure_rate);
+        b.trip();
+        b.half_open();
+        assert_eq!(b.call(1, Outcome::Failure), None, "{failure_rate} %");
+        assert!(b.call(2, Outcome::Failure).is_some(), "{failure_rate} %");
     }
 }
 
@@ -218,6 +312,20 @@ fn after_so_many_trips_within_a_time_it_stays_open_until_it_is_reset() {
     b.breaker.reset(b.now);
     assert_eq!(b.state(), State::Closed);
     assert!(b.trip() <= seconds(12), "it begins anew");
+}
+
+#[test]
+fn trips_before_a_reset_are_no_reason_for_a_quarantine() {
+    let mut b = bench(|_| ());
+    for _ in 0..5 {
+        for _ in 0..4 {
+            b.trip();
+            b.half_open();
+        }
+        b.breaker.reset(b.now);
+    }
+    b.trip();
+    assert!(matches!(b.state(), State::Open { .. }));
 }
 
 #[test]

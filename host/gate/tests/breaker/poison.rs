@@ -55,6 +55,20 @@ fn a_key_is_set_apart_however_long_ago_the_others_went_well_that_were_called_las
 }
 
 #[test]
+fn where_no_key_is_ever_to_be_set_apart_each_failure_counts() {
+    let mut b = bench(|settings| settings.poison_after = 0);
+    b.calls(1_000..1_040, Outcome::Success);
+    b.pass(seconds(3_600));
+    let trips = (0..40).filter(|round| {
+        if matches!(b.state(), State::Open { .. }) {
+            b.half_open();
+        }
+        b.again(round % 5, 50, Outcome::Failure).is_some()
+    });
+    assert_eq!(trips.take(3).collect::<Vec<_>>(), [19, 21, 23]);
+}
+
+#[test]
 fn five_keys_that_fail_together_while_no_other_is_called_open_it_once_and_cannot_keep_it_open() {
     let mut b = with_good_ones();
     let opened = (0..4).fold(None, |opened, failures| {
