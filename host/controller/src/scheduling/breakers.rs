@@ -198,4 +198,41 @@ mod tests {
     fn where_the_operator_says_nothing_a_breaker_has_its_own_defaults() {
         assert_eq!(settings(&BreakerSettings::default()), Settings::default());
     }
+
+    #[test]
+    fn what_the_operator_says_is_what_the_breaker_keeps_to_field_by_field() {
+        let set = BreakerSettings {
+            enabled: false,
+            window_seconds: 31,
+            min_calls: 32,
+            min_keys: 33,
+            failure_percent: 34,
+            slow_percent: 35,
+            slow_ms: 36,
+            consecutive: 37,
+            count_terminal: true,
+            open_seconds: 38,
+            max_open_seconds: 39,
+            quarantine_trips: 40,
+        };
+        let kept_to = Settings {
+            enabled: false,
+            window: Duration::from_secs(31),
+            min_calls: 32,
+            min_keys: 33,
+            failure_rate: 34,
+            slow_rate: 35,
+            consecutive: 37,
+            open: Duration::from_secs(38),
+            open_max: Duration::from_secs(39),
+            quarantine_trips: 40,
+            // The operator has no word in these.
+            good: Settings::default().good,
+            probes: Settings::default().probes,
+            ramp: Settings::default().ramp,
+            poison_after: Settings::default().poison_after,
+            quarantine_within: Settings::default().quarantine_within,
+        };
+        assert_eq!(settings(&set), kept_to);
+    }
 }

@@ -3,7 +3,7 @@ use pilothouse_workqueue::{QueueConfig, State};
 use serde_json::json;
 
 use super::*;
-use crate::{Cause, Change, Verdict, waking::cause::ITSELF};
+use crate::{Cause, Change, Verdict, Waker, versions::exchange::Succession, waking::cause::ITSELF};
 
 struct Desk {
     dispatcher: Dispatcher,
@@ -72,11 +72,25 @@ impl Desk {
         self.dispatcher.next(self.now)
     }
 
-    /// A run of the job writes this value, and its own event comes before it ends.
-    fn writes(&mut self, job: &Job, before: &str, after: &str) {
+    /// The key of `p` has just been found to loop: three times it undid what somebody else had done.
+    fn slowed() -> Self {
+        let mut desk = Self::new();
+        for _ in 0..3 {
+            desk.add("p", caused(None, None));
+            let job = desk.dispatcher.next(desk.now).unwrap();
+            desk.version += 1;
+            desk.writes(&job, "theirs", "mine");
+            while let Some(job) = desk.dispatcher.next(desk.now) {
+                desk.ends(&job, &[]);
+            }
+        }
+        desk
+    }
+
+    fn change(&mut self, before: &str, after: &str) -> Changed {
         let was = object(before, self.version);
         self.version += 1;
-        let changed = [Changed {
+        Changed {
             kind: kind(),
             key: key(),
             before: Some(was),
@@ -84,7 +98,12 @@ impl Desk {
             after: Some(object(after, self.version)),
             mark: Version::new(&self.version.to_string()),
             named: Vec::new(),
-        }];
+        }
+    }
+
+    /// A run of the job writes this value, and its own event comes before it ends.
+    fn writes(&mut self, job: &Job, before: &str, after: &str) {
+        let changed = [self.change(before, after)];
         let plugin = job.id.plugin.clone();
         self.add(&plugin, caused(Some(&plugin), job.taken.causes.first()));
         self.ends(job, &changed);
@@ -213,20 +232,7 @@ fn two_plugins_that_fight_are_both_slowed_and_each_is_named_to_the_other() {
 
 #[test]
 fn whatever_asks_for_a_slowed_key_it_waits_and_a_person_or_a_new_version_ends_that() {
-    let slowed = || {
-        let mut desk = Desk::new();
-        for _ in 0..3 {
-            desk.add("p", caused(None, None));
-            let job = desk.dispatcher.next(desk.now).unwrap();
-            desk.version += 1;
-            desk.writes(&job, "theirs", "mine");
-            while let Some(job) = desk.dispatcher.next(desk.now) {
-                desk.ends(&job, &[]);
-            }
-        }
-        desk
-    };
-    let mut desk = slowed();
+    let mut desk = Desk::slowed();
     assert!(desk.told.is_empty(), "who is on the other side is not known yet");
     desk.add("p", caused(None, None));
     desk.dispatcher
@@ -244,10 +250,60 @@ fn whatever_asks_for_a_slowed_key_it_waits_and_a_person_or_a_new_version_ends_th
     assert_eq!(told.other, Other::Manager("kubectl".into()));
     assert!(desk.dispatcher.unnamed(&job).is_none() && desk.dispatcher.named(&job, Other::Unknown).is_none());
 
-    let mut desk = slowed();
+    let mut desk = Desk::slowed();
     desk.dispatcher.wake(desk.now, &id("p"), &key());
     desk.add("p", caused(None, None));
     assert!(desk.dispatcher.next(desk.now).is_some(), "a person looks into it");
+
+    let mut desk = Desk::slowed();
+    desk.dispatcher.succeed(
+        desk.now,
+        &id("p"),
+        Succession {
+            sees: &|_| true,
+            other_kind: false,
+            by: Waker::NewModule,
+            keeping: None,
+        },
+    );
+    desk.dispatcher.start(&id("p"));
+    desk.add("p", caused(None, None));
+    let job = desk
+        .dispatcher
+        .next(desk.now)
+        .expect("a new version is not the one that went round in circles");
+    assert_eq!(desk.dispatcher.hot_loops(desk.now).count(), 0);
+    assert_eq!(
+        desk.dispatcher.slowed(&id("p")).map(|slowed| slowed.runs),
+        Some(1),
+        "a count goes on"
+    );
+    desk.version += 1;
+    desk.writes(&job, "theirs", "mine");
+    assert_eq!(
+        desk.dispatcher.hot_loops(desk.now).count(),
+        0,
+        "its first write is no third one"
+    );
+}
+
+#[test]
+fn a_slowed_key_that_failed_is_not_hastened_out_of_its_pause() {
+    let mut desk = Desk::slowed();
+    desk.add("p", caused(None, None));
+    let job = desk.next().unwrap();
+    desk.version += 1;
+    let changed = [desk.change("theirs", "mine")];
+    let did = Did::of(&job, &changed, true);
+    desk.dispatcher.ran(desk.now, &job, &did);
+    let reason = "the API server has gone".to_owned();
+    let end = desk
+        .dispatcher
+        .finished(desk.now, &mut desk.rng, &job, &Verdict::Retry { reason });
+    assert_eq!(end.again_after, Some(Duration::from_millis(200)), "its second pause");
+    desk.dispatcher.hasten(desk.now);
+    assert!(desk.dispatcher.next(desk.now).is_none());
+    assert_eq!(desk.dispatcher.next_due(), Some(desk.now + Duration::from_millis(200)));
 }
 
 #[test]
