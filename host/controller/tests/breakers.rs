@@ -178,59 +178,69 @@ fn turns_go_by_weight() {
     assert_eq!(served.iter().filter(|job| job.id.plugin == heavy).count(), 6);
 }
 
-/// The bad plugin has a thousand objects: 995 go well at the start, and one of them is asked for each so often. Five more
-/// fail always, from the tenth minute on. Answers how often its breaker opened in a day.
-fn day_of_a_plugin_with_five_poison_objects(every: Duration) -> u64 {
+/// The bad plugin has a thousand objects: 995 go well at the start, and one of them is asked for each so often. From
+/// the tenth minute on keys fail if `fails` says so of their names, and five more are there: `poison0` to `poison4`.
+/// Answers how its breaker stands after a day, how often it opened, and how many of those that are `fine` ran and were
+/// asked for.
+fn a_day(every: Duration, fails: impl Fn(&str) -> bool) -> (State, u64, [usize; 2]) {
     let mut desk = Desk::new();
     for key in 0..995 {
         desk.add("bad", &format!("fine{key}"));
     }
     let (begin, end) = (desk.now, desk.now + Duration::from_secs(24 * 3_600));
-    let mut good_at = begin + every;
-    let mut poison_at = Some(begin + Duration::from_secs(600));
-    let (mut asked, mut went) = (995, 0);
+    let fails_from = begin + Duration::from_secs(600);
+    let (mut good_at, mut poisoned) = (begin + every, false);
+    let (mut ran, mut asked) = (0, 995);
     while desk.now < end {
         if desk.now >= good_at {
             desk.add("bad", &format!("fine{}", asked % 995));
             good_at += every;
             asked += 1;
         }
-        if poison_at.is_some_and(|at| desk.now >= at) {
+        if desk.now >= fails_from && !poisoned {
             (0..5).for_each(|key| desk.add("bad", &format!("poison{key}")));
-            poison_at = None;
+            poisoned = true;
         }
         while let Some(job) = desk.next() {
-            let is_poison = job.taken.key.name.starts_with("poison");
-            let (outcome, verdict) = if is_poison {
+            let (outcome, verdict) = if desk.now >= fails_from && fails(&job.taken.key.name) {
                 let reason = "why".into();
                 (Outcome::Failure, Verdict::Retry { reason })
             } else {
-                went += 1;
+                ran += 1;
                 (Outcome::Success, Verdict::Done)
             };
             desk.dispatcher.judged(desk.now, &mut desk.rng, &job, outcome);
             desk.dispatcher.finished(desk.now, &mut desk.rng, &job, &verdict);
         }
-        assert_ne!(
-            desk.state(),
-            State::Quarantined,
-            "{every:?}, after {:?}: {went} of {asked} good ones ran",
-            desk.now - begin
-        );
         let due = desk.dispatcher.next_due().unwrap_or(good_at);
         desk.now = due.min(good_at).max(desk.now + Duration::from_millis(1));
     }
-    assert_eq!((went, desk.state()), (asked, State::Closed), "{every:?}");
-    desk.dispatcher.breaker(desk.now, "bad").map_or(0, |view| view.trips)
+    let trips = desk.dispatcher.breaker(desk.now, "bad").map_or(0, |view| view.trips);
+    (desk.state(), trips, [ran, asked])
 }
 
 #[test]
 fn five_objects_of_a_thousand_that_keep_failing_are_set_apart_however_seldom_others_are_asked_for() {
     for seconds in [1, 10, 60, 90, 120, 300, 600, 3_600] {
-        let trips = day_of_a_plugin_with_five_poison_objects(Duration::from_secs(seconds));
-        assert!(
-            trips <= 1,
-            "once at most, when all five failed for the first time: {trips}, with a good one each {seconds} s"
+        let every = Duration::from_secs(seconds);
+        let (state, trips, [ran, asked]) = a_day(every, |name| name.starts_with("poison"));
+        assert_eq!((state, ran), (State::Closed, asked), "with a good one each {every:?}");
+        // When all five fail for the first time, nobody knows better.
+        assert!(trips <= 1, "it opened {trips} times, with a good one each {every:?}");
+    }
+}
+
+#[test]
+fn a_plugin_that_fails_altogether_opens_its_breaker_however_seldom_it_is_called() {
+    for seconds in [1, 60, 120, 300, 600, 3_600] {
+        let every = Duration::from_secs(seconds);
+        let (state, trips, _) = a_day(every, |_| true);
+        // By each two keys that had gone well before; and by whichever fail again, once half of those called last do.
+        assert!(trips >= 5, "{trips} times, with a key each {every:?}");
+        assert_eq!(
+            state == State::Quarantined,
+            seconds < 3_600,
+            "with a key each {every:?}"
         );
     }
 }

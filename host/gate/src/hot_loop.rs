@@ -2,16 +2,16 @@
 //!
 //! # Promised
 //! A key is taken to loop when
-//! - for the third time one of its runs makes an object what it was, though nothing came of it before: its last run that
-//!   wrote had made the same of it and somebody undid that (so it goes where two writers want different things), or the
-//!   plugin's own writes alone asked for the run;
-//! - or after ten runs in a row that were asked for by the plugin's own writes alone and changed no other paths of no other
-//!   objects than those before them (so it goes with a counter or a time stamp, in one object or in several).
+//! - for the third time one of its runs makes an object what it was, though nothing came of it before: its last run
+//!   that wrote had made the same of it and somebody undid that (so it goes where two writers want different things),
+//!   or the plugin's own writes alone asked for the run;
+//! - or after ten runs in a row that were asked for by the plugin's own writes alone and changed no other paths of no
+//!   other objects than those before them (so it goes with a counter or a time stamp, in one object or in several).
 //!
 //! Each further such run makes its pause longer, up to five minutes. It is never stopped, and forgotten once it has not
-//! written for a minute beyond its pause: what comes round more slowly than that is no hot loop. A run in between that is
-//! no part of it has no pause, and the next that is goes on with the pauses where they were. Memory is bounded: of very
-//! many keys that write, those that wrote least recently are forgotten.
+//! written for a minute beyond its pause: what comes round more slowly than that is no hot loop. A run in between that
+//! is no part of it has no pause, and the next that is goes on with the pauses where they were. Memory is bounded: of
+//! very many keys that write, those that wrote least recently are forgotten.
 //!
 //! # Not promised
 //! It knows hashes alone. Which field flaps and who is on the other side is for the caller, who has seen the objects.
@@ -24,8 +24,8 @@ use std::time::Duration;
 const RETURNS: u32 = 3;
 /// So many runs in a row, asked for by own writes, that changed the same paths.
 const OWN_RUNS: u32 = 10;
-/// Writes remembered of one key, 48 bytes each; of a key that writes less there is less. Runs that change more objects than
-/// this are known again where each changes the same as the one before it.
+/// Writes remembered of one key, 48 bytes each; of a key that writes less there is less. Runs that change more objects
+/// than this are known again where each changes the same as the one before it.
 const WRITES: usize = 64;
 /// Keys remembered: this many, and as many again that wrote before them.
 const KEYS: usize = 4_096;

@@ -1,5 +1,5 @@
-//! How the last calls of a plugin's keys ended, key by key, in bounded memory. It has no window: in a plugin that is not
-//! busy what was seen an hour ago is all that is known.
+//! How the last calls of a plugin's keys ended, key by key, in bounded memory. It has no window: in a plugin that is
+//! not busy what was seen an hour ago is all that is known.
 
 use super::Outcome;
 

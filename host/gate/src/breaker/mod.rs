@@ -16,18 +16,18 @@
 //! - Its memory is bounded, whatever is told to it.
 //!
 //! # A few poison objects, or a broken plugin?
-//! What speaks against a plugin is that keys fail anew. That the same keys fail again says nothing new as long as others
-//! are known to go well. They are if
+//! What speaks against a plugin is that keys fail anew. That the same keys fail again says nothing new as long as
+//! others are known to go well. They are if
 //! - of the last 64 keys that were called more did not fail at their last call than did, however long ago that was: in
 //!   a plugin that is not busy nothing else may have been called for hours;
 //! - or, while it is closed, any call within the window went well.
 //!
 //! Then a closed breaker does not count a key that failed [`Settings::poison_after`] times in a row, and to a half-open
 //! one it says nothing that a key fails which had failed before it was tried. Where nothing else is due it stays
-//! half-open, and lets those keys be tried, until others come and decide: two that go well, or two that fail anew (with
-//! the default settings). So a few objects that fail for the first time together, while no other is called, may open it
-//! once, and cannot keep it open. A plugin that is broken opens it with each few keys that fail anew; and where as many
-//! keys failed lately as went well, or none is known to go well, every failure counts.
+//! half-open, and lets those keys be tried at their own pauses, until two calls go well or two keys fail anew (with the
+//! default settings). So a few objects that fail for the first time together, while no other is called, may open it
+//! once, and cannot keep it open. A plugin that is broken opens it again with each few keys that fail anew, and where
+//! half of the keys that were called last failed, with whichever fail again.
 //!
 //! # Not promised
 //! - It does not see the keys: which one is called is the caller's choice, and so is which outcomes count

@@ -1,4 +1,5 @@
-//! A few objects that keep failing are set apart, and a plugin that is broken is not taken for one that has such objects.
+//! A few objects that keep failing are set apart, and a plugin that is broken is not taken for one that has such
+//! objects.
 
 use std::time::Duration;
 
