@@ -22,12 +22,13 @@
 //!   a plugin that is not busy nothing else may have been called for hours;
 //! - or, while it is closed, any call within the window went well.
 //!
-//! Then a closed breaker does not count a key that failed [`Settings::poison_after`] times in a row, and to a half-open
-//! one it says nothing that a key fails which had failed before it was tried. Where nothing else is due it stays
-//! half-open, and lets those keys be tried at their own pauses, until two calls go well or two keys fail anew (with the
-//! default settings). So a few objects that fail for the first time together, while no other is called, may open it
-//! once, and cannot keep it open. A plugin that is broken opens it again with each few keys that fail anew, and where
-//! half of the keys that were called last failed, with whichever fail again.
+//! Then a closed breaker does not count a key that failed [`Settings::poison_after`] times in a row, nor one that began
+//! to fail before the breaker closed: it was heard when it opened. To a half-open one it says nothing that a key fails
+//! which had failed before it was tried. Where nothing else is due it stays half-open, and lets those keys be tried at
+//! their own pauses, until two calls go well or two keys fail anew (with the default settings). So a few objects that
+//! fail for the first time together, while hardly another is called, may open it once; they cannot keep it open, nor
+//! open it again. A plugin that is broken opens it again with each few keys that fail anew, and where half of the keys
+//! that were called last failed, with whichever fail again.
 //!
 //! # Not promised
 //! - It does not see the keys: which one is called is the caller's choice, and so is which outcomes count
@@ -202,7 +203,7 @@ impl Breaker {
 
     /// A call ended. Answers what that changed.
     pub fn end(&mut self, now: Duration, rng: &mut fastrand::Rng, call: Call, outcome: Outcome) -> Option<Change> {
-        self.lately.tell(call.key, outcome);
+        self.lately.tell(call.key, call.epoch, outcome);
         if call.epoch != self.epoch {
             return None;
         }
@@ -284,17 +285,17 @@ impl Breaker {
 
     /// Whether this call's failure counts no more: its key keeps failing, and others are known to go well.
     fn is_apart(&self, now: Duration, call: &Call) -> bool {
-        let after = match self.settings.poison_after {
-            0 => return false,
+        let settings = &self.settings;
+        let keeps_failing = match self.state {
             // It was tried to see whether others go well again: that it does not is what was known before.
-            _ if self.state == State::HalfOpen => 1,
-            after => after,
+            State::HalfOpen => call.failures > 0,
+            _ => call.failures >= settings.poison_after || self.lately.fails_since_before(call.key, self.epoch),
         };
-        let in_window = || {
+        let others_go_well = || {
             let counts = self.window.counts(now);
-            counts.good + counts.slow > 0
+            self.lately.mostly_well() || counts.good + counts.slow > 0
         };
-        call.failures >= after && (self.lately.mostly_well() || in_window())
+        settings.poison_after > 0 && keeps_failing && others_go_well()
     }
 
     /// Why it should open now, if it should.

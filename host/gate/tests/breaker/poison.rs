@@ -10,23 +10,20 @@ use crate::bench::{Bench, bench, seconds};
 
 #[test]
 fn a_key_that_keeps_failing_while_others_go_well_is_set_apart() {
-    let mut b = bench(|_| ());
-    b.call(0, Outcome::Success);
-    for key in 0..1_000 {
-        let call = b.begin(key, 5);
-        assert_eq!(b.end(call, Outcome::Failure), None);
+    for well in [Outcome::Success, Outcome::Slow] {
+        let mut b = bench(|_| ());
+        b.call(0, well);
+        for key in 0..1_000 {
+            assert_eq!(b.again(key, 5, Outcome::Failure), None);
+        }
+        assert_eq!(b.breaker.view(b.now).failed, 0);
     }
-    assert_eq!(b.breaker.view(b.now).failed, 0);
     let mut b = bench(|_| ());
     for key in 0..19 {
-        let call = b.begin(key, 50);
-        assert_eq!(b.end(call, Outcome::Failure), None);
+        assert_eq!(b.again(key, 50, Outcome::Failure), None);
     }
-    let call = b.begin(19, 50);
-    assert!(
-        b.end(call, Outcome::Failure).is_some(),
-        "nothing of the plugin goes well"
-    );
+    let change = b.again(19, 50, Outcome::Failure);
+    assert!(change.is_some(), "nothing of the plugin goes well");
 }
 
 /// Forty keys that went well, an hour ago.
@@ -91,6 +88,34 @@ fn five_keys_that_fail_together_while_no_other_is_called_open_it_once_and_cannot
         assert_eq!(b.again(round % 5, 5, Outcome::Failure), None);
         b.pass(seconds(60));
     }
+}
+
+#[test]
+fn keys_that_failed_when_it_opened_do_not_open_it_again_when_it_is_closed_and_others_that_fail_do() {
+    let mut b = with_good_ones();
+    let under_way = b.begin(99, 0);
+    b.trip();
+    b.half_open();
+    b.calls(1_000..1_002, Outcome::Success);
+    assert_eq!(b.end(under_way, Outcome::Failure), None, "it began when they did");
+    // Well after the ramp, and with nothing good in the window.
+    b.pass(seconds(600));
+    for round in 0..63 {
+        assert_eq!(
+            b.again(99 + round % 21, 1 + (round / 21) as u32, Outcome::Failure),
+            None
+        );
+    }
+    assert_eq!(b.breaker.view(b.now).failed, 0);
+    assert_eq!(b.call(100, Outcome::Success), None, "it is mended");
+    b.pass(seconds(600));
+    assert_eq!(b.call(100, Outcome::Failure), None);
+    assert_eq!(b.calls(200..218, Outcome::Failure), None);
+    let change = b.call(218, Outcome::Failure);
+    assert!(
+        matches!(change, Some(Change::Opened { .. })),
+        "twenty failed anew: {change:?}"
+    );
 }
 
 #[test]
