@@ -8,7 +8,8 @@
 //! - **Half-open** it lets a few calls be under way at once. Asked for its [`Breaker::rank`], it names the keys first
 //!   that last went well. A majority (by the failure rate) of good or of failed probes decides; a key that fails again
 //!   and again counts once.
-//! - Calls that began in an earlier state change nothing when they end ([`Call::epoch`]).
+//! - Calls that began in an earlier state change nothing when they end ([`Call::epoch`]) but what is known of their
+//!   keys.
 //! - After it **closed**, what waited is released on a ramp: as slowly as probes, and twice as fast each second.
 //! - After several trips within a time it is **quarantined**: open until [`Breaker::reset`].
 //! - A key that keeps failing while others of the plugin go well is **set apart**: its failures count no more. Its own
