@@ -156,6 +156,15 @@ pub(crate) fn patch(target: &ObjectRef, change: &Change, options: &Options) -> R
                     text.and_then(Result::ok).unwrap_or_default()
                 };
                 let (path, from) = (text("path"), text("from"));
+                // The API server looks only at what comes after the first slash: `x/metadata` would reach metadata.
+                if [&path, &from]
+                    .iter()
+                    .any(|path| !path.is_empty() && !path.starts_with('/'))
+                {
+                    return Err(bad_request(
+                        "a path of the JSON patch does not begin with `/`: write it as a JSON pointer (RFC 6901)",
+                    ));
+                }
                 // "" and "/metadata" would replace it with everything else.
                 let touches = |path: &str| {
                     path == "/metadata" || path == "/metadata/" || path.starts_with("/metadata/managedFields")
@@ -363,6 +372,29 @@ mod tests {
     }
 
     #[test]
+    fn a_json_patch_with_a_path_that_is_no_json_pointer_is_refused() {
+        for path in [
+            "x/metadata/managedFields/0",
+            "x/metadata",
+            "metadata/managedFields",
+            " /metadata",
+            "data",
+        ] {
+            for operation in [
+                json!({"op": "remove", "path": path}),
+                json!({"op": "copy", "path": "/data/x", "from": path}),
+            ] {
+                let change = Change::JsonPatch(json!([operation]).to_string());
+                let refused = patch(&target(), &change, &plain()).unwrap_err();
+                assert!(
+                    refused.code == 400 && refused.message.contains("JSON pointer"),
+                    "{operation}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn managed_fields_are_refused_in_every_body() {
         let with = r#"{"metadata":{"managedFields":[]}}"#;
         assert_eq!(object(&target(), with, &plain()).unwrap_err().reason, reason::DENIED);
@@ -372,6 +404,8 @@ mod tests {
             Change::Apply(with.into()),
             Change::JsonPatch(r#"[{"op":"remove","path":"/metadata/managedFields"}]"#.into()),
             Change::JsonPatch(r#"[{"op":"replace","path":"/metadata","value":{}}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"replace","path":"/metadata/","value":{}}]"#.into()),
+            Change::JsonPatch(r#"[{"op":"copy","from":"/metadata/","path":"/data/x"}]"#.into()),
             Change::JsonPatch(r#"[{"op":"replace","path":"","value":{}}]"#.into()),
             Change::JsonPatch(r#"[{"op":"move","from":"/metadata/managedFields","path":"/data/x"}]"#.into()),
             Change::JsonPatch(r#"[{"op":"remove","path":"/a","path":"/metadata/managedFields/0"}]"#.into()),
