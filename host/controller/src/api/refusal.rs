@@ -288,4 +288,22 @@ mod tests {
         let budget = r#"{"kind":"Status","reason":"TooManyRequests","code":429,"details":{"causes":[{"reason":"DisruptionBudget"}]}}"#;
         assert_eq!(pause(429, budget), None);
     }
+
+    #[test]
+    fn a_server_sheds_what_it_has_no_room_or_no_time_for_or_does_not_answer_and_nothing_else() {
+        let refused = |code: u16, body: &str| {
+            let code = StatusCode::from_u16(code).unwrap();
+            refused(code, &http::HeaderMap::new(), body.as_bytes(), false)
+        };
+        for code in [429, 503, 504] {
+            assert!(sheds(&refused(code, "")), "{code}");
+        }
+        assert!(sheds(&unavailable("the API server gave no answer".into(), false)));
+        for code in [400, 403, 404, 409, 410, 422, 500] {
+            assert!(!sheds(&refused(code, "")), "{code}");
+        }
+        let budget = r#"{"kind":"Status","code":429,"details":{"causes":[{"reason":"DisruptionBudget"}]}}"#;
+        assert!(!sheds(&refused(429, budget)));
+        assert!(!sheds(&ApiError::of_host(reason::LIMIT, "its own pace")));
+    }
 }

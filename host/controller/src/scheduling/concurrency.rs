@@ -117,3 +117,71 @@ impl Dispatcher {
         self.led_used.then_some(self.led_at + Law::INTERVAL)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pilothouse_object::Key;
+    use pilothouse_workqueue::QueueConfig;
+
+    use super::*;
+    use crate::{Cause, Job, Verdict, What};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A controller that is led between 1 and 4, and begins with so many keys.
+    fn led(keys: usize) -> (Dispatcher, ControllerId) {
+        let (mut dispatcher, id) = (Dispatcher::new(10), ControllerId::new("p", "c"));
+        dispatcher.register(id.clone(), 1, QueueConfig::default());
+        dispatcher.start(&id);
+        assert!(dispatcher.set_concurrency(&id, Concurrency::Auto { min: 1, max: 4 }));
+        for key in 0..keys {
+            let cause = Cause::new(What::Resync, None);
+            let key = Key::new(None, &key.to_string());
+            dispatcher.add(Duration::ZERO, &id, key, 0, cause, true);
+        }
+        (dispatcher, id)
+    }
+
+    /// So many seconds with as many keys in work as may be, on a server that answers quickly.
+    fn work(dispatcher: &mut Dispatcher, seconds: std::ops::Range<u64>) {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for second in seconds {
+            let now = SECOND * u32::try_from(second).unwrap();
+            let jobs: Vec<Job> = std::iter::from_fn(|| dispatcher.next(now)).collect();
+            let load = ApiLoad {
+                answers: 10,
+                took: SECOND / 10,
+                shed: 0,
+            };
+            dispatcher.lead(now + SECOND, |_| load);
+            for job in &jobs {
+                dispatcher.finished(now + SECOND, &mut rng, job, &Verdict::Done);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_led_grows_only_while_keys_wait() {
+        let (mut dispatcher, id) = led(1);
+        work(&mut dispatcher, 0..1);
+        assert_eq!(
+            dispatcher.concurrency(&id),
+            Some(1),
+            "all of it is used, and nothing waits"
+        );
+        let (mut dispatcher, id) = led(2);
+        work(&mut dispatcher, 0..1);
+        assert_eq!(dispatcher.concurrency(&id), Some(2));
+    }
+
+    #[test]
+    fn what_is_led_goes_on_from_where_it_stands_when_it_is_set_to_the_same_bounds_again() {
+        let (mut dispatcher, id) = led(100);
+        work(&mut dispatcher, 0..2);
+        assert_eq!(dispatcher.concurrency(&id), Some(3));
+        for (max, expected) in [(4, 3), (5, 1)] {
+            assert!(dispatcher.set_concurrency(&id, Concurrency::Auto { min: 1, max }));
+            assert_eq!(dispatcher.concurrency(&id), Some(expected), "up to {max}");
+        }
+    }
+}

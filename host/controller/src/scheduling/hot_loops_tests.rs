@@ -320,3 +320,29 @@ fn a_key_that_is_held_back_is_seen_to_wait_in_its_queue() {
         .map(|entry| matches!(entry.state, State::Delayed { .. }));
     assert_eq!(waits, Some(true));
 }
+
+#[test]
+fn a_run_for_more_causes_than_are_kept_may_be_somebody_elses_and_is_no_round() {
+    for (others, loops) in [(false, true), (true, false)] {
+        let mut desk = Desk::new();
+        desk.add("p", caused(None, None));
+        for run in 0..40 {
+            let job = desk.next().unwrap();
+            let because = job.taken.causes.first().cloned();
+            // Eight are kept: with that of its write they are all there, or one more own one comes before somebody else's.
+            for _ in 0..7 + usize::from(others) {
+                desk.add("p", caused(Some("p"), because.as_ref()));
+            }
+            if others {
+                desk.add("p", caused(None, None));
+            }
+            desk.writes(&job, &run.to_string(), &(run + 1).to_string());
+        }
+        assert_eq!(
+            desk.dispatcher.hot_loops(desk.now).next().is_some(),
+            loops,
+            "{:?}",
+            desk.told
+        );
+    }
+}

@@ -193,6 +193,7 @@ fn a_retired_controller_begins_nothing_and_is_gone_when_its_last_run_ends() {
     assert_eq!(world.dispatcher.remove_retired(&id.plugin), (vec![id.clone()], true));
     assert_eq!(world.dispatcher.queues().count(), 0);
     assert_eq!((world.dispatcher.running(&id), world.dispatcher.next_due()), (0, None));
+    assert_eq!(world.dispatcher.concurrency(&id), None, "no turns are kept for it");
 }
 
 #[test]

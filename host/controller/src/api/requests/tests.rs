@@ -170,6 +170,7 @@ async fn what_would_wait_for_too_long_is_refused_and_says_whose_bound_it_is() {
             .contains("raise apiRequestsPerSecond (1 now) in the plugin's part"),
         "{refused:?}"
     );
+    assert!(!hinders(&refused), "its own bound is");
     assert_eq!(refused.reason, reason::LIMIT);
     assert_eq!(
         get(&api.share("idle", share(Pace::new(1, 1))), "/quick").await,
@@ -183,6 +184,7 @@ async fn what_would_wait_for_too_long_is_refused_and_says_whose_bound_it_is() {
         refused.message.contains("raise host.apiRequestsPerSecond (1 now)"),
         "{refused:?}"
     );
+    assert!(hinders(&refused), "the crowd is no plugin's doing");
 }
 
 #[tokio::test]
