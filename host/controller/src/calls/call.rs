@@ -416,3 +416,7 @@ impl Inner {
         controller.map_or_else(|| Gvk::new("", "", ""), |controller| controller.kind.clone())
     }
 }
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

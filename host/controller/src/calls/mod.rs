@@ -21,4 +21,6 @@ pub(crate) mod lane;
 pub(crate) mod log_budget;
 pub(crate) mod reads;
 pub(crate) mod run;
+#[cfg(test)]
+pub(crate) mod scene;
 pub(crate) mod workers;

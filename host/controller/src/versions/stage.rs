@@ -436,3 +436,7 @@ impl PluginState {
         lines
     }
 }
+
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;

@@ -358,3 +358,7 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sending_tests.rs"]
+mod tests;

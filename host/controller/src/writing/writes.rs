@@ -257,3 +257,7 @@ fn query<'a>(options: &Options, manager: Option<&'a str>) -> Vec<(&'static str, 
     }
     query
 }
+
+#[cfg(test)]
+#[path = "writes_tests.rs"]
+mod tests;
