@@ -12,6 +12,7 @@
 //! | `log_budget` | how many log lines a plugin may write |
 //! | `reads` | gets and lists |
 //! | `run` | a job from its beginning to its verdict |
+//! | `scene` | for tests: calls without a guest |
 //! | `workers` | the driver: the tasks that run keys, and what begins them |
 
 pub(crate) mod call;
