@@ -13,6 +13,7 @@ use crate::load::Hash;
 
 fn version(module: &str, config: PluginConfig) -> KeptVersion {
     KeptVersion {
+        unproven: false,
         module: Hash::of(module.as_bytes()),
         version: format!("{module}\u{1b}"),
         configuration: config.hash(),

@@ -34,6 +34,9 @@ pub(crate) struct KeptVersion {
     /// [`PluginConfig::hash`] of the next; what doesn't agree is not taken.
     pub(crate) configuration: Hash,
     pub(crate) config: PluginConfig,
+    /// It was on probation when another took its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) unproven: bool,
 }
 
 /// A version that is not loaded again by itself.

@@ -106,6 +106,11 @@ impl<P: Candidate> Life<P> {
         let tightened = followed
             .or(last.map(|past| &past.wanted))
             .is_some_and(|old| old.module == mark.module && is_tighter(&suggested, &config, &old.config));
+        let unproven = self.probation.is_some_and(|(until, _)| now < until);
+        if let Some(last) = self.previous.first_mut().filter(|_| self.resumes) {
+            // Its place is taken while it does not run.
+            last.unproven |= unproven;
+        }
         self.resumes = false;
         self.previous.retain(|other| other.mark != mark);
         if back.is_none()
@@ -119,9 +124,13 @@ impl<P: Candidate> Life<P> {
         if let Some(before) = before
             && !self.is_rejected(before.plugin.mark())
         {
-            self.previous.insert(0, before.into());
+            let before = Past {
+                unproven,
+                ..before.into()
+            };
+            self.previous.insert(0, before);
         }
-        self.previous.truncate(self.rules.kept.saturating_sub(1));
+        self.keep_at_hand(self.rules.kept.saturating_sub(1));
         if resumed == Some(mark) {
             // Its probation goes on.
             let longest = now + self.rules.probation;
@@ -154,6 +163,16 @@ impl<P: Candidate> Life<P> {
         let mut event = LifeEvent::of(&self.name, Some(mark.module), what);
         event.version = Some(version);
         acts.push(Act::Tell(event));
+    }
+
+    /// So many of the earlier versions stay, the newest ones; in the place of the oldest of these the newest that stood
+    /// its probation, if none of them did.
+    fn keep_at_hand(&mut self, most: usize) {
+        let proven = self.previous.iter().position(|past| !past.unproven);
+        if let Some(at) = proven.filter(|at| *at >= most && most > 0) {
+            self.previous.swap(at, most - 1);
+        }
+        self.previous.truncate(most);
     }
 
     pub(super) fn withdrawn(&mut self, acts: &mut Vec<Act<P>>) {

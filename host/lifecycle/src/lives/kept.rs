@@ -96,6 +96,7 @@ fn version<P>(past: &Past<P>) -> KeptVersion {
         version: shorten(&past.version, MAX_VERSION).into_owned(),
         configuration: past.mark.configuration,
         config: (*past.wanted.config).clone(),
+        unproven: past.unproven,
     }
 }
 
@@ -109,6 +110,7 @@ fn past<P>(kept: KeptVersion) -> Past<P> {
         version: kept.version,
         wanted,
         plugin: None,
+        unproven: kept.unproven,
     }
 }
 

@@ -24,7 +24,8 @@ pub struct Rules {
     pub probation: Duration,
     /// So many traps on probation are too many; 3 by default. A breaker that opens is too much at once.
     pub traps: u32,
-    /// So many versions of a plugin stay at hand, with the one that serves; 3 by default.
+    /// So many versions of a plugin stay at hand, with the one that serves; 3 by default. Of the earlier ones the newest,
+    /// but always one that stood its probation, if there is one.
     pub kept: usize,
     /// Whether their bytes lie in a state directory, so that one can be brought back that is not in memory; false by
     /// default.

@@ -10,7 +10,8 @@
 //! Promises: what fails at any step changes nothing but the status; a version that was rolled back or quarantined is
 //! not loaded again until its file or its configuration changes, or a person promotes it, also where its file was gone
 //! meanwhile; grants that were taken away are not in force any longer, though the last version that had them served
-//! well, and a limit that was lowered is not raised again by itself. After a restart that holds as well: what was
+//! well, and a limit that was lowered is not raised again by itself; nothing goes back by itself to a version that was
+//! still on probation when another took its place. After a restart that holds as well: what was
 //! rejected stays so, and what served serves again unless something newer can.
 //!
 //! | module | what is in it | I/O |

@@ -46,7 +46,9 @@ impl<P: Candidate> Life<P> {
             }
             TroubleKind::CacheFull { .. } => return,
         };
-        if let Some(to) = self.previous.iter().find(|past| self.may_come_back(past)).cloned() {
+        // One that nobody knows yet to be any good is nothing to go back to: it may be what fails here.
+        let mut proven = self.previous.iter().filter(|past| !past.unproven);
+        if let Some(to) = proven.find(|past| self.may_come_back(past)).cloned() {
             self.probation = None;
             self.reject(now, mark, why.clone());
             self.next = Some((to, why));

@@ -119,6 +119,9 @@ pub(super) struct Past<P> {
     pub(super) wanted: Wanted,
     /// None where the host was started since then: only its bytes are kept.
     pub(super) plugin: Option<P>,
+    /// It was on probation when another took its place: whether it is any good is not known, and nothing goes back to
+    /// it by itself.
+    pub(super) unproven: bool,
 }
 
 impl<P: Candidate> From<Version<P>> for Past<P> {
@@ -128,6 +131,7 @@ impl<P: Candidate> From<Version<P>> for Past<P> {
             version: version.plugin.version().to_owned(),
             wanted: version.wanted,
             plugin: Some(version.plugin),
+            unproven: false,
         }
     }
 }

@@ -113,3 +113,45 @@ fn a_plugin_that_the_caches_hold_too_much_for_is_unloaded_until_it_may_have_more
     let more = wanted_with(2, &config(7));
     assert_eq!(life.step(at(6), Input::Found(more.clone())), [Act::Load(more)]);
 }
+
+/// The module with grants that reach so far; it serves.
+fn reaches(life: &mut Life<Loaded>, now: u64, module: u8, weight: u32) {
+    let config = Arc::new(PluginConfig {
+        weight,
+        ..(*config(0)).clone()
+    });
+    life.step(at(now), Input::Found(wanted_with(module, &config)));
+    life.step(at(now), Input::Loaded(Ok(Loaded { module, config })));
+    life.step(at(now), Input::Served(Ok(())));
+    assert_eq!(serving(life), Some(module));
+}
+
+#[test]
+fn nobody_promotes_a_version_past_the_grants_of_now() {
+    let mut life = life();
+    reaches(&mut life, 0, 1, 3);
+    reaches(&mut life, 1, 2, 1);
+    assert_eq!(life.order(at(2), Order::Promote(hash(1))), Err(OrderError::NotGranted));
+    let status = life.status(at(2));
+    assert_eq!(
+        (serving(&life), status.rejected.len()),
+        (Some(2), 0),
+        "nothing has changed"
+    );
+}
+
+#[test]
+fn a_version_that_reaches_further_than_what_is_loaded_after_it_is_at_hand_no_longer() {
+    let mut life = life();
+    reaches(&mut life, 0, 1, 3);
+    reaches(&mut life, 1, 2, 1);
+    assert_eq!(life.status(at(1)).previous.len(), 1, "it served until just now");
+    for well in [true, false] {
+        let mut life = life.clone();
+        let config = life.serving.as_ref().unwrap().plugin.config.clone();
+        life.step(at(2), Input::Found(wanted_with(3, &config)));
+        let result = well.then_some(Loaded { module: 3, config });
+        life.step(at(2), Input::Loaded(result.ok_or_else(|| refusal(Step::Describe))));
+        assert_eq!(life.status(at(2)).previous, [], "loaded: {well}");
+    }
+}

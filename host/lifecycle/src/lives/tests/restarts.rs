@@ -244,3 +244,39 @@ fn traps_on_probation_are_counted_over_a_restart() {
     served(&mut late, 611, 2);
     assert_eq!(done(trap(&mut late, 612, 2)), []);
 }
+
+#[test]
+fn a_version_that_was_rejected_or_is_in_quarantine_does_not_serve_again_before_what_is_new() {
+    // The host ended amid the rollback of 2, and 3 lies there by now.
+    let mut rejected = life();
+    served(&mut rejected, 0, 1);
+    served(&mut rejected, 10, 2);
+    rejected.step(at(20), Input::Trouble(loaded(2).mark(), TroubleKind::Tripped));
+    let mut quarantined = life();
+    served(&mut quarantined, 0, 2);
+    quarantined.step(at(20), Input::Trouble(loaded(2).mark(), TroubleKind::Quarantined));
+    for life in [rejected, quarantined] {
+        let mut after = restarted(&life);
+        assert_eq!(
+            done(after.step(at(30), Input::Found(wanted(3)))),
+            [Act::Load(wanted(3))]
+        );
+    }
+}
+
+#[test]
+fn a_version_that_was_rejected_does_not_serve_again_where_what_is_new_can_not_be_taken() {
+    let mut life = life();
+    served(&mut life, 0, 1);
+    served(&mut life, 10, 2);
+    life.step(at(20), Input::Trouble(loaded(2).mark(), TroubleKind::Tripped));
+    for found in [Input::Unfit(refusal(Step::Read)), Input::Found(wanted(2))] {
+        assert_eq!(done(restarted(&life).step(at(30), found)), [Act::Revive(wanted(1))]);
+    }
+    // Not even where it is all there is.
+    let mut kept = life.kept().unwrap();
+    kept.previous.clear();
+    let mut alone: Life<Loaded> = Life::restored("p", Rules::default(), kept);
+    assert_eq!(done(alone.step(at(30), Input::Unfit(refusal(Step::Read)))), []);
+    assert_eq!((serving(&alone), alone.is_busy()), (None, false));
+}
