@@ -1,4 +1,5 @@
-//! What plugins may do: what both sides have in common. Beside it: `danger`, `told`, `small_worlds`.
+//! What plugins may do: what both sides have in common. Beside it: `danger`, `danger_table`,
+//! `told`, `small_worlds`.
 
 use pilothouse_object::Gvk;
 
@@ -9,6 +10,7 @@ use crate::paste::grants_of_config;
 use crate::permission::{Permission, Verb};
 
 mod danger;
+mod danger_table;
 mod small_worlds;
 mod told;
 
@@ -215,5 +217,27 @@ fn capabilities_are_within_others_where_no_verb_namespace_or_name_of_them_is_mis
         (&reading, &everywhere, true),
     ] {
         assert_eq!(one.is_within(other), within, "{one:?} within {other:?}");
+    }
+}
+
+#[test]
+fn capabilities_are_not_within_others_where_the_hosts_namespace_is_guarded_there_alone() {
+    let text = r#"{"group": "", "kind": "ConfigMap", "verbs": ["patch"]}"#;
+    let living = |home: Option<&str>| {
+        let granted = Granted {
+            host_namespace: home.map(str::to_owned),
+            ..only(vec![grant(text)])
+        };
+        Capabilities::new("p", &[permission(text)], &granted)
+    };
+    let (unknown, own, other) = (living(None), living(Some("own")), living(Some("other")));
+    for (one, another, within) in [
+        // Whoever knows of no home guards none: there it may write where it would not here.
+        (&unknown, &own, false),
+        (&other, &own, false),
+        (&own, &own, true),
+        (&own, &unknown, true),
+    ] {
+        assert_eq!(one.is_within(another), within, "{one:?} within {another:?}");
     }
 }

@@ -66,7 +66,7 @@ fn good_module() -> Vec<u8> {
     module_that_says(&manifest().to_string())
 }
 
-fn config(rest: &str) -> Config {
+pub(crate) fn config(rest: &str) -> Config {
     let text = format!("apiVersion: pilothouse.dev/v1\n{rest}");
     Config::parse(&text, "pilothouse.yaml".as_ref()).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -92,7 +92,7 @@ fn load(modules: &[(&str, &[u8])], config: &Config) -> Loaded {
 }
 
 #[track_caller]
-fn load_one(bytes: &[u8], config: &Config) -> Result<Plugin, Refusal> {
+pub(crate) fn load_one(bytes: &[u8], config: &Config) -> Result<Plugin, Refusal> {
     load(&[("greeting", bytes)], config).plugins.pop().unwrap()
 }
 

@@ -4,6 +4,7 @@ mod capabilities;
 mod config;
 mod config_schema;
 mod directory;
+mod fits;
 pub(crate) mod load;
 mod manifest;
 mod queue_settings;

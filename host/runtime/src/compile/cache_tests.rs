@@ -104,6 +104,28 @@ fn a_directory_that_others_got_rights_to_is_taken_back_and_emptied_with_its_key(
 }
 
 #[test]
+fn a_directory_that_others_may_enter_or_write_to_is_taken_back_though_no_file_in_it_is_theirs() {
+    for mode in [0o770, 0o702, 0o750, 0o701, 0o2770, 0o1777] {
+        let directory = tempfile::tempdir().unwrap();
+        let code = directory.path().join("code");
+        let name = name(b"module");
+        let key = || fs::read(code.join("key")).unwrap();
+        open(&directory).put(&name, &Code(b"code".to_vec()));
+        let before = key();
+        fs::set_permissions(&code, fs::Permissions::from_mode(mode)).unwrap();
+        let cache = open(&directory);
+        assert_eq!(fs::metadata(&code).unwrap().mode() & 0o777, 0o700, "{mode:o}");
+        assert_ne!(key(), before, "{mode:o}: others may have put theirs there, or read it");
+        assert!(cache.get(&name).is_none() && !file(&directory, &name).exists());
+        // Once it is this user's alone it stays as it is.
+        let own = key();
+        cache.put(&name, &Code(b"code".to_vec()));
+        assert!(open(&directory).get(&name).is_some());
+        assert_eq!(key(), own);
+    }
+}
+
+#[test]
 fn a_directory_that_is_a_link_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     open(&directory);
