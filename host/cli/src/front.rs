@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// So many different lines of what is waited for are logged.
 const LINES: usize = 100;
 
+/// So many plugins are named that don't run.
+const NAMES: usize = 5;
+
 /// A place for the host.
 #[derive(Default)]
 pub(crate) struct Front {
@@ -89,6 +92,11 @@ impl Front {
             pause(LOOK).await;
             waited += LOOK;
         }
+    }
+
+    /// Whose controllers run now that the host is ready, for people: it is so without plugins that are slow to load.
+    pub(crate) fn who_runs(&self) -> String {
+        who_runs(&self.control().map(Control::status).unwrap_or_default())
     }
 
     /// Stops the host: running reconciles have `grace` to end; a signal forces.
@@ -183,6 +191,36 @@ fn none_serves(status: &[LifeStatus]) -> Option<String> {
     ))
 }
 
+fn who_runs(status: &[LifeStatus]) -> String {
+    let without = |states: &[LifeState], what: &str| {
+        let names = status
+            .iter()
+            .filter(|life| life.serving.is_none() && !life.absent && states.contains(&life.state))
+            .map(|life| &*life.name);
+        let names: Vec<&str> = names.collect();
+        let more = names.len().saturating_sub(NAMES);
+        let shown = names.get(..NAMES).unwrap_or(&names).join(", ");
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        (!names.is_empty()).then(|| format!("{} {what} ({shown}{more})", names.len()))
+    };
+    let coming = without(&[LifeState::Waiting, LifeState::Loading], "still being loaded");
+    let refused = without(&[LifeState::Refused], "refused");
+    let lacking: Vec<String> = coming.into_iter().chain(refused).collect();
+    match (status.iter().any(|life| life.serving.is_some()), &lacking[..]) {
+        (true, []) => "every controller runs".to_owned(),
+        (true, lacking) => format!(
+            "every controller runs but those of plugins that are {}",
+            lacking.join(" or ")
+        ),
+        (false, []) => "there is no plugin yet that is to run".to_owned(),
+        (false, lacking) => format!("no controller runs yet, since its plugins are {}", lacking.join(" or ")),
+    }
+}
+
 /// Waits; for the loops of this program that look at something again and again.
 pub(crate) async fn pause(duration: Duration) {
     #[expect(clippy::disallowed_methods, reason = "this is a driver")]
@@ -191,6 +229,8 @@ pub(crate) async fn pause(duration: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use pilothouse_lifecycle::VersionStatus;
+
     use super::*;
 
     fn life(state: LifeState) -> LifeStatus {
@@ -230,6 +270,46 @@ mod tests {
         assert!(
             told.contains(": all 1 were refused ("),
             "what is not there is not on its way: {told}"
+        );
+    }
+
+    #[test]
+    fn ready_is_said_with_the_plugins_that_do_not_run() {
+        let named = |name: &str, state: LifeState| LifeStatus {
+            name: name.to_owned(),
+            ..life(state)
+        };
+        let serving = LifeStatus {
+            serving: Some(VersionStatus {
+                version: None,
+                hash: String::new(),
+                configuration: String::new(),
+            }),
+            ..named("serves", LifeState::Serving)
+        };
+        let absent = LifeStatus {
+            absent: true,
+            ..named("absent", LifeState::Waiting)
+        };
+        let off = named("off", LifeState::Disabled);
+        let every = "every controller runs";
+        assert_eq!(who_runs(&[serving.clone(), off.clone(), absent.clone()]), every);
+        assert_eq!(who_runs(&[off, absent]), "there is no plugin yet that is to run");
+        let coming: Vec<LifeStatus> = (1..=40).map(|n| named(&format!("p{n}"), LifeState::Loading)).collect();
+        let all = "40 still being loaded (p1, p2, p3, p4, p5 and 35 more)";
+        assert_eq!(
+            who_runs(&coming),
+            format!("no controller runs yet, since its plugins are {all}")
+        );
+        let some = [
+            serving,
+            named("a", LifeState::Waiting),
+            named("b", LifeState::Refused),
+            named("c", LifeState::Loading),
+        ];
+        assert_eq!(
+            who_runs(&some),
+            format!("{every} but those of plugins that are 2 still being loaded (a, c) or 1 refused (b)")
         );
     }
 }

@@ -136,7 +136,7 @@ pub(crate) async fn run(args: &args::Run) -> Result<(), Stop> {
     let own = front.clone();
     tasks.spawn(async move {
         own.ready().await;
-        tracing::info!("ready: every controller runs");
+        tracing::info!("ready: {}", own.who_runs());
     });
 
     let signal = signals.next().await;

@@ -353,16 +353,24 @@ pub const ANIMALS: &[Animal] = &[
             "its `describe` says something else than the manifest that is embedded in it",
         ])],
     ),
-    refused(
-        "asks-for-everything",
-        "asks for Secrets, Pods, role bindings and webhooks in every namespace",
-        modules::asks_for_everything,
-        &[Stop::Refused(&[
-            "it asks for what it was not granted",
-            "Secret",
-            "ClusterRoleBinding",
-        ])],
-    ),
+    Animal {
+        // All that it asks for, as far as a plain grant goes: what is left is what is dangerous.
+        settings: r#"{"grants": "asked"}"#,
+        ..refused(
+            "asks-for-everything",
+            "asks for Secrets, Pods, role bindings and webhooks in every namespace, and `grants:` gives it all of that",
+            modules::asks_for_everything,
+            &[Stop::Refused(&[
+                "it asks for what it was not granted: get Secret (dangerous: ",
+                "create/patch/replace/delete Secret (dangerous: ",
+                "), create/patch/replace/delete Pod (dangerous: ",
+                "), create/patch/replace/delete ServiceAccount (dangerous: ",
+                "), create/patch/replace/delete Deployment.apps (dangerous: ",
+                "), create/patch/replace/delete ClusterRoleBinding.rbac.authorization.k8s.io (dangerous: ",
+                "), create/patch/replace/delete MutatingWebhookConfiguration.admissionregistration.k8s.io (dangerous: ",
+            ])],
+        )
+    },
     refused(
         "claims-anothers-name",
         "calls itself `greeting` to get what that one is granted",

@@ -143,11 +143,11 @@ fn beside(animal: &Animal) -> String {
 /// The operator's side of an animal.
 fn said_of(scene: &Scene, animal: &Animal) -> Value {
     let mut set = animal.set();
-    // Who never serves is granted nothing.
     if animal.beasts.is_some() {
         set["grants"] = scene.grants(&[scene.namespace()]);
         set["dangerous"] = scene.dangerous(&[scene.namespace()]);
-    } else {
+    } else if set.get("grants").is_none() {
+        // Who never serves is granted nothing, unless it is another thing that is to stop it.
         set["grants"] = json!([]);
     }
     set

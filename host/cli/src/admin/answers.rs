@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
-use pilothouse_controller::{Chosen, ControllerId, Host, Standing, system_time};
+use pilothouse_controller::{Chosen, ControllerId, Host, ParkedSpot, Standing, system_time};
 use pilothouse_lifecycle::{Control, LifeState, LifeStatus, Plugin, Step};
 use pilothouse_object::escape_control;
 use serde::Serialize;
@@ -68,14 +68,9 @@ impl Admin {
                 controller,
                 limit,
             } => self.queue(name, controller.as_deref(), *limit).map(|queue| ok(&queue)),
-            Asked::Parked { chosen, from, limit } => self.host().map(|host| {
-                let page = host.parked(chosen.borrow(), from.clone(), *limit);
-                ok(&api::Parked {
-                    api_version: VERSION.to_owned(),
-                    keys: page.keys.into_iter().map(forms::parked).collect(),
-                    next: page.next.as_ref().map(spot_text),
-                })
-            }),
+            Asked::Parked { chosen, from, limit } => {
+                self.parked(chosen, from.clone(), *limit).map(|parked| ok(&parked))
+            }
             Asked::Release { chosen, forget } => self.release(chosen, *forget).await,
         };
         answer.unwrap_or_else(|failed| failed)
@@ -301,15 +296,10 @@ impl Admin {
         let (_, plugin) = self.found(name)?;
         let host = self.host()?;
         let all = forms::controllers(host.snapshot(name), plugin.as_ref());
-        let meant = |own: &api::Controller| controller.is_none_or(|controller| own.name == controller);
-        if !all.iter().any(meant) && (controller.is_some() || all.is_empty()) {
-            let names: Vec<&str> = all.iter().map(|own| &*own.name).collect();
-            let message = match &names[..] {
-                [] => format!("no version of {name} serves: `pilothouse plugins show {name}` says why"),
-                names => format!("{name} has no such controller: it has {}", names.join(", ")),
-            };
-            return Err(failed(StatusCode::NOT_FOUND, &message));
+        if controller.is_some() || all.is_empty() {
+            has_controller(name, &all, controller)?;
         }
+        let meant = |own: &api::Controller| controller.is_none_or(|controller| own.name == controller);
         let controllers = all.into_iter().filter(meant).map(|own| {
             let keys = host
                 .keys(&ControllerId::new(name, &own.name), limit)
@@ -327,11 +317,33 @@ impl Admin {
         })
     }
 
+    /// Whether there is what the keys are chosen by: of a name that nothing has, none being parked would be no answer.
+    fn exists(&self, chosen: &Owned) -> Result<()> {
+        let Some(name) = &chosen.plugin else { return Ok(()) };
+        let (_, plugin) = self.found(name)?;
+        if let Some(controller) = &chosen.controller {
+            let all = forms::controllers(self.host()?.snapshot(name), plugin.as_ref());
+            has_controller(name, &all, Some(controller))?;
+        }
+        Ok(())
+    }
+
+    fn parked(&self, chosen: &Owned, from: Option<ParkedSpot>, limit: usize) -> Result<api::Parked> {
+        self.exists(chosen)?;
+        let page = self.host()?.parked(chosen.borrow(), from, limit);
+        Ok(api::Parked {
+            api_version: VERSION.to_owned(),
+            keys: page.keys.into_iter().map(forms::parked).collect(),
+            next: page.next.as_ref().map(spot_text),
+        })
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "may go through very many keys: not on a thread that serves"
     )]
     async fn release(&self, chosen: &Owned, forget: bool) -> Result<Answer> {
+        self.exists(chosen)?;
         let (host, own) = (self.host()?.clone(), chosen.clone());
         let released = tokio::task::spawn_blocking(move || host.release_parked(own.borrow(), forget)).await;
         let keys = released.map_err(|error| {
@@ -359,6 +371,19 @@ impl Admin {
             keys,
         }))
     }
+}
+
+/// Whether the plugin has this controller (none: any at all).
+fn has_controller(plugin: &str, all: &[api::Controller], controller: Option<&str>) -> Result<()> {
+    if all.iter().any(|own| controller.is_none_or(|name| own.name == name)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = all.iter().map(|own| &*own.name).collect();
+    let message = match &names[..] {
+        [] => format!("no version of {plugin} serves: `pilothouse plugins show {plugin}` says why"),
+        names => format!("{plugin} has no such controller: it has {}", names.join(", ")),
+    };
+    Err(failed(StatusCode::NOT_FOUND, &message))
 }
 
 /// What is to serve as soon as the host is there does not serve before.

@@ -274,6 +274,52 @@ async fn parked_keys_are_shown_tried_again_and_dropped() {
 }
 
 #[tokio::test]
+async fn who_names_a_plugin_or_a_controller_that_does_not_exist_is_told_so() {
+    let scene = Scene::with_zoo();
+    let server = Server::started(&scene).await;
+    let _host = parked(&scene, &server, &["a"]).await;
+    for args in [
+        &["plugins", "show", "nope"][..],
+        &["plugins", "enable", "nope"],
+        &["queue", "nope"],
+        &["parked", "list", "--plugin", "nope"],
+        &["parked", "show", "nope", "a"],
+        &["parked", "retry", "nope", "a"],
+        &["parked", "retry", "nope", "--all"],
+        &["parked", "drop", "nope", "a"],
+        &["parked", "drop", "nope", "--all"],
+    ] {
+        let ended = scene.run_to_end(args).await;
+        ended.told(
+            1,
+            &["there is no plugin nope: `pilothouse plugins list` shows which there are"],
+        );
+    }
+    for args in [
+        &["queue", "zoo", "--controller", "nope"][..],
+        &["parked", "show", "zoo", "a", "--controller", "nope"],
+        &["parked", "retry", "zoo", "--all", "--controller", "nope"],
+        &["parked", "drop", "zoo", "--all", "--controller", "nope"],
+    ] {
+        let ended = scene.run_to_end(args).await;
+        ended.told(1, &["zoo has no such controller: it has beast"]);
+    }
+    // Nothing was done, and of what there is none may be parked.
+    for args in [
+        &["parked", "list", "--plugin", "greeting"][..],
+        &["parked", "retry", "greeting", "--all"],
+    ] {
+        assert!(told(&scene, args).await.starts_with("No key is parked"), "{args:?}");
+    }
+    assert_eq!(
+        asked(&scene, &["parked", "list"]).await["keys"]
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+}
+
+#[tokio::test]
 async fn a_plugin_in_quarantine_is_let_go_on_by_a_person() {
     let scene = Scene::with_zoo();
     let breaker = json!({"minCalls": 4, "minKeys": 2, "quarantineTrips": 1});
