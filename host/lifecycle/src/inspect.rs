@@ -80,6 +80,7 @@ pub async fn inspect(modules: &Modules, path: &Path, own: Option<&PluginConfig>,
                 module,
                 embedded,
                 lasting: _,
+                crowded: _,
             } = *failed;
             seen.embedded = embedded;
             seen.size = size;

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pilothouse_object::{escape_control, shorten};
-use pilothouse_runtime::{Module, Modules};
+use pilothouse_runtime::{LoadError, Module, Modules};
 
 pub use self::hash::Hash;
 pub use self::plugin::{Plugin, RequestLimits};
@@ -142,6 +142,8 @@ pub(crate) struct Failed {
     pub(crate) refusal: Refusal,
     /// Compiling it took much, and would end the same way again.
     pub(crate) lasting: bool,
+    /// Nothing is wrong with it: this process has no room for it now.
+    pub(crate) crowded: bool,
     pub(crate) size: Option<u64>,
     pub(crate) hash: Option<Hash>,
     pub(crate) module: Option<Module>,
@@ -154,6 +156,7 @@ impl Failed {
         Box::new(Self {
             refusal,
             lasting: false,
+            crowded: false,
             size: None,
             hash: None,
             module: None,
@@ -182,6 +185,7 @@ impl Read {
         Box::new(Failed {
             refusal,
             lasting: false,
+            crowded: false,
             size: Some(self.bytes.len() as u64),
             hash: Some(self.hash),
             module,
@@ -234,6 +238,7 @@ async fn read_and_compile(
                 let refusal = Refusal::new(&own.name, Step::Compile, told(&error.to_string()), "");
                 let mut failed = read.failed(refusal, None);
                 failed.lasting = error.is_costly_and_lasting();
+                failed.crowded = matches!(error, LoadError::NoRoom { .. });
                 Err(failed)
             }
         }

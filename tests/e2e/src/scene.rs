@@ -321,6 +321,21 @@ impl Scene {
 
     /// The same against the server that a kubeconfig names.
     pub fn run_as(&self, kubeconfig: &Path, more: &[&str]) -> Host {
+        let args = self.run_args(kubeconfig, more);
+        self.spawn(&args, more)
+    }
+
+    /// The same against the server in memory, with so many open files at most.
+    pub fn run_with_open_files(&self, server: &crate::Server, most: u32, more: &[&str]) -> Host {
+        let kubeconfig = self.file("kubeconfig", server.kubeconfig());
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+        command.arg(binary()).args(self.run_args(&kubeconfig, more)).args(more);
+        self.settle(&mut command);
+        Host::spawn(command).of(self.cluster.clone(), &self.namespace)
+    }
+
+    fn run_args(&self, kubeconfig: &Path, more: &[&str]) -> Vec<String> {
         self.default_config();
         let args = "run --plugins plugins --config config.yaml --log-format json --log-level info,pilothouse=debug";
         let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
@@ -328,7 +343,7 @@ impl Scene {
         if !more.contains(&"--metrics-address") {
             args.extend(["--metrics-address", "off"].map(str::to_owned));
         }
-        self.spawn(&args, more)
+        args
     }
 
     /// The same with metrics and health at an address of its own, which is answered too.

@@ -64,7 +64,8 @@ impl<P: Candidate> Life<P> {
     /// When it is to be told that [time passed](super::Input::Passed).
     pub(crate) fn due(&self) -> Option<Duration> {
         let gone = self.gone_since.filter(|_| !self.previous.is_empty());
-        gone.map(|since| since + MOMENT)
+        let gone = gone.map(|since| since + MOMENT);
+        [gone, self.tries_again_at()].into_iter().flatten().min()
     }
 
     /// Since when it has been gone, where nothing is left of it but what is remembered.

@@ -23,7 +23,7 @@ impl<P: Candidate> Life<P> {
             }
         };
         // Something else lies there by now: its turn comes at once.
-        if !matches!(&self.found, Found::Wanted(found) if *found == wanted) || !self.is_enabled() {
+        if !self.finds(&wanted) || !self.is_enabled() {
             return;
         }
         // What the operator took away must not come back with an older version.
@@ -67,13 +67,16 @@ impl<P: Candidate> Life<P> {
             Ok(plugin) => self.switch_back(plugin, to.wanted, why, acts),
             Err(refusal) => {
                 self.previous.retain(|past| past.mark != to.mark);
-                // What was to be replaced serves on.
-                if let Some(serving) = &self.serving {
-                    let mark = serving.plugin.mark();
-                    self.rejected.retain(|rejected| rejected.mark != mark);
-                }
+                self.goes_on_serving();
                 self.refuse(Some(&to.wanted), refusal, acts);
             }
+        }
+    }
+
+    /// What was to be replaced serves on: nothing is said against it any longer.
+    pub(super) fn goes_on_serving(&mut self) {
+        if let Some(mark) = self.serving.as_ref().map(|serving| serving.plugin.mark()) {
+            self.rejected.retain(|rejected| rejected.mark != mark);
         }
     }
 
@@ -84,10 +87,7 @@ impl<P: Candidate> Life<P> {
         if let Err(NotServed { why, mend }) = result {
             // Cut by ourselves for something newer: nothing to complain of.
             if !cut {
-                // What was to be replaced serves on.
-                if let Some(mark) = self.serving.as_ref().map(|serving| serving.plugin.mark()) {
-                    self.rejected.retain(|rejected| rejected.mark != mark);
-                }
+                self.goes_on_serving();
                 let wanted = to.wanted;
                 self.refuse(Some(&wanted), Refusal::new(&self.name, Step::Serve, why, mend), acts);
                 self.tried = Some(wanted);

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::crowded::Crowded;
 use super::status::{HeldBack, LifeEvent, What};
 use super::version::{Candidate, Mark, Past, Version, Wanted};
 use crate::load::Hash;
@@ -60,6 +61,10 @@ pub(crate) enum Input<P> {
     Withdrawn,
     /// Something went wrong with a version while it served.
     Trouble(Mark, TroubleKind),
+    /// [`Act::Load`] or [`Act::Revive`] ended: this process has no room for it, as far as the kernel lets it grow.
+    Crowded(Refusal),
+    /// Another plugin was unloaded: there may be room by now.
+    Room,
     /// Nothing but time: it is [`Life::due`].
     Passed,
 }
@@ -145,6 +150,8 @@ pub(crate) struct Life<P> {
     /// What the directory held when the last attempt to load it ended badly.
     pub(super) tried: Option<Wanted>,
     pub(super) refusal: Option<Refusal>,
+    /// The last attempt ended for want of room.
+    pub(super) crowded: Option<Crowded>,
     pub(super) rejected: Vec<Rejected>,
     /// Until when the version that serves is on probation, and its traps so far.
     pub(super) probation: Option<(Duration, u32)>,
@@ -172,6 +179,7 @@ impl<P: Candidate> Life<P> {
             restored: false,
             tried: None,
             refusal: None,
+            crowded: None,
             rejected: Vec::new(),
             probation: None,
             rolled_back_from: None,
@@ -191,14 +199,19 @@ impl<P: Candidate> Life<P> {
         let mut acts = Vec::new();
         self.forget_in_time(now);
         match input {
-            Input::Passed => {}
+            Input::Passed => self.try_again(now),
+            Input::Crowded(refusal) => self.is_crowded(now, refusal, &mut acts),
+            Input::Room => self.has_room(),
             Input::Found(wanted) => self.found(now, Found::Wanted(wanted), &mut acts),
             Input::Unfit(refusal) => {
                 self.refuse(None, refusal, &mut acts);
                 self.found(now, Found::Unfit, &mut acts);
             }
             Input::Gone => self.found(now, Found::Gone, &mut acts),
-            Input::Loaded(result) => self.loaded(result, &mut acts),
+            Input::Loaded(result) => {
+                self.crowded = None;
+                self.loaded(result, &mut acts);
+            }
             Input::Served(result) => self.served(now, result, &mut acts),
             Input::Withdrawn => self.withdrawn(&mut acts),
             Input::Trouble(mark, kind) => self.trouble(now, mark, kind, &mut acts),
@@ -223,11 +236,17 @@ impl<P: Candidate> Life<P> {
             Found::Unfit => {}
         }
         self.found = found;
+        self.crowded = self.crowded.take().filter(|own| self.finds(&own.wanted));
         if matches!(self.found, Found::Gone) {
             self.left(now);
         } else {
             self.came();
         }
+    }
+
+    /// Whether the directory holds just that.
+    pub(super) fn finds(&self, wanted: &Wanted) -> bool {
+        matches!(&self.found, Found::Wanted(found) if found == wanted)
     }
 
     pub(super) fn is_enabled(&self) -> bool {

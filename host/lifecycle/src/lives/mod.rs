@@ -24,10 +24,12 @@
 //! | `orders` | what persons may say of it | no |
 //! | `kept` | what of it outlives a restart, and what becomes of that at the start | no |
 //! | `absence` | what is remembered while its file is gone | no |
+//! | `crowded` | when it is loaded for which there was no room | no |
 //! | `tighter` | whether the operator left a module less than before | no |
 //! | `status` | how it is told | no |
 
 mod absence;
+mod crowded;
 mod ended;
 mod kept;
 mod life;

@@ -94,7 +94,8 @@ impl<P: Candidate> Life<P> {
 
     /// Lets what served last serve again, where nothing does and what lies in the directory can't.
     fn resume(&mut self, acts: &mut Vec<Act<P>>) {
-        if !self.resumes || self.serving.is_some() {
+        // Where there is no room for what lies there, there is none for that either.
+        if !self.resumes || self.serving.is_some() || self.crowded.as_ref().is_some_and(|own| own.rests) {
             return;
         }
         let rejected = |past: &Past<P>| self.rejected.iter().any(|rejected| rejected.mark == past.mark);

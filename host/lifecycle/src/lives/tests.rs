@@ -1,5 +1,5 @@
 //! A plugin's life as what is done for it: loads, switches and refusals, with what all these tests share. By subject:
-//! `probation`, `persons`, `restarts`, `absence`, `grants`, `tightened`; `any_order` is a property.
+//! `probation`, `persons`, `restarts`, `absence`, `grants`, `tightened`, `crowded`; `any_order` is a property.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::stage::{NotServed, TroubleKind};
 
 mod absence;
 mod any_order;
+mod crowded;
 mod grants;
 mod persons;
 mod probation;

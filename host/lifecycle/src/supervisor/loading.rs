@@ -55,6 +55,15 @@ pub(super) async fn load(
     Ok(plugin)
 }
 
+/// What is said where there was no room: when it is tried again.
+pub(super) fn crowded(refusal: Refusal) -> Refusal {
+    let mend = "it is tried again when another plugin's file is deleted, and every minute";
+    Refusal {
+        mend: mend.to_owned(),
+        ..refusal
+    }
+}
+
 /// What is said instead of a load of which it is known how it ends: the same words, and how to have it tried again.
 pub(super) fn known(name: &str, failure: &Failure, now: Duration) -> Refusal {
     let minutes = now.as_secs().saturating_sub(failure.at) / 60;

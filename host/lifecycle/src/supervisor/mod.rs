@@ -178,7 +178,7 @@ impl Supervisor {
         watching.spawn(async move { while seen.send(watcher.next().await).await.is_ok() {} });
         let mut troubles = true;
         loop {
-            self.let_time_pass();
+            self.let_time_pass(&stage);
             self.begin_loads();
             self.started();
             self.keep().await;
@@ -214,13 +214,15 @@ impl Supervisor {
         }
     }
 
-    /// Forgets of plugins that are gone what was remembered for a moment. Nothing of them runs: there is nothing to do.
-    fn let_time_pass(&mut self) {
+    /// Forgets of plugins that are gone what was remembered for a moment, and tries those again for which there was no
+    /// room.
+    fn let_time_pass(&mut self, stage: &Arc<dyn Stage>) {
         let now = self.clock.now();
         let due = |life: &Life<Arc<Plugin>>| life.due().is_some_and(|due| due <= now);
         let names = self.lives.iter().filter(|(_, life)| due(life));
         for name in names.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.step(&name, Input::Passed);
+            let acts = self.step(&name, Input::Passed);
+            self.act(&name, acts, stage);
         }
     }
 
@@ -401,12 +403,30 @@ impl Supervisor {
                         }
                     }
                 }
-                Input::Loaded(result.map(Arc::new).map_err(|failed| failed.refusal))
+                match *result {
+                    Ok(plugin) => Input::Loaded(Ok(Arc::new(plugin))),
+                    Err(failed) if failed.crowded => Input::Crowded(loading::crowded(failed.refusal)),
+                    Err(failed) => Input::Loaded(Err(failed.refusal)),
+                }
             }
             Ended::Served(result) => Input::Served(result),
             Ended::Withdrawn => Input::Withdrawn,
         };
-        self.step(name, input)
+        let unloaded = matches!(input, Input::Withdrawn);
+        let acts = self.step(name, input);
+        if unloaded {
+            self.tell_of_room();
+        }
+        acts
+    }
+
+    /// A plugin was unloaded: those for which there was no room are tried again soon.
+    fn tell_of_room(&mut self) {
+        let crowded = self.lives.iter().filter(|(_, life)| life.waits_for_room());
+        for name in crowded.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            // Nothing is to be done before its time.
+            self.step(&name, Input::Room);
+        }
     }
 
     fn add(&mut self, name: &str, wanted: Wanted, source: Source) {

@@ -24,6 +24,7 @@ mod queue;
 mod reload;
 mod restart;
 mod rights;
+mod room;
 mod stopping;
 mod views;
 mod writes;

@@ -10,6 +10,8 @@ enum Move {
     Unfit,
     Gone,
     End(bool),
+    Crowded,
+    Room,
     Trouble(u8, u8),
     Order(u8, u8),
     Restart,
@@ -21,6 +23,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Unfit),
         1 => Just(Move::Gone),
         6 => prop::bool::weighted(0.7).prop_map(Move::End),
+        1 => Just(Move::Crowded),
+        1 => Just(Move::Room),
         2 => (0_u8..4, 0_u8..4).prop_map(|(module, kind)| Move::Trouble(module, kind)),
         1 => (0_u8..4, 0_u8..4).prop_map(|(order, module)| Move::Order(order, module)),
         1 => Just(Move::Restart),
@@ -58,6 +62,14 @@ proptest! {
                 Move::Trouble(module, kind) => {
                     let kind = [TroubleKind::Trapped, TroubleKind::Tripped, TroubleKind::Quarantined, TroubleKind::CacheFull { bytes: 2, most_mib: 0 }][usize::from(kind)];
                     Input::Trouble(loaded(module).mark(), kind)
+                }
+                Move::Crowded => match &doing {
+                    Some(Act::Load(_) | Act::Revive(_)) => { doing = None; Input::Crowded(refusal(Step::Compile)) }
+                    _ => continue,
+                },
+                Move::Room => {
+                    prop_assert!(done(life.step(at(now), Input::Room)).is_empty() || !life.waits_for_room());
+                    Input::Passed
                 }
                 Move::End(well) => match doing.take() {
                     None => continue,
