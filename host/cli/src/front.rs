@@ -205,17 +205,14 @@ fn who_runs(status: &[LifeStatus]) -> String {
         } else {
             String::new()
         };
-        (!names.is_empty()).then(|| format!("{} {what} ({shown}{more})", names.len()))
+        (!names.is_empty()).then(|| format!("{what} ({shown}{more})"))
     };
     let coming = without(&[LifeState::Waiting, LifeState::Loading], "still being loaded");
     let refused = without(&[LifeState::Refused], "refused");
     let lacking: Vec<String> = coming.into_iter().chain(refused).collect();
     match (status.iter().any(|life| life.serving.is_some()), &lacking[..]) {
         (true, []) => "every controller runs".to_owned(),
-        (true, lacking) => format!(
-            "every controller runs but those of plugins that are {}",
-            lacking.join(" or ")
-        ),
+        (true, lacking) => format!("every controller runs but those of plugins {}", lacking.join(" or ")),
         (false, []) => "there is no plugin yet that is to run".to_owned(),
         (false, lacking) => format!("no controller runs yet, since its plugins are {}", lacking.join(" or ")),
     }
@@ -296,7 +293,7 @@ mod tests {
         assert_eq!(who_runs(&[serving.clone(), off.clone(), absent.clone()]), every);
         assert_eq!(who_runs(&[off, absent]), "there is no plugin yet that is to run");
         let coming: Vec<LifeStatus> = (1..=40).map(|n| named(&format!("p{n}"), LifeState::Loading)).collect();
-        let all = "40 still being loaded (p1, p2, p3, p4, p5 and 35 more)";
+        let all = "still being loaded (p1, p2, p3, p4, p5 and 35 more)";
         assert_eq!(
             who_runs(&coming),
             format!("no controller runs yet, since its plugins are {all}")
@@ -309,7 +306,7 @@ mod tests {
         ];
         assert_eq!(
             who_runs(&some),
-            format!("{every} but those of plugins that are 2 still being loaded (a, c) or 1 refused (b)")
+            format!("{every} but those of plugins still being loaded (a, c) or refused (b)")
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The host: plugins on one side, an API server on the other, and the tasks between them.
 //!
-//! This is the driver: it reads clocks, spawns and waits, and leaves every decision to [`Dispatcher`], [`Route`] and the
-//! rooms below. Started with loaded plugins, it runs until [`Host::stop`].
+//! This is the driver: it reads clocks, spawns and waits, and leaves every decision to [`Dispatcher`], [`Route`] and
+//! the rooms below. Started with loaded plugins, it runs until [`Host::stop`].
 
 use std::{
     collections::HashMap,
@@ -64,8 +64,8 @@ pub struct HostOptions {
     /// What plugins get from `call.random`: so many bytes, fewer where there are none. Default: the operating system's,
     /// so that no plugin can tell what another one gets; seeded ones are for tests.
     pub bytes: Arc<dyn Fn(usize) -> Vec<u8> + Send + Sync>,
-    /// What digests of Secrets are made with. Default: a new one, so that digests are others after a restart; one that is
-    /// kept is better.
+    /// What digests of Secrets are made with. Default: a new one, so that digests are others after a restart; one that
+    /// is kept is better.
     pub digest_key: DigestKey,
     /// The wall clock that plugins see. Default: the system's.
     pub wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -74,15 +74,15 @@ pub struct HostOptions {
     pub parked: Option<parked::State>,
     /// The plugins that begin in quarantine: they were in it when the last host ended. Default: none.
     pub quarantined: Vec<String>,
-    /// How long a new version of a plugin that serves may wait for the first lists of what it watches besides; after that
-    /// the older one serves on. Default 60 s.
+    /// How long a new version of a plugin that serves may wait for the first lists of what it watches besides; after
+    /// that the older one serves on. Default 60 s.
     pub lists_within: Duration,
-    /// Hears of calls that ended in a trap or at a limit, of breakers that opened, and of plugins that the caches hold too much
-    /// for: to unload those is up to whoever hears. Called from the host's tasks: it must
-    /// not block. Default: nobody.
+    /// Hears of calls that ended in a trap or at a limit, of breakers that opened, and of plugins that the caches hold
+    /// too much for: to unload those is up to whoever hears. Called from the host's tasks: it must not block. Default:
+    /// nobody.
     pub trouble: Arc<dyn Fn(Trouble) + Send + Sync>,
-    /// Where calls go that compute for long, so that others need not wait for them. Default: nowhere, so that nothing but
-    /// the runtime's own threads carries calls; a host that serves should have one.
+    /// Where calls go that compute for long, so that others need not wait for them. Default: nowhere, so that nothing
+    /// but the runtime's own threads carries calls; a host that serves should have one.
     pub lane: Option<Lane>,
     /// What is to be told of plugins as the host's own Kubernetes Events. Default: nothing.
     pub notices: Option<Notices>,
@@ -166,8 +166,8 @@ pub struct Stopped {
 }
 
 impl Host {
-    /// Starts watching and reconciling. Needs a tokio runtime with I/O and time; never blocks, and needs no API server to
-    /// be there yet.
+    /// Starts watching and reconciling. Needs a tokio runtime with I/O and time; never blocks, and needs no API server
+    /// to be there yet.
     #[allow(
         clippy::disallowed_methods,
         reason = "the driver: spawns its tasks and reads its clock"
@@ -266,8 +266,8 @@ impl Host {
         host
     }
 
-    /// The metrics as text, of the content type [`crate::METRICS_CONTENT_TYPE`]. Not for a thread that serves others: it
-    /// takes the longer the more plugins there are, and waits for a scrape that is under way.
+    /// The metrics as text, of the content type [`crate::METRICS_CONTENT_TYPE`]. Not for a thread that serves others:
+    /// it takes the longer the more plugins there are, and waits for a scrape that is under way.
     pub fn metrics(&self) -> String {
         let metrics = &self.core.shared.metrics;
         let _alone = lock(&metrics.scraping);
@@ -317,8 +317,8 @@ impl Host {
         known
     }
 
-    /// How many keys of a controller may be in work at once from now on, until another version of its plugin serves or its
-    /// file says something else; what runs goes on. False where this host has no such controller.
+    /// How many keys of a controller may be in work at once from now on, until another version of its plugin serves or
+    /// its file says something else; what runs goes on. False where this host has no such controller.
     pub fn set_concurrency(&self, id: &ControllerId, concurrency: Concurrency) -> bool {
         let known = lock(&self.core.dispatcher).set_concurrency(id, concurrency);
         self.core.wake.notify_one();
@@ -330,7 +330,8 @@ impl Host {
         lock(&self.core.dispatcher).concurrency(id)
     }
 
-    /// The keys that go round in circles and are slowed; their keys' own wake ([`Host::wake`]) lets parked ones start anew.
+    /// The keys that go round in circles and are slowed; their keys' own wake ([`Host::wake`]) lets parked ones start
+    /// anew.
     pub fn hot_loops(&self) -> Vec<HotLoop> {
         let dispatcher = lock(&self.core.dispatcher);
         dispatcher.hot_loops(self.core.now()).cloned().collect()

@@ -9,9 +9,9 @@
 //!   back, start at the end of the line. Who had no work for a while comes first once, and saves up no turns.
 //! - **Inside a plugin** whichever controller was served longest ago comes first among those that have work and a free
 //!   permit.
-//! - A turn costs no more with many idle plugins than with none: one that was asked in vain, or would be, leaves the line,
-//!   and is not asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that it may
-//!   have work. Then it has the place it had.
+//! - A turn costs no more with many idle plugins than with none: one that was asked in vain, or would be, leaves the
+//!   line, and is not asked again before a permit of it comes back, a limit of it changes, or [`Gate::wake`] says that
+//!   it may have work. Then it has the place it had.
 //! - A controller that is removed while it runs keeps its permits until they come back; registered again under the same
 //!   id (a new version of a module), it finds them still counted.
 //! - The same calls give the same answers.
@@ -141,8 +141,8 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
         self.wake(&plugin);
     }
 
-    /// A plugin may have work that it had not when it was last asked. Once too often does no harm. Answers false where no
-    /// controller of the plugin is registered.
+    /// A plugin may have work that it had not when it was last asked. Once too often does no harm. Answers false where
+    /// no controller of the plugin is registered.
     pub fn wake(&mut self, plugin: &P) -> bool {
         let Some(group) = self.plugins.get_mut(plugin) else {
             return false;
@@ -225,8 +225,8 @@ impl<P: Clone + Eq + Hash, I: Clone + Eq + Hash> Gate<P, I> {
     /// comes first, the one that was served longest ago. `None` where the pool is used up or nobody can run.
     ///
     /// `has_work` is asked in the order of the line, until one says yes; of those without a free permit it is not
-    /// asked, and a plugin of which all say no not again before [`Gate::wake`]. A [`Gate::release`] is owed for each turn,
-    /// also where the work turns out to be gone.
+    /// asked, and a plugin of which all say no not again before [`Gate::wake`]. A [`Gate::release`] is owed for each
+    /// turn, also where the work turns out to be gone.
     #[must_use = "a permit is out and must be released"]
     pub fn next_turn(&mut self, mut has_work: impl FnMut(&I) -> bool) -> Option<I> {
         if self.running >= self.pool {

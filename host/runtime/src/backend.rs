@@ -84,8 +84,8 @@ pub trait Backend: Send + Sync {
     /// `call.trace-parent`: the W3C traceparent of this call, if it is traced.
     fn trace_parent(&self) -> Option<String>;
 
-    /// Time that never goes backwards, since any origin: wall-time limits, `call.remaining-ms` and the guest's monotonic
-    /// clock are measured by it. By default tokio's clock; a simulation passes its own, together with
+    /// Time that never goes backwards, since any origin: wall-time limits, `call.remaining-ms` and the guest's
+    /// monotonic clock are measured by it. By default tokio's clock; a simulation passes its own, together with
     /// [`sleep`](Self::sleep).
     fn monotonic(&self) -> Duration {
         static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
@@ -94,8 +94,8 @@ pub trait Backend: Send + Sync {
         now.saturating_duration_since(*ORIGIN.get_or_init(|| now))
     }
 
-    /// Whether no time passes for the guest: its clocks and `call.remaining-ms` stand, and what it waits for is over at once.
-    /// Limits go by [`monotonic`](Self::monotonic) all the same.
+    /// Whether no time passes for the guest: its clocks and `call.remaining-ms` stand, and what it waits for is over at
+    /// once. Limits go by [`monotonic`](Self::monotonic) all the same.
     fn time_stands(&self) -> bool {
         false
     }

@@ -8,7 +8,8 @@ use crate::panics::Panic;
 use crate::state::State;
 use crate::{CallError, Level};
 
-/// Names the end of a call: our own limits travel through wasmtime as they are; the rest is made out from what there is.
+/// Names the end of a call: our own limits travel through wasmtime as they are; the rest is made out from what there
+/// is.
 pub(crate) fn explain(error: &wasmtime::Error, state: &mut State, started: bool) -> CallError {
     match error.downcast_ref::<CallError>() {
         // An exit: what the guest had to say about it is on stderr.

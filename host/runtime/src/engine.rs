@@ -23,11 +23,11 @@ use crate::{EngineError, Limits, LoadError, load, wasi};
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
     /// How many calls may run at once, waiting ones included; further ones wait for a slot before their time begins to
-    /// count. Size it to concurrency, not to the number of plugins. Each slot reserves about 8 GiB of address space (not
-    /// memory). From 1 to 4,096. Default: 64.
+    /// count. Size it to concurrency, not to the number of plugins. Each slot reserves about 8 GiB of address space
+    /// (not memory). From 1 to 4,096. Default: 64.
     pub slots: u32,
-    /// How many instances may be kept between calls ([`Module::warm`]), over all plugins, besides those that the slots are
-    /// for. Each reserves the same address space. Up to 4,096. Default: 64.
+    /// How many instances may be kept between calls ([`Module::warm`]), over all plugins, besides those that the slots
+    /// are for. Each reserves the same address space. Up to 4,096. Default: 64.
     pub warm: u32,
     /// The largest memory that any plugin's [`Limits::memory`] may give it, in bytes; larger limits are cut to it. From
     /// 64 KiB to 4 GiB. Default: 256 MiB.
@@ -36,8 +36,8 @@ pub struct EngineConfig {
     pub max_module: u64,
     /// The most functions of a module that is compiled. A Python plugin has some 20,000. Default: 100,000.
     pub max_functions: u32,
-    /// The deepest nesting of blocks in a function that is compiled. A `switch` in C or `match` in Rust is as deep as it
-    /// has arms. Default: 5,000.
+    /// The deepest nesting of blocks in a function that is compiled. A `switch` in C or `match` in Rust is as deep as
+    /// it has arms. Default: 5,000.
     pub max_nesting: u32,
     /// The step of the clock by which guests yield and CPU time is checked. From 1 ms to 1 s. Default: 10 ms.
     pub tick: Duration,
@@ -162,8 +162,8 @@ impl Engine {
         &self.inner.config
     }
 
-    /// Whether instances are cleaned with the kernel's `PAGEMAP_SCAN` (Linux 6.7 and later), which makes a fresh one three
-    /// times cheaper.
+    /// Whether instances are cleaned with the kernel's `PAGEMAP_SCAN` (Linux 6.7 and later), which makes a fresh one
+    /// three times cheaper.
     pub fn pagemap_scan(&self) -> bool {
         self.inner.pagemap_scan
     }
@@ -171,8 +171,8 @@ impl Engine {
     /// Checks and compiles a module, and links it, so that a call only has to instantiate.
     ///
     /// It takes 0.1 s for a small Rust plugin and up to 15 s for a Python one, uses all processors, and **can't be
-    /// stopped**: don't run it on a thread of the async runtime, and take [`Modules`](crate::Modules) for what you don't
-    /// trust.
+    /// stopped**: don't run it on a thread of the async runtime, and take [`Modules`](crate::Modules) for what you
+    /// don't trust.
     ///
     /// # Errors
     /// If the bytes are no plugin for this host: [`LoadError`] names what they are and what to do.
@@ -182,8 +182,8 @@ impl Engine {
         self.link(Component::new(&self.inner.wasm, bytes), bytes.len() as u64)
     }
 
-    /// Checks and compiles a module to the code that this engine loads. It costs what [`Engine::compile`] does, and can't
-    /// be stopped either; whether the world and the version are right is seen only when the code is loaded.
+    /// Checks and compiles a module to the code that this engine loads. It costs what [`Engine::compile`] does, and
+    /// can't be stopped either; whether the world and the version are right is seen only when the code is loaded.
     ///
     /// # Errors
     /// If the bytes are no component, are beyond a cap of [`EngineConfig`], or can't be compiled.

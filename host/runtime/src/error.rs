@@ -62,8 +62,8 @@ pub enum LoadError {
         /// The limit.
         limit: u32,
     },
-    /// A function nests deeper than [`EngineConfig::max_nesting`](crate::EngineConfig::max_nesting), or components nest in
-    /// components beyond any use; not compiled.
+    /// A function nests deeper than [`EngineConfig::max_nesting`](crate::EngineConfig::max_nesting), or components nest
+    /// in components beyond any use; not compiled.
     #[error(
         "the module nests {what} deeper than {limit}: no compiler writes this from usual code; build it anew{}",
         if *what == "blocks" { ", or raise host.compile.nesting in the operator's configuration" } else { "" }
@@ -96,7 +96,8 @@ pub enum LoadError {
         /// What is known.
         message: String,
     },
-    /// With it this process would come near a bound of the kernel's, at which the whole host ends. What is loaded goes on.
+    /// With it this process would come near a bound of the kernel's, at which the whole host ends. What is loaded goes
+    /// on.
     #[error(
         "there is no room for another plugin: the host has {count} {what} of {limit} that the kernel gives it, and keeps \
          {kept_free} free for calls and connections. {mend}"
@@ -188,8 +189,8 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether the compiler took much to come to this, and would come to it again: at a limit other than that of time by the
-    /// clock, which depends on what else the machine does.
+    /// Whether the compiler took much to come to this, and would come to it again: at a limit other than that of time
+    /// by the clock, which depends on what else the machine does.
     pub fn is_costly_and_lasting(&self) -> bool {
         matches!(self, LoadError::CompileLimit { setting, .. } if *setting != WALL_SETTING)
     }

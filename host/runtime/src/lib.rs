@@ -2,8 +2,8 @@
 //!
 //! [`Modules`] makes a [`Module`] of bytes (compiled by another process, or found compiled in a [`CodeCache`]), for an
 //! [`Engine`] to run; a module is asked for its manifest ([`Module::describe`]), about a
-//! configuration ([`Module::check_config`]), and to reconcile a key ([`Module::reconcile`]), whose imports a [`Backend`]
-//! answers.
+//! configuration ([`Module::check_config`]), and to reconcile a key ([`Module::reconcile`]), whose imports a
+//! [`Backend`] answers.
 //!
 //! Promises:
 //! - Each call has a fresh store and instance; nothing of one call reaches the next. Only where it is asked for
@@ -13,8 +13,8 @@
 //! - A guest in an endless loop yields at each tick of the engine's clock; its neighbours go on.
 //! - Nothing is ambient: time and randomness (WASI's too) come from the backend; there are no files, no sockets, no
 //!   environment, no arguments; stdin is at its end; stdout and stderr end in the call's log.
-//! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why. One too many for
-//!   the kernel's bounds on a process is refused as well.
+//! - No guest makes the host panic, and no module that can't run here is loaded: [`LoadError`] says why. One too many
+//!   for the kernel's bounds on a process is refused as well.
 //!
 //! It does not: check what a manifest says, or decide what a plugin may touch (the backend does).
 //! Texts of guests are passed on as they are; escape control

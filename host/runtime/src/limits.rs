@@ -24,13 +24,14 @@ pub struct Limits {
     pub writes: u32,
     /// Bytes of the answer (`limits.outputKiB`). Default: 1 MiB.
     pub output: u64,
-    /// Bytes of all arguments of one read or write (`limits.objectKiB`). What is larger is answered with an `ApiError` of
-    /// the reason `PilothouseLimit`, and the call goes on. Default: 3 MiB, the most that an API server takes.
+    /// Bytes of all arguments of one read or write (`limits.objectKiB`). What is larger is answered with an `ApiError`
+    /// of the reason `PilothouseLimit`, and the call goes on. Default: 3 MiB, the most that an API server takes.
     pub argument: u64,
-    /// Log lines, those on stdout and stderr included (`limits.logLines`). Further ones are dropped and counted, which is
-    /// said once. Default: 200.
+    /// Log lines, those on stdout and stderr included (`limits.logLines`). Further ones are dropped and counted, which
+    /// is said once. Default: 200.
     pub log_lines: u32,
-    /// Bytes of all log lines with their fields (`limits.logKiB`). Further ones are dropped and counted. Default: 64 KiB.
+    /// Bytes of all log lines with their fields (`limits.logKiB`). Further ones are dropped and counted. Default:
+    /// 64 KiB.
     pub log_bytes: u64,
     /// Events (`limits.events`). Further ones are dropped and counted, which is said once in the log. Default: 20.
     pub events: u32,

@@ -136,8 +136,8 @@ fn split(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 
-/// Whether a plugin built for this version of the contract can run here: the same major and minor number. (A later patch
-/// may have functions that this host lacks; linking tells.)
+/// Whether a plugin built for this version of the contract can run here: the same major and minor number. (A later
+/// patch may have functions that this host lacks; linking tells.)
 fn spoken(version: &str) -> bool {
     let numbers = |version: &str| -> Option<(u64, u64)> {
         let mut parts = version.splitn(3, '.');

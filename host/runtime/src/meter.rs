@@ -1,13 +1,14 @@
 //! The CPU time of a call.
 //!
-//! A call is a future that is polled now on this thread, now on that; within one poll it stays on one. So what a thread's
-//! CPU clock says before and after each poll, summed up, is the call's, however busy the machine is.
+//! A call is a future that is polled now on this thread, now on that; within one poll it stays on one. So what a
+//! thread's CPU clock says before and after each poll, summed up, is the call's, however busy the machine is.
 //!
-//! To read that clock is a system call, and two of them would be a tenth of what a short call costs through the whole host.
-//! So it is read only where it matters: a poll takes at most as much CPU time as it takes time, and of a short one the
-//! latter is enough; and what the clock said a moment ago stands in for what it says at the beginning of a poll. Both err
-//! to one side: **never is less counted than was used**, and at most [`FRESH`] or [`SHORT`] more in a poll, where the
-//! thread was taken from the processor in it. In a call that has used much each poll is measured exactly.
+//! To read that clock is a system call, and two of them would be a tenth of what a short call costs through the whole
+//! host. So it is read only where it matters: a poll takes at most as much CPU time as it takes time, and of a short
+//! one the latter is enough; and what the clock said a moment ago stands in for what it says at the beginning of a
+//! poll. Both err to one side: **never is less counted than was used**, and at most [`FRESH`] or [`SHORT`] more in a
+//! poll, where the thread was taken from the processor in it. In a call that has used much each poll is measured
+//! exactly.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -46,11 +46,11 @@ impl fmt::Debug for Module {
 pub struct Reconciled {
     /// Inside, what the plugin answered; outside, how the call ended without an answer.
     pub result: Result<Result<Outcome, Failure>, CallError>,
-    /// Time from the start of the call to its end, by the backend's monotonic clock. Waiting for a slot of the engine is
-    /// not in it.
+    /// Time from the start of the call to its end, by the backend's monotonic clock. Waiting for a slot of the engine
+    /// is not in it.
     pub wall: Duration,
-    /// CPU time of the call, the host's own share (instantiating, copying, a backend's methods) included; only taking the
-    /// instance down again is not in it.
+    /// CPU time of the call, the host's own share (instantiating, copying, a backend's methods) included; only taking
+    /// the instance down again is not in it.
     pub cpu: Duration,
     /// The most linear memory that the guest had, in bytes.
     pub memory: u64,
@@ -84,8 +84,8 @@ impl Module {
         }
     }
 
-    /// This module with a nest of its own: instances are kept between its calls of [`reconcile`](Self::reconcile), and so
-    /// is what they hold in memory. Clones of the answer share the nest; this one is as it was.
+    /// This module with a nest of its own: instances are kept between its calls of [`reconcile`](Self::reconcile), and
+    /// so is what they hold in memory. Clones of the answer share the nest; this one is as it was.
     #[must_use]
     pub fn warm(&self, warm: Warm) -> Module {
         let inner = Arc::clone(&self.inner);
@@ -142,8 +142,8 @@ impl Module {
 
     /// Reconciles one key, in an instance of its own, under these limits.
     ///
-    /// However it ends, nothing of the instance is left, and the next call is not touched by it; but for a module that is
-    /// [`warm`](Self::warm), where it may be one of an earlier call, and a later one may get it. The guest yields to
+    /// However it ends, nothing of the instance is left, and the next call is not touched by it; but for a module that
+    /// is [`warm`](Self::warm), where it may be one of an earlier call, and a later one may get it. The guest yields to
     /// other tasks at each tick of the engine's clock. Dropping the future ends the call at once; what a backend has
     /// sent by then is the backend's.
     pub async fn reconcile(&self, request: Request<'_>, backend: Arc<dyn Backend>, limits: &Limits) -> Reconciled {

@@ -6,8 +6,8 @@ use crate::backend::{Backend, Reply, reason};
 use crate::{ApiError, Change, Freshness, Level, ObjectRef, Options, Page, Propagation, Query, Severity, Timestamp};
 
 /// Refuses reads and writes, drops events and log lines. Where the contract has no room for a refusal, it answers
-/// constants: the time is 1970-01-01 and does not pass, the configuration `{}`, and randomness the same sequence in every
-/// call, since language runtimes seed their hash maps with it.
+/// constants: the time is 1970-01-01 and does not pass, the configuration `{}`, and randomness the same sequence in
+/// every call, since language runtimes seed their hash maps with it.
 #[derive(Debug, Default)]
 pub(crate) struct Pure {
     drawn: AtomicU64,

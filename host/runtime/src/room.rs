@@ -1,11 +1,11 @@
 //! Whether there is room for another plugin: memory maps and file descriptors of this process.
 //!
 //! The kernel bounds both for a process (`vm.max_map_count`, `RLIMIT_NOFILE`), and what comes to the bound fails in the
-//! middle of anything: a memory that can't be cleaned or an allocator that gets no page ends the whole host. So a plugin
-//! is refused before, while there is still enough for the calls of those that run.
+//! middle of anything: a memory that can't be cleaned or an allocator that gets no page ends the whole host. So a
+//! plugin is refused before, while there is still enough for the calls of those that run.
 //!
-//! Promises: below half of a bound nothing is counted; above it the kernel is asked anew after each sixteenth of what is
-//! left, and always before a plugin is refused, so that what was unloaded or raised meanwhile counts.
+//! Promises: below half of a bound nothing is counted; above it the kernel is asked anew after each sixteenth of what
+//! is left, and always before a plugin is refused, so that what was unloaded or raised meanwhile counts.
 //!
 //! It knows only what Linux tells. Elsewhere file descriptors alone are counted.
 
@@ -144,8 +144,8 @@ impl Room {
 #[cfg(unix)]
 const MOST_FILES: u64 = if cfg!(target_os = "macos") { 10_240 } else { 1 << 20 };
 
-/// Raises the soft limit on open files of this process to its hard limit, once at the start: the usual soft one of 1,024 is
-/// for programs that can't count further (`select`). Answers the limit that is in force then.
+/// Raises the soft limit on open files of this process to its hard limit, once at the start: the usual soft one of
+/// 1,024 is for programs that can't count further (`select`). Answers the limit that is in force then.
 ///
 /// # Errors
 /// The operating system refuses; the limit is as it was.

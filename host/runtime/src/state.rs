@@ -1,5 +1,5 @@
-//! What belongs to one call: its backend, its budgets, what it used, and its last words; and, where the instance is kept
-//! for another one, what goes on with it: its memory's size, its streams and other handles.
+//! What belongs to one call: its backend, its budgets, what it used, and its last words; and, where the instance is
+//! kept for another one, what goes on with it: its memory's size, its streams and other handles.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! Instances that are kept between the calls of one plugin, where its operator asks for it.
 //!
-//! What an instance holds in its memory goes from one call to the next: a plugin that keeps something of one object in a
-//! global may take it for another one's. That is the price; what else is promised for a call holds for each:
-//! - A nest belongs to one loaded plugin: no instance of it is ever another plugin's, or another version's, or runs under
-//!   another configuration.
-//! - An instance is kept only after a call that went well: not after a trap, a panic, a limit, a failure that the plugin
-//!   reported, or a call that was dropped.
-//! - It is not kept beyond so many calls, nor once its memory has grown too much ([`Warm`]), nor where nobody used it for
-//!   half a minute to a minute ([`Nests::sweep`]).
+//! What an instance holds in its memory goes from one call to the next: a plugin that keeps something of one object in
+//! a global may take it for another one's. That is the price; what else is promised for a call holds for each:
+//! - A nest belongs to one loaded plugin: no instance of it is ever another plugin's, or another version's, or runs
+//!   under another configuration.
+//! - An instance is kept only after a call that went well: not after a trap, a panic, a limit, a failure that the
+//!   plugin reported, or a call that was dropped.
+//! - It is not kept beyond so many calls, nor once its memory has grown too much ([`Warm`]), nor where nobody used it
+//!   for half a minute to a minute ([`Nests::sweep`]).
 //! - Time, CPU time, host calls, log lines and the like begin anew with each call; memory counts from the first one on.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,8 +25,8 @@ pub(crate) const SWEEP: Duration = Duration::from_secs(30);
 /// How instances of one plugin are kept between its calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Warm {
-    /// So many at once; 0 is none. What all plugins keep is bounded by [`EngineConfig::warm`](crate::EngineConfig::warm) as
-    /// well.
+    /// So many at once; 0 is none. What all plugins keep is bounded by
+    /// [`EngineConfig::warm`](crate::EngineConfig::warm) as well.
     pub instances: u32,
     /// An instance ends after so many calls.
     pub calls: u32,
@@ -47,8 +47,8 @@ pub(crate) struct Live {
     pub(crate) instance: Reconciler,
     /// How many it has served.
     pub(crate) calls: u32,
-    /// Its place among all that are kept, which it holds while it is called, too: so there are never more instances than the
-    /// pool has room for.
+    /// Its place among all that are kept, which it holds while it is called, too: so there are never more instances
+    /// than the pool has room for.
     pub(crate) place: OwnedSemaphorePermit,
     /// Since the last sweep.
     used: bool,

@@ -1,7 +1,7 @@
 //! The part of WASI 0.2 that language runtimes need: an empty environment, exit, streams, clocks, randomness.
 //!
-//! Nothing here is ambient: time and randomness come from the call's backend, stdout and stderr end in its log, stdin is
-//! at its end, there are no arguments and no variables. There are no sockets. The file system's interfaces may be
+//! Nothing here is ambient: time and randomness come from the call's backend, stdout and stderr end in its log, stdin
+//! is at its end, there are no arguments and no variables. There are no sockets. The file system's interfaces may be
 //! imported (wasi-libc imports them whether a program opens files or not), but their functions end the call.
 
 use std::sync::{Arc, Weak};
@@ -209,8 +209,8 @@ impl clocks::wall_clock::Host for State {
     }
 }
 
-/// Ready once the backend's monotonic clock has reached a time, or the call that it belongs to is over: an instance that is
-/// kept may still hold it then, but keeps nothing of that call alive.
+/// Ready once the backend's monotonic clock has reached a time, or the call that it belongs to is over: an instance
+/// that is kept may still hold it then, but keeps nothing of that call alive.
 struct Alarm {
     backend: Weak<dyn Backend>,
     at: Duration,
@@ -227,9 +227,9 @@ impl Pollable for Alarm {
     }
 }
 
-/// Nanoseconds since the instance's first call began: the guest learns nothing of the host's clock, and a simulation decides
-/// it. Where time stands they are none, and each alarm has rung: a guest that could tell how long it took, or which of two
-/// alarms came first, could describe itself otherwise the next time.
+/// Nanoseconds since the instance's first call began: the guest learns nothing of the host's clock, and a simulation
+/// decides it. Where time stands they are none, and each alarm has rung: a guest that could tell how long it took, or
+/// which of two alarms came first, could describe itself otherwise the next time.
 impl clocks::monotonic_clock::Host for State {
     fn now(&mut self) -> wasmtime::Result<u64> {
         if self.backend.time_stands() {

@@ -242,8 +242,8 @@ impl Inner {
         resource
     }
 
-    /// An object as the API server has it, for the host's own eyes, whatever the plugin may read; none where it does not
-    /// answer with it.
+    /// An object as the API server has it, for the host's own eyes, whatever the plugin may read; none where it does
+    /// not answer with it.
     pub(crate) async fn stored(&self, kind: &Gvk, key: &Key) -> Option<String> {
         let resource = self.resolve(kind).await.ok()?;
         let uri = crate::api::path::uri(kind, &resource, key.namespace.as_deref(), Some(&key.name), None, &[]).ok()?;

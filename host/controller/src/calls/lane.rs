@@ -23,12 +23,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// and the move costs some 0.05 ms.
 const LONG: Duration = Duration::from_millis(2);
 
-/// A call that has used so much CPU time is heavy. A thousand reads from the cache take some 4 ms, between which nothing
-/// else has its turn on their thread.
+/// A call that has used so much CPU time is heavy. A thousand reads from the cache take some 4 ms, between which
+/// nothing else has its turn on their thread.
 const HEAVY: Duration = Duration::from_micros(500);
 
-/// How much the lane's threads stand back: a ninth of the time, where both want all of it, and at once where others wake.
-/// Not the last place: that is the compiler's.
+/// How much the lane's threads stand back: a ninth of the time, where both want all of it, and at once where others
+/// wake. Not the last place: that is the compiler's.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
@@ -66,8 +66,8 @@ impl Lane {
         cpu >= HEAVY
     }
 
-    /// Carries a call to its end: on the caller's thread while it is short, else in the lane; there from the beginning where
-    /// the one before it was heavy.
+    /// Carries a call to its end: on the caller's thread while it is short, else in the lane; there from the beginning
+    /// where the one before it was heavy.
     #[expect(
         clippy::disallowed_methods,
         reason = "a driver: measures how long a call keeps a thread"

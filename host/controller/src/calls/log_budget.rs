@@ -1,7 +1,7 @@
 //! How many log lines all runs of a plugin may write. Pure.
 //!
-//! Promised: in any time T no more than ten seconds' worth and `rate × T` of lines and of bytes pass, and what is dropped is
-//! told once a minute with its count.
+//! Promised: in any time T no more than ten seconds' worth and `rate × T` of lines and of bytes pass, and what is
+//! dropped is told once a minute with its count.
 
 use std::time::Duration;
 

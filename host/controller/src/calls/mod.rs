@@ -1,7 +1,7 @@
 //! One call of a plugin, from the key to what it ended with, and what its imports reach meanwhile.
 //!
-//! Promises: every import is checked against what the plugin asked for and was granted; what a call may say, read and have
-//! under way is bounded. Writes have a room of their own, `writing`.
+//! Promises: every import is checked against what the plugin asked for and was granted; what a call may say, read and
+//! have under way is bounded. Writes have a room of their own, `writing`.
 //!
 //! | module | what is in it |
 //! |---|---|

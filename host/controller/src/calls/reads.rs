@@ -115,8 +115,8 @@ impl Call {
         Ok(self.live(&kind, &key).await?.map(|object| object.digest()))
     }
 
-    /// The digest of a Secret, which takes a right of its own, or that to its data. It is keyed: whoever knows the uid and
-    /// guesses at a short value can't find out whether the guess is right.
+    /// The digest of a Secret, which takes a right of its own, or that to its data. It is keyed: whoever knows the uid
+    /// and guesses at a short value can't find out whether the guess is right.
     async fn secrets_digest(&self, kind: &Gvk, key: &Key) -> Result<Option<String>, ApiError> {
         let (namespace, name) = (key.namespace.as_deref(), Some(&*key.name));
         let capabilities = &self.plugin.plugin.capabilities;
@@ -381,8 +381,8 @@ impl Call {
         }
     }
 
-    /// The plugin's windows on a kind in whatever version: permissions don't tell versions apart, so views of live reads
-    /// must not, either.
+    /// The plugin's windows on a kind in whatever version: permissions don't tell versions apart, so views of live
+    /// reads must not, either.
     fn views_of_any_version(&self, kind: &Gvk) -> impl Iterator<Item = &Reader> {
         let views = &self.plugin.views;
         let (group, name) = (kind.group.clone(), kind.kind.clone());

@@ -278,8 +278,8 @@ async fn ascertain(core: &Arc<Core>, call: &Call, job: &Job) -> Result<(), Strin
     Ok(())
 }
 
-/// Where a key loops and it is not known who is on the other side, the object that it is about is read live once: it was
-/// written to since the plugin's last run, and its managed fields say by whom.
+/// Where a key loops and it is not known who is on the other side, the object that it is about is read live once: it
+/// was written to since the plugin's last run, and its managed fields say by whom.
 async fn name_other(core: &Arc<Core>, call: &Call, job: &Job) {
     let Some((kind, key, fields)) = lock(&core.dispatcher).unnamed(job) else {
         return;

@@ -1,5 +1,5 @@
-//! Calls without a guest, for tests: a host with the smallest plugin there is over a local cluster, whose answers a test
-//! may change. What a plugin imports is called as the runtime calls it.
+//! Calls without a guest, for tests: a host with the smallest plugin there is over a local cluster, whose answers a
+//! test may change. What a plugin imports is called as the runtime calls it.
 
 use std::{
     convert::Infallible,

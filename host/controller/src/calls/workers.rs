@@ -1,8 +1,8 @@
 //! The driver: keys that are due are handed to tasks that run them.
 //!
-//! A task that is done with its key takes the next one itself, whosever it is, while the dispatcher is locked anyway: what
-//! a task costs is paid once for as long as there is work, and nobody is woken in between. [`dispatch`] begins with what
-//! nobody is there for: keys that changes or time made ready.
+//! A task that is done with its key takes the next one itself, whosever it is, while the dispatcher is locked anyway:
+//! what a task costs is paid once for as long as there is work, and nobody is woken in between. [`dispatch`] begins
+//! with what nobody is there for: keys that changes or time made ready.
 
 use std::{
     future::poll_fn,
@@ -55,13 +55,14 @@ impl Workers {
         lock(&self.tasks).abort_all();
     }
 
-    /// While the API server is away nothing begins: every run would fail at its first write and wait the longer afterwards.
+    /// While the API server is away nothing begins: every run would fail at its first write and wait the longer
+    /// afterwards.
     fn is_away(&self) -> bool {
         *self.away.borrow()
     }
 
-    /// The next key that may begin. With the dispatcher locked, so that none begins on a version after the switch to the
-    /// next.
+    /// The next key that may begin. With the dispatcher locked, so that none begins on a version after the switch to
+    /// the next.
     fn next(&self, live: &Live, dispatcher: &mut Dispatcher, now: Duration) -> Option<Begun> {
         while let Some(job) = dispatcher.next(now) {
             match live.controller(&job.id) {
@@ -86,8 +87,8 @@ impl Workers {
         }
     }
 
-    /// What a task that is done with its key does next; others get tasks of their own. The driver is woken where something
-    /// is due before it looks by itself.
+    /// What a task that is done with its key does next; others get tasks of their own. The driver is woken where
+    /// something is due before it looks by itself.
     pub(crate) fn go_on(self: &Arc<Self>, dispatcher: &mut Dispatcher, now: Duration) -> Option<Begun> {
         let next = if self.is_away() {
             None
@@ -185,8 +186,8 @@ pub(crate) async fn dispatch(workers: Arc<Workers>, mut better: watch::Receiver<
     }
 }
 
-/// A key in work. It goes back when its task ends before its run (the host is stopping), so that nothing is lost from the
-/// queue's view. Not to be dropped while the dispatcher is locked.
+/// A key in work. It goes back when its task ends before its run (the host is stopping), so that nothing is lost from
+/// the queue's view. Not to be dropped while the dispatcher is locked.
 pub(crate) struct Permit {
     core: Arc<Core>,
     pub(crate) job: Option<Job>,

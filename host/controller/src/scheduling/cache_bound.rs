@@ -1,10 +1,10 @@
 //! Which plugins the caches hold more for than they may have. Pure.
 //!
-//! What a plugin is charged is what the caches would hold for it alone ([`pilothouse_informer::Charge`]): others that come
-//! and go change nothing about it, and whoever shares a watch pays for it in full. It is looked at every few seconds, so a
-//! first list may go beyond for as long. At the bound the plugin is unloaded, by the room that loads: its watches close, and
-//! what only it needed goes from the caches. Nothing else would give the memory back, and a view with a part of its objects
-//! would be wrong without a word.
+//! What a plugin is charged is what the caches would hold for it alone ([`pilothouse_informer::Charge`]): others that
+//! come and go change nothing about it, and whoever shares a watch pays for it in full. It is looked at every few
+//! seconds, so a first list may go beyond for as long. At the bound the plugin is unloaded, by the room that loads: its
+//! watches close, and what only it needed goes from the caches. Nothing else would give the memory back, and a view
+//! with a part of its objects would be wrong without a word.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

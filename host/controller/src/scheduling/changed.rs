@@ -130,8 +130,8 @@ pub(crate) fn shown(field: &Field) -> String {
     text
 }
 
-/// The field manager to whom one of these fields of an object belongs, but for `own`; else whoever else wrote to the object
-/// last. Its name is foreign text. None where nobody is named.
+/// The field manager to whom one of these fields of an object belongs, but for `own`; else whoever else wrote to the
+/// object last. Its name is foreign text. None where nobody is named.
 pub(crate) fn manager_of(json: &str, fields: &[Field], own: &str) -> Option<String> {
     let object: Value = serde_json::from_str(json).ok()?;
     let entries = object.get("metadata")?.get("managedFields")?.as_array()?;

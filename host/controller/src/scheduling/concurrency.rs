@@ -1,9 +1,9 @@
-//! How many keys of a controller may be in work at once, as the operator sets it, and as it is led where he says `auto`.
-//! Pure.
+//! How many keys of a controller may be in work at once, as the operator sets it, and as it is led where he says
+//! `auto`. Pure.
 //!
-//! The law is the gate's ([`pilothouse_gate::concurrency`]). Here is what it is shown once a second, while anything of the
-//! controller runs: its plugin's requests to the API server since then, how many of its keys were in work at most, and how
-//! many wait.
+//! The law is the gate's ([`pilothouse_gate::concurrency`]). Here is what it is shown once a second, while anything of
+//! the controller runs: its plugin's requests to the API server since then, how many of its keys were in work at most,
+//! and how many wait.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -55,9 +55,9 @@ impl Led {
 }
 
 impl Dispatcher {
-    /// How many keys of a registered controller may be in work at once from now on. What runs beyond a smaller number ends
-    /// by itself. Where it is led already between the same bounds it goes on from where it stands. False where there is no
-    /// such controller.
+    /// How many keys of a registered controller may be in work at once from now on. What runs beyond a smaller number
+    /// ends by itself. Where it is led already between the same bounds it goes on from where it stands. False where
+    /// there is no such controller.
     pub fn set_concurrency(&mut self, id: &ControllerId, concurrency: Concurrency) -> bool {
         let Some(entry) = self.entries.get_mut(id) else {
             return false;
@@ -89,7 +89,8 @@ impl Dispatcher {
         self.gate.limit(id)
     }
 
-    /// Leads the limits that are to be led, where it is time. `load` tells of a plugin's requests since it was asked last.
+    /// Leads the limits that are to be led, where it is time. `load` tells of a plugin's requests since it was asked
+    /// last.
     pub fn lead(&mut self, now: Duration, mut load: impl FnMut(&Arc<str>) -> ApiLoad) {
         if self.next_lead().is_none_or(|due| due > now) {
             return;

@@ -1,10 +1,10 @@
 //! Which key of which controller runs next, and what becomes of it afterwards. Pure: queues and gate in one.
 //!
-//! Promises: no two jobs hold one key of one controller; a key that was added is handed out after the last add, or stands
-//! among the parked keys; controllers with work get turns one after the other; nothing is handed out for a controller
-//! before [`Dispatcher::start`], or while its plugin's breaker is open: keys wait then, merged and not dropped. It neither
-//! calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there is none, and again at
-//! [`Dispatcher::next_due`] or after an add.
+//! Promises: no two jobs hold one key of one controller; a key that was added is handed out after the last add, or
+//! stands among the parked keys; controllers with work get turns one after the other; nothing is handed out for a
+//! controller before [`Dispatcher::start`], or while its plugin's breaker is open: keys wait then, merged and not
+//! dropped. It neither calls plugins nor waits: the driver asks for [`Dispatcher::next`] until there is none, and again
+//! at [`Dispatcher::next_due`] or after an add.
 
 use std::{
     collections::BTreeSet,
@@ -171,10 +171,10 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a controller that may have `concurrency` keys in work and tries failed ones again within `limits`, which are
-    /// its own: a bucket in them is shared with no other ([`Dispatcher::set_concurrency`] says more of the first). Keys can be added at once; none is handed out before
-    /// [`Dispatcher::start`]. One that is there already is set these bounds from now on, and keeps its keys, delays and
-    /// counts.
+    /// Adds a controller that may have `concurrency` keys in work and tries failed ones again within `limits`, which
+    /// are its own: a bucket in them is shared with no other ([`Dispatcher::set_concurrency`] says more of the first).
+    /// Keys can be added at once; none is handed out before [`Dispatcher::start`]. One that is there already is set
+    /// these bounds from now on, and keeps its keys, delays and counts.
     pub fn register(&mut self, id: ControllerId, concurrency: usize, limits: impl Into<Limits>) {
         self.breakers.register(&id.plugin);
         self.gate.register(id.plugin.clone(), id.clone(), concurrency);
@@ -243,7 +243,8 @@ impl Dispatcher {
         entry.hold_back(now, &key);
     }
 
-    /// A person wants a parked key to be tried again. False where there is no such controller, or the key is not parked.
+    /// A person wants a parked key to be tried again. False where there is no such controller, or the key is not
+    /// parked.
     pub fn wake(&mut self, now: Duration, id: &ControllerId, key: &Key) -> bool {
         let cause = Cause::new(What::Woken { by: Waker::Person }, None);
         let entry = self.entries.get_mut(id);
@@ -255,8 +256,8 @@ impl Dispatcher {
         woken
     }
 
-    /// A person wants a parked key to be tried no more, and forgotten: it comes back with the next change that maps to it.
-    /// False where there is no such controller, or the key is not parked.
+    /// A person wants a parked key to be tried no more, and forgotten: it comes back with the next change that maps to
+    /// it. False where there is no such controller, or the key is not parked.
     pub fn drop_parked(&mut self, id: &ControllerId, key: &Key) -> bool {
         let Some(Entry { queue, .. }) = self.entries.get_mut(id) else {
             return false;
@@ -270,10 +271,10 @@ impl Dispatcher {
         dropped
     }
 
-    /// A controller's resync has come to a key, and comes to it again `every` so often. Nothing changed: it wakes no parked
-    /// key and goes before nothing that did. A key that runs anyway is left alone: one that waits for its turn or runs
-    /// again when it is done, one that failed (its back-off is not for a resync to cut short), and one whose time comes
-    /// before the next resync does. Answers whether it was asked for.
+    /// A controller's resync has come to a key, and comes to it again `every` so often. Nothing changed: it wakes no
+    /// parked key and goes before nothing that did. A key that runs anyway is left alone: one that waits for its turn
+    /// or runs again when it is done, one that failed (its back-off is not for a resync to cut short), and one whose
+    /// time comes before the next resync does. Answers whether it was asked for.
     pub fn resync(&mut self, now: Duration, id: &ControllerId, key: Key, every: Duration) -> bool {
         let Some(entry) = self.entries.get_mut(id) else {
             return false;
@@ -291,10 +292,11 @@ impl Dispatcher {
         added
     }
 
-    /// What made keys fail is over: those that wait for their next attempt need wait no longer. Attempts are counted on.
+    /// What made keys fail is over: those that wait for their next attempt need wait no longer. Attempts are counted
+    /// on.
     ///
-    /// At most once a minute; in between nothing happens, and keys run when their back-off ends. Nobody knows which keys
-    /// have faults of their own: a server that comes and goes would use up the attempts of those, and park them.
+    /// At most once a minute; in between nothing happens, and keys run when their back-off ends. Nobody knows which
+    /// keys have faults of their own: a server that comes and goes would use up the attempts of those, and park them.
     pub fn hasten(&mut self, now: Duration) {
         if self.hastened.is_some_and(|last| now.saturating_sub(last) < HASTE_PAUSE) {
             return;
@@ -442,8 +444,8 @@ impl Dispatcher {
         end
     }
 
-    /// When [`Dispatcher::next`] should be asked again though nothing was added: the first delayed key's time, or that at
-    /// which a breaker lets keys begin.
+    /// When [`Dispatcher::next`] should be asked again though nothing was added: the first delayed key's time, or that
+    /// at which a breaker lets keys begin.
     pub fn next_due(&self) -> Option<Duration> {
         self.entries
             .next_due()
@@ -475,8 +477,8 @@ impl Dispatcher {
         self.entries.values().map(|entry| entry.queue.in_work()).sum()
     }
 
-    /// True where nothing is ready, in work, held back, or waiting to be tried again after a failure. Keys that asked to run again
-    /// later, and parked ones, don't count.
+    /// True where nothing is ready, in work, held back, or waiting to be tried again after a failure. Keys that asked
+    /// to run again later, and parked ones, don't count.
     pub fn is_idle(&self) -> bool {
         self.entries.values().all(|entry| {
             let queue = &entry.queue;

@@ -1,7 +1,7 @@
 //! The controllers that a dispatcher knows, and which of them may have something to do. Pure.
 //!
-//! Promises: what a step costs grows with the controllers that were changed since the last one, or whose time has come, and
-//! not with how many there are. Whoever gets an entry to change it is noted: nobody has to say that a key has come.
+//! Promises: what a step costs grows with the controllers that were changed since the last one, or whose time has come,
+//! and not with how many there are. Whoever gets an entry to change it is noted: nobody has to say that a key has come.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,8 @@
 //! Keys that go round in circles, as the dispatcher slows them: which, by what, and until when. Pure.
 //!
-//! Whether a key loops is the gate's to say ([`HotLoops`]); here are the hashes that it goes by, and what becomes of such a
-//! key: whatever asks for it, it does not run before its pause is over. It is never stopped, and nothing is dropped.
+//! Whether a key loops is the gate's to say ([`HotLoops`]); here are the hashes that it goes by, and what becomes of
+//! such a key: whatever asks for it, it does not run before its pause is over. It is never stopped, and nothing is
+//! dropped.
 
 use std::{
     collections::HashMap,
@@ -155,8 +156,9 @@ impl<'a> Did<'a> {
 }
 
 impl Dispatcher {
-    /// A run of the job's key ended, and its verdict has not been told yet. Where it is part of a hot loop the key has its
-    /// pause from then on. Answers what is to be told: once for each loop, as soon as it is known who is on the other side.
+    /// A run of the job's key ended, and its verdict has not been told yet. Where it is part of a hot loop the key has
+    /// its pause from then on. Answers what is to be told: once for each loop, as soon as it is known who is on the
+    /// other side.
     pub(crate) fn ran(&mut self, now: Duration, job: &Job, did: &Did<'_>) -> Option<HotLoop> {
         if did.failed && did.wrote.is_empty() {
             return None;
@@ -214,8 +216,8 @@ impl Dispatcher {
         tell
     }
 
-    /// The object of which it is to be found out who else writes to it, and in which fields: the key of this job loops, and
-    /// somebody whom this host does not know has written there again.
+    /// The object of which it is to be found out who else writes to it, and in which fields: the key of this job loops,
+    /// and somebody whom this host does not know has written there again.
     pub(crate) fn unnamed(&self, job: &Job) -> Option<(Gvk, Key, Vec<Field>)> {
         let held = self.entries.get(&job.id)?.slowed.held.get(&job.taken.key)?;
         let is = &held.is;

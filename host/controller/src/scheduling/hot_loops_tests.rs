@@ -329,7 +329,8 @@ fn a_run_for_more_causes_than_are_kept_may_be_somebody_elses_and_is_no_round() {
         for run in 0..40 {
             let job = desk.next().unwrap();
             let because = job.taken.causes.first().cloned();
-            // Eight are kept: with that of its write they are all there, or one more own one comes before somebody else's.
+            // Eight are kept: with that of its write they are all there, or one more own one comes before somebody
+            // else's.
             for _ in 0..7 + usize::from(others) {
                 desk.add("p", caused(Some("p"), because.as_ref()));
             }

@@ -69,15 +69,15 @@ pub fn judge(result: &CallResult) -> (Verdict, ResultLabel) {
     }
 }
 
-/// Whether nobody but the plugin can have ended a call: it trapped, or used up what is its own. A time limit by the clock may
-/// be the API server's doing, which the host sees in the call.
+/// Whether nobody but the plugin can have ended a call: it trapped, or used up what is its own. A time limit by the
+/// clock may be the API server's doing, which the host sees in the call.
 pub(crate) fn is_its_own_end(error: &CallError) -> bool {
     !matches!(error, CallError::WallTime { .. } | CallError::Start { .. })
 }
 
-/// What a run says about its plugin, for the plugin's breaker. `hindered`: the host saw in this call that the API server
-/// did not do its part; then a failure is no fault of the plugin's, whatever the plugin says of it, unless it ended so as
-/// no answer of a server makes it end. A slow run is neither well nor badly done then.
+/// What a run says about its plugin, for the plugin's breaker. `hindered`: the host saw in this call that the API
+/// server did not do its part; then a failure is no fault of the plugin's, whatever the plugin says of it, unless it
+/// ended so as no answer of a server makes it end. A slow run is neither well nor badly done then.
 pub(crate) fn blame(
     result: &CallResult,
     wall: Duration,

@@ -4,8 +4,8 @@
 //! - An entry is written under another name, synced and renamed: it is whole or not there.
 //! - An entry is given out only if it is a regular file of this user that nobody else may touch, and its HMAC under the
 //!   cache's key verifies; it is read and mapped through one descriptor. Any other is deleted.
-//! - A directory of this user's to which others got rights (as volumes in Kubernetes get with `fsGroup`, at each start) is
-//!   taken back and emptied, the key as well: whoever could read that could make entries that verify.
+//! - A directory of this user's to which others got rights (as volumes in Kubernetes get with `fsGroup`, at each start)
+//!   is taken back and emptied, the key as well: whoever could read that could make entries that verify.
 //! - Everything is looked up beneath the directory that was opened, whatever its path stands for later.
 //! - It stays within [`CacheLimits`]: what was not used for longest goes.
 //!
@@ -77,7 +77,8 @@ pub struct CodeCache {
     directory: File,
     key: Key,
     limits: CacheLimits,
-    /// Entries and their bytes, at most; none until they are counted. So that the directory is not gone through for each.
+    /// Entries and their bytes, at most; none until they are counted. So that the directory is not gone through for
+    /// each.
     held: Mutex<Option<(usize, u64)>>,
 }
 
@@ -114,8 +115,8 @@ impl CodeCache {
     /// Opens the directory; makes it, and its key, if need be. What a write that was cut left there goes.
     ///
     /// # Errors
-    /// It is a link, belongs to another user, or is on a file system that does not keep others out of it. Don't run with it
-    /// then: it may hold code of somebody else.
+    /// It is a link, belongs to another user, or is on a file system that does not keep others out of it. Don't run
+    /// with it then: it may hold code of somebody else.
     pub fn open(path: &Path, limits: CacheLimits) -> Result<CodeCache, CacheError> {
         let failed = |error: io::Error| CacheError::Io {
             path: path.to_owned(),
@@ -392,8 +393,8 @@ impl CodeCache {
         Ok(())
     }
 
-    /// Deletes what was not used for longest, until the limits hold; never `keep`. Answers how many entries and bytes are
-    /// left.
+    /// Deletes what was not used for longest, until the limits hold; never `keep`. Answers how many entries and bytes
+    /// are left.
     fn make_room(&self, keep: &str) -> io::Result<(usize, u64)> {
         let mut entries = Vec::new();
         for name in self.names()?.into_iter().filter(|name| entry::is_name(name)) {

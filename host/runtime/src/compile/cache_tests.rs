@@ -1,5 +1,5 @@
-//! What the cache gives out is what it was given. Real compiled code is tested in `tests/modules.rs`; here the bytes are
-//! any, since nothing is loaded.
+//! What the cache gives out is what it was given. Real compiled code is tested in `tests/modules.rs`; here the bytes
+//! are any, since nothing is loaded.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 

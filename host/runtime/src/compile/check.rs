@@ -1,7 +1,7 @@
 //! What is looked at before a compiler sees the bytes: header, size, number of functions, nesting.
 //!
-//! It takes time and memory in proportion to the bytes, and no more. What it lets through is bounded, not valid: that is
-//! the compiler's to say.
+//! It takes time and memory in proportion to the bytes, and no more. What it lets through is bounded, not valid: that
+//! is the compiler's to say.
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload};
 

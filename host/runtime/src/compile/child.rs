@@ -156,8 +156,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Also where it has ended by itself: what it started may live on. After this signal all end at once, and nobody is
-        // left to tell how.
+        // Also where it has ended by itself: what it started may live on. After this signal all end at once, and nobody
+        // is left to tell how.
         if !self.waited_for {
             let _status = self.end();
         }

@@ -1,5 +1,5 @@
-//! Programs that are no compiler, by a shell: whatever they do, the host goes on. What a real one does is tested with the
-//! real program (`host/cli/tests/compile.rs`).
+//! Programs that are no compiler, by a shell: whatever they do, the host goes on. What a real one does is tested with
+//! the real program (`host/cli/tests/compile.rs`).
 
 use super::*;
 use crate::compile::Caps;

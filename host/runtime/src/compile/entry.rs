@@ -1,7 +1,7 @@
 //! The form of an entry of the code cache: the code, and behind it what it is and the proof of it.
 //!
-//! The code comes first, so that the file can be mapped as it is. The HMAC goes over the code and the whole description,
-//! which names the module and what the code fits: no entry passes for another one.
+//! The code comes first, so that the file can be mapped as it is. The HMAC goes over the code and the whole
+//! description, which names the module and what the code fits: no entry passes for another one.
 
 use std::fmt;
 

@@ -77,8 +77,8 @@ const FAILED: u8 = 5;
 /// Bytes of an answer before its payload: magic, kind, a number, the payload's length.
 const ANSWER_HEAD: usize = 8 + 1 + 4 + 8;
 
-/// The head of an answer, and its payload: code, or the text of an error. Errors that the host finds out by itself before
-/// it starts the process have no kind of their own.
+/// The head of an answer, and its payload: code, or the text of an error. Errors that the host finds out by itself
+/// before it starts the process have no kind of their own.
 pub(crate) fn answer(result: Result<Vec<u8>, LoadError>) -> (Vec<u8>, Vec<u8>) {
     let (kind, number, payload) = match result {
         Ok(code) => (CODE, 0, code),

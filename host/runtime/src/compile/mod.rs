@@ -6,10 +6,10 @@
 //!   and never run.
 //! - Without a usable cache everything works, only slower; the log says so.
 //!
-//! What is trusted: the compiler, to make of any module code that stays in its sandbox. That it runs in a process of its
-//! own bounds what a hostile module costs (time, memory, a crash), and keeps what the compiler may do wrong away from
-//! keys, tokens and connections. It does not make the code better: the host runs what comes back. A module that takes
-//! the compiler over (it is Rust, its unsafe parts are few) would have the host run code of its choice.
+//! What is trusted: the compiler, to make of any module code that stays in its sandbox. That it runs in a process of
+//! its own bounds what a hostile module costs (time, memory, a crash), and keeps what the compiler may do wrong away
+//! from keys, tokens and connections. It does not make the code better: the host runs what comes back. A module that
+//! takes the compiler over (it is Rust, its unsafe parts are few) would have the host run code of its choice.
 
 #[cfg(unix)]
 pub(crate) mod cache;
@@ -44,8 +44,8 @@ use crate::{Engine, LoadError, Module, load};
 pub struct CompileLimits {
     /// Time by the clock, waiting for a processor included (`host.compile.seconds`). Default: 300 s.
     pub wall: Duration,
-    /// CPU time, in whole seconds, at least one (`host.compile.cpuSeconds`). The largest known plugin (Python, 20 MB) takes
-    /// some 30 s. Default: 120 s.
+    /// CPU time, in whole seconds, at least one (`host.compile.cpuSeconds`). The largest known plugin (Python, 20 MB)
+    /// takes some 30 s. Default: 120 s.
     pub cpu: Duration,
     /// Bytes of memory (`host.compile.memoryMiB`). A module of 1 MB takes about 100 MB. Default: 2 GiB.
     pub memory: u64,
@@ -71,8 +71,8 @@ pub enum Compiler {
     /// operator built, and for tests.
     InProcess,
     /// A process for each module, which ends with it. The program is started with these arguments and must call
-    /// [`compile_child_main`](crate::compile_child_main): it gets no environment and no files but its three pipes (and what
-    /// was handed to this process open to its children, which is nothing that this host opened).
+    /// [`compile_child_main`](crate::compile_child_main): it gets no environment and no files but its three pipes (and
+    /// what was handed to this process open to its children, which is nothing that this host opened).
     #[cfg(unix)]
     Child {
         /// The program.
@@ -200,12 +200,12 @@ impl Modules {
 
     /// Makes a module of these bytes: finds its code in the cache, or has it compiled and keeps it there.
     ///
-    /// It blocks, for a millisecond where the code is at hand and for as long as [`CompileLimits::wall`] where it is not:
-    /// not for a thread of the async runtime. It can't be cancelled.
+    /// It blocks, for a millisecond where the code is at hand and for as long as [`CompileLimits::wall`] where it is
+    /// not: not for a thread of the async runtime. It can't be cancelled.
     ///
     /// # Errors
-    /// If the bytes are no plugin for this host, or can't be compiled within the limits. What is wrong with the cache is
-    /// no error: it is said in the log, and the module is compiled.
+    /// If the bytes are no plugin for this host, or can't be compiled within the limits. What is wrong with the cache
+    /// is no error: it is said in the log, and the module is compiled.
     pub fn load(&self, bytes: &[u8]) -> Result<Module, LoadError> {
         let Inner { engine, compiler, .. } = &*self.inner;
         check::check_size_and_header(bytes, &engine.caps())?;

@@ -17,9 +17,9 @@ use super::cache::Verified;
 /// Loads code that was just compiled.
 pub(crate) fn load(engine: &wasmtime::Engine, code: &Code) -> wasmtime::Result<Component> {
     // SAFETY: a `Code` holds what our compiler answered: `wasmtime::Engine::precompile_component` in this process
-    // (`super::precompile`), or the same function in the process that `super::child` started from the operator's program,
-    // read from a pipe that nobody else holds. That such a process answers what the compiler made is what is trusted: see
-    // the head of `super`. The bytes are copied here, so that nobody changes them later.
+    // (`super::precompile`), or the same function in the process that `super::child` started from the operator's
+    // program, read from a pipe that nobody else holds. That such a process answers what the compiler made is what is
+    // trusted: see the head of `super`. The bytes are copied here, so that nobody changes them later.
     unsafe { Component::deserialize(engine, code.bytes()) }
 }
 
@@ -29,13 +29,13 @@ pub(crate) fn map(engine: &wasmtime::Engine, file: &Verified) -> wasmtime::Resul
     use std::os::fd::AsRawFd;
     // The very file that was verified, whatever its name stands for by now: this opens the descriptor's file, no name.
     let path = format!("/proc/self/fd/{}", file.file().as_raw_fd());
-    // SAFETY: a `Verified` is made in one place, `CodeCache::get`, after the code in this file and its description, read
-    // through this descriptor, matched the HMAC under the key of the cache; only a process that can read that key makes
-    // such a file, and ours makes it of a `Code` (see above) alone. The mapping is private, but pages of it that were not
-    // touched yet would show later writes to the file: it is a regular file of this user with one name and no right for
-    // anybody else, in a directory of the same kind (all looked at through descriptors), and this program never opens an
-    // entry for writing once it has its name. Who could write into it is this user or root, who can write into this
-    // process's memory as well.
+    // SAFETY: a `Verified` is made in one place, `CodeCache::get`, after the code in this file and its description,
+    // read through this descriptor, matched the HMAC under the key of the cache; only a process that can read that key
+    // makes such a file, and ours makes it of a `Code` (see above) alone. The mapping is private, but pages of it that
+    // were not touched yet would show later writes to the file: it is a regular file of this user with one name and no
+    // right for anybody else, in a directory of the same kind (all looked at through descriptors), and this program
+    // never opens an entry for writing once it has its name. Who could write into it is this user or root, who can
+    // write into this process's memory as well.
     unsafe { Component::deserialize_file(engine, path) }
 }
 

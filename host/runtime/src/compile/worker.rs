@@ -21,8 +21,8 @@ const NOT_FOR_PEOPLE: &str = "`pilothouse compile` is started by a running pilot
 /// threads, no logging), and end with its code. It reads a task and a module from stdin and answers on stdout.
 ///
 /// Before it reads the module it limits itself: CPU time, memory, no core dump, no file written, few open files, no
-/// further processes (which the kernel does not hold root to), no new privileges, the lowest priority, and an end with the
-/// thread that started it. Where the machine has no memory left, the kernel takes it before the host.
+/// further processes (which the kernel does not hold root to), no new privileges, the lowest priority, and an end with
+/// the thread that started it. Where the machine has no memory left, the kernel takes it before the host.
 pub fn compile_child_main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,7 +82,8 @@ fn confine(task: &Task) -> io::Result<()> {
         let maximum = lower(last, already.maximum);
         setrlimit(resource, Rlimit { current, maximum })
     };
-    // First of all, while a file can be opened. Where the system has no such thing, or lets nobody say it, it is as without.
+    // First of all, while a file can be opened. Where the system has no such thing, or lets nobody say it, it is as
+    // without.
     #[cfg(target_os = "linux")]
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     at_most(Resource::Core, 0, 0)?;
