@@ -12,33 +12,45 @@ struct Part {
     why: Option<&'static str>,
 }
 
-/// The lines that grant these permissions, as they stand right in the file `NAME.yaml` beside a module.
+/// The lines that grant these permissions and no others, as they stand right in the file `NAME.yaml` beside a module.
 pub fn grants_of_file(permissions: &[Permission], host_namespace: Option<&str>) -> String {
+    let lines = lines(permissions, host_namespace);
+    if lines.starts_with("grants:") {
+        return lines;
+    }
+    // Where nothing is said of grants, a plugin may have what it asks for.
+    format!("grants: []\n{lines}").trim_end().to_owned()
+}
+
+/// The lines that grant these permissions besides what is granted already.
+fn lines(permissions: &[Permission], host_namespace: Option<&str>) -> String {
     let parts: Vec<Part> = permissions
         .iter()
         .flat_map(|permission| parts(permission, host_namespace))
         .collect();
     let (dangerous, plain): (Vec<_>, Vec<_>) = parts.into_iter().partition(|part| part.why.is_some());
-    let mut lines = String::from("grants:");
-    if plain.is_empty() {
-        lines.push_str(" []");
+    let mut lines = Vec::new();
+    if !plain.is_empty() {
+        lines.push("grants:".to_owned());
     }
-    for part in plain {
-        lines.push_str(&format!("\n- {}", part.permission));
-    }
+    lines.extend(plain.iter().map(|part| format!("- {}", part.permission)));
     if !dangerous.is_empty() {
-        lines.push_str("\ndangerous:");
+        lines.push("dangerous:".to_owned());
     }
     for Part { permission, why } in dangerous {
-        lines.push_str(&format!("\n# {}\n- {permission}", why.unwrap_or_default()));
+        lines.push(format!("# {}\n- {permission}", why.unwrap_or_default()));
     }
-    lines
+    lines.join("\n")
 }
 
 /// The same for a file of all plugins (`--config`), without its `apiVersion`.
 pub fn grants_of_config(plugin: &str, permissions: &[Permission], host_namespace: Option<&str>) -> String {
+    of_config(plugin, &grants_of_file(permissions, host_namespace))
+}
+
+fn of_config(plugin: &str, grants: &str) -> String {
     let mut lines = format!("plugins:\n  {}:", shown(plugin));
-    for line in grants_of_file(permissions, host_namespace).lines() {
+    for line in grants.lines() {
         lines.push_str("\n    ");
         lines.push_str(line);
     }
@@ -51,16 +63,15 @@ pub(crate) fn not_granted(plugin: &str, lacking: &[Permission], own: &PluginConf
         .iter()
         .flat_map(|permission| parts(permission, own.host_namespace.as_deref()));
     let what: Vec<String> = parts.map(|part| in_words(&part)).collect();
-    let host_namespace = own.host_namespace.as_deref();
+    let lines = lines(lacking, own.host_namespace.as_deref());
     let (place, lines) = if own.beside {
-        let place = format!("{}.yaml beside the module", shown(plugin));
-        (place, grants_of_file(lacking, host_namespace))
+        (format!("{}.yaml beside the module", shown(plugin)), lines)
     } else {
         let place = format!(
             "the operator's file (--config), or what stands under its name, to {}.yaml beside the module",
             shown(plugin)
         );
-        (place, grants_of_config(plugin, lacking, host_namespace))
+        (place, of_config(plugin, &lines))
     };
     Refusal::new(
         plugin,

@@ -291,6 +291,23 @@ fn a_subresource_that_was_not_granted_is_named_behind_its_kind() {
 }
 
 #[test]
+fn the_lines_to_paste_for_what_is_dangerous_go_with_the_grants_that_are_there() {
+    let mut manifest = manifest();
+    let own = json!({"group": "", "kind": "Pod", "verbs": ["create"]});
+    manifest["permissions"].as_array_mut().unwrap().push(own);
+    let module = module_that_says(&manifest.to_string());
+    let there = "    grants: [{group: '', kind: ConfigMap, verbs: [watch, create]}]";
+    let granted = config(&format!("plugins:\n  greeting:\n{there}"));
+    let text = refused_at(Step::Grants, &module, &granted);
+    let paste = text.split_once("beside the module:\n").unwrap().1;
+    assert!(paste.contains("dangerous:"), "{paste}");
+    assert!(
+        load_one(&module, &config(&format!("{paste}\n{there}"))).is_ok(),
+        "{paste}"
+    );
+}
+
+#[test]
 fn a_configuration_against_its_schema_is_refused_without_its_values() {
     let config = config("plugins: {greeting: {grants: asked, config: {times: hunter2}}}");
     let text = refused_at(Step::Config, &good_module(), &config);
