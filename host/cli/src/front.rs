@@ -225,12 +225,13 @@ pub(crate) async fn pause(duration: Duration) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use pilothouse_lifecycle::VersionStatus;
 
     use super::*;
 
-    fn life(state: LifeState) -> LifeStatus {
+    /// A plugin in this state, of which there is nothing else to tell.
+    pub(crate) fn life(state: LifeState) -> LifeStatus {
         LifeStatus {
             name: "a".to_owned(),
             state,

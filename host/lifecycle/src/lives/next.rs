@@ -98,8 +98,8 @@ impl<P: Candidate> Life<P> {
         if !self.resumes || self.serving.is_some() || self.crowded.as_ref().is_some_and(|own| own.rests) {
             return;
         }
-        let rejected = |past: &Past<P>| self.rejected.iter().any(|rejected| rejected.mark == past.mark);
-        match (self.previous.iter()).position(|past| !rejected(past) && self.may_come_back(past)) {
+        let may_serve = |past: &Past<P>| !self.is_rejected(past.mark) && self.may_come_back(past);
+        match self.previous.iter().position(may_serve) {
             Some(at) => {
                 let to = self.previous.remove(at);
                 // Those passed over may not serve: they are nothing to come back to.

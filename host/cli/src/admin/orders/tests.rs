@@ -1,6 +1,7 @@
 use pilothouse_lifecycle::VersionStatus;
 
 use super::*;
+use crate::front;
 
 fn life(state: LifeState) -> LifeStatus {
     let version = |digit: &str| VersionStatus {
@@ -9,20 +10,10 @@ fn life(state: LifeState) -> LifeStatus {
         configuration: "d".repeat(64),
     };
     LifeStatus {
-        name: "a".to_owned(),
-        state,
         serving: Some(version("a")),
         serving_seconds: Some(1),
-        candidate: None,
-        refusal: None,
-        held_back: None,
         previous: vec![version("b")],
-        rejected: Vec::new(),
-        probation_seconds: None,
-        rolled_back_from: None,
-        quarantined: None,
-        enabled_by_person: None,
-        absent: false,
+        ..front::tests::life(state)
     }
 }
 

@@ -103,24 +103,27 @@ mod tests {
     use super::*;
     use crate::Dispatcher;
 
+    /// A run that took so long failed.
+    fn failed(metrics: &Metrics, id: &ControllerId, cut: Option<&'static str>, took: Duration) {
+        let run = Run {
+            id,
+            result: ResultLabel::Error,
+            terminal: false,
+            cut,
+            wall: took,
+            cpu: took,
+            worked_for: took,
+        };
+        metrics.reconciled(&metrics.series(id), &run);
+    }
+
     #[test]
     fn rule_25_a_call_timed_out_only_if_our_own_deadline_ended_it() {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
         metrics.registered(&id);
         let timeouts = |cut| {
-            metrics.reconciled(
-                &metrics.series(&id),
-                &Run {
-                    id: &id,
-                    result: ResultLabel::Error,
-                    terminal: false,
-                    cut,
-                    // However long it took.
-                    wall: Duration::from_secs(3_600),
-                    cpu: Duration::from_secs(3_600),
-                    worked_for: Duration::from_secs(3_600),
-                },
-            );
+            // However long it took.
+            failed(&metrics, &id, cut, Duration::from_secs(3_600));
             metrics.timeouts.get_or_create(&by(&id)).get()
         };
         for other in [None, Some("CpuTime"), Some("Trap"), Some("Memory")] {
@@ -134,18 +137,7 @@ mod tests {
         let (metrics, id) = (Metrics::new(&Meter::default()), ControllerId::new("p", "c"));
         metrics.registered(&id);
         for cut in ["Trap", "Panic", "WallTime", "Memory", "Memory"] {
-            metrics.reconciled(
-                &metrics.series(&id),
-                &Run {
-                    id: &id,
-                    result: ResultLabel::Error,
-                    terminal: false,
-                    cut: Some(cut),
-                    wall: Duration::from_millis(3),
-                    cpu: Duration::from_millis(2),
-                    worked_for: Duration::from_millis(4),
-                },
-            );
+            failed(&metrics, &id, Some(cut), Duration::from_millis(2));
         }
         metrics.stale(&id);
         let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
